@@ -1,0 +1,1 @@
+//! Make one cluster match its works, and report.

@@ -1,0 +1,1 @@
+//! What the Kubernetes objects of a fleet look like.

@@ -1,0 +1,1 @@
+//! ManifestWork clients on CloudEvents.

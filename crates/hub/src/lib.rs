@@ -1,0 +1,1 @@
+//! The controllers of one hub, and the broker backed by its API.

@@ -1,0 +1,1 @@
+//! Be a good process and a good Kubernetes citizen.

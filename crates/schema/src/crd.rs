@@ -1,0 +1,1 @@
+//! A custom resource definition, checked and compiled.

@@ -1,0 +1,1 @@
+//! Absent fields get their defaults.

@@ -1,0 +1,1 @@
+//! JSONPath as Kubernetes writes it.

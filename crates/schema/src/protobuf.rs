@@ -1,0 +1,1 @@
+//! Built-in kinds from the Kubernetes protobuf encoding.

@@ -1,0 +1,1 @@
+//! Unknown fields are dropped, and named.

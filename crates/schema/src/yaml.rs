@@ -1,0 +1,1 @@
+//! YAML request bodies.

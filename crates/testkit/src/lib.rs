@@ -1,0 +1,1 @@
+//! Simulated worlds, seeded faults and real peers for tests and benches.

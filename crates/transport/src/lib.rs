@@ -1,0 +1,1 @@
+//! Move CloudEvents through real brokers.

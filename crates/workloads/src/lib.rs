@@ -1,0 +1,1 @@
+//! Stand in for the controllers and nodes of a real cluster.
