@@ -8,5 +8,6 @@ pub mod store;
 pub mod selector;
 pub mod resource;
 pub mod auth;
+pub mod tls;
 pub mod server;
 pub mod controllers;

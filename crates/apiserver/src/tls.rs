@@ -1,0 +1,1 @@
+//! Connections in, with or without TLS.
