@@ -391,3 +391,6 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), CaError> {
     };
     write().map_err(|source| CaError::File { action: "write", path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,3 +107,6 @@ pub(crate) fn time(at: Timestamp) -> Vec<u8> {
         tlv(GENERALIZED_TIME, at.strftime("%Y%m%d%H%M%SZ").to_string().as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests;
