@@ -92,7 +92,15 @@ impl Auth {
         let tokens = StaticTokens::new(tokens).map_err(|_unspecified| NoRandomness)?;
         let policy = Policy::new(store.clone());
         let keys = options.keys.clone();
-        Ok(Self { inner: Arc::new(Inner { store, options, tokens, keys, policy }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                options,
+                tokens,
+                keys,
+                policy,
+            }),
+        })
     }
 
     /// Who sent a request, after impersonation. `peer` are certificates that TLS has verified.
@@ -110,7 +118,11 @@ impl Auth {
         if user.is_in(MASTERS) {
             return Decision::Allow;
         }
-        match self.inner.policy.read(|index| index.decide(user, attributes)) {
+        match self
+            .inner
+            .policy
+            .read(|index| index.decide(user, attributes))
+        {
             Outcome::Allowed(_) => Decision::Allow,
             Outcome::NoOpinion(missing) => {
                 let mut reason = attributes.refusal(user);
@@ -139,7 +151,12 @@ impl Auth {
         caller: &User,
     ) -> ApiResult<Value> {
         let answer = self.answer_token_request(namespace, name, request)?;
-        tracing::debug!(namespace, name, caller = caller.name, "issued a service account token");
+        tracing::debug!(
+            namespace,
+            name,
+            caller = caller.name,
+            "issued a service account token"
+        );
         Ok(answer)
     }
 
@@ -171,7 +188,9 @@ impl Auth {
         object: &Value,
         namespace: &str,
     ) -> ApiResult<()> {
-        self.inner.policy.read(|index| escalation::check(index, user, kind, object, namespace))
+        self.inner
+            .policy
+            .read(|index| escalation::check(index, user, kind, object, namespace))
     }
 
     /// Sets who asks in a new CertificateSigningRequest: `spec.username`, `uid`, `groups`, `extra`.
@@ -198,7 +217,9 @@ impl Auth {
         old: &Value,
         new: &Value,
     ) -> ApiResult<()> {
-        self.inner.policy.read(|index| csr::check_update(index, user, subresource, old, new))
+        self.inner
+            .policy
+            .read(|index| csr::check_update(index, user, subresource, old, new))
     }
 
     /// Who signs certificates here.
@@ -226,7 +247,10 @@ fn missing_reason(missing: &BTreeSet<Missing>) -> String {
 
 /// A time as objects carry it: whole seconds.
 fn seconds(at: Timestamp) -> String {
-    at.round(Unit::Second).unwrap_or(at).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    at.round(Unit::Second)
+        .unwrap_or(at)
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }
 
 #[cfg(test)]

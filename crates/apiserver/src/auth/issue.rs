@@ -27,12 +27,27 @@ impl Auth {
             return Err(ApiError::bad_request("not a TokenRequest"));
         }
         let invalid = |name: &str, error: FieldError| {
-            Err(ApiError::invalid(Subject { group: GROUP, resource: KIND, name }, &[error]))
+            Err(ApiError::invalid(
+                Subject {
+                    group: GROUP,
+                    resource: KIND,
+                    name,
+                },
+                &[error],
+            ))
         };
         let given = |key: &str| request["metadata"][key].as_str().unwrap_or_default();
         for (key, wanted, detail) in [
-            ("name", name, "must match the service account name if specified"),
-            ("namespace", namespace, "must match the service account namespace if specified"),
+            (
+                "name",
+                name,
+                "must match the service account name if specified",
+            ),
+            (
+                "namespace",
+                namespace,
+                "must match the service account namespace if specified",
+            ),
         ] {
             if !given(key).is_empty() && given(key) != wanted {
                 let path = format!("metadata.{key}");
@@ -46,7 +61,14 @@ impl Auth {
                 "the UID in the token request ({}) does not match the UID of the service account ({uid})",
                 given("uid")
             );
-            return Err(ApiError::conflict(Subject { group: GROUP, resource: KIND, name }, &why));
+            return Err(ApiError::conflict(
+                Subject {
+                    group: GROUP,
+                    resource: KIND,
+                    name,
+                },
+                &why,
+            ));
         }
         let seconds_wanted = request["spec"]["expirationSeconds"].as_i64();
         let life = seconds_wanted.unwrap_or(DEFAULT_SECONDS);
@@ -68,7 +90,8 @@ impl Auth {
         let expires = now
             .checked_add(SignedDuration::from_secs(life))
             .map_err(|error| ApiError::internal(format!("failed to generate token: {error}")))?;
-        let reference = |object: &Object| json!({"name": &*object.key.name, "uid": &*object.meta.uid});
+        let reference =
+            |object: &Object| json!({"name": &*object.key.name, "uid": &*object.meta.uid});
         let mut private = Map::new();
         private.insert("namespace".to_owned(), namespace.into());
         private.insert("serviceaccount".to_owned(), reference(&account));
@@ -126,7 +149,11 @@ impl Auth {
                 "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
                 part("uid")
             );
-            let subject = Subject { group: "", resource: part("kind"), name: part("name") };
+            let subject = Subject {
+                group: "",
+                resource: part("kind"),
+                name: part("name"),
+            };
             return Err(ApiError::conflict(subject, &why));
         }
         Ok(Some((claim, object)))
@@ -144,7 +171,13 @@ impl Auth {
             name: name.into(),
         };
         let found = self.inner.store.get(&key);
-        found.ok_or_else(|| ApiError::not_found(Subject { group: "", resource: plural, name }))
+        found.ok_or_else(|| {
+            ApiError::not_found(Subject {
+                group: "",
+                resource: plural,
+                name,
+            })
+        })
     }
 }
 

@@ -79,7 +79,10 @@ impl User {
 }
 
 pub(crate) fn service_account_groups(namespace: &str) -> Vec<String> {
-    vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
+    vec![
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+    ]
 }
 
 /// Namespace and name in `system:serviceaccount:NAMESPACE:NAME`.
@@ -144,8 +147,11 @@ impl Attributes<'_> {
     /// The 403 for a refused request; `reason` as in [`Decision::Deny`].
     pub fn forbidden(&self, reason: &str) -> Box<ApiError> {
         if self.is_resource() {
-            let subject =
-                Subject { group: self.group, resource: self.resource, name: self.name };
+            let subject = Subject {
+                group: self.group,
+                resource: self.resource,
+                name: self.name,
+            };
             return ApiError::forbidden(subject, reason);
         }
         let mut error = ApiError::new(403, "Forbidden", format!("forbidden: {reason}"));
@@ -156,7 +162,9 @@ impl Attributes<'_> {
 
 /// No answer may look like HTML.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// What the authorizer says.

@@ -37,7 +37,10 @@ pub async fn run(store: Store, auth: Auth, cancel: CancellationToken) {
             for object in &listing.items {
                 handle(&store, &auth, object).await;
             }
-            let Ok(mut watch) = store.watch(RESOURCE, listing.revision) else { continue };
+            let Ok(mut watch) = store.watch(RESOURCE, listing.revision) else {
+                tokio::task::yield_now().await;
+                continue;
+            };
             loop {
                 tokio::select! {
                     change = watch.next() => match change {
@@ -57,17 +60,31 @@ pub async fn run(store: Store, auth: Auth, cancel: CancellationToken) {
 
 async fn handle(store: &Store, auth: &Auth, object: &Arc<Object>) {
     let mut value = object.value();
-    let Some(authority) = auth.authority() else { return };
+    let Some(authority) = auth.authority() else {
+        return;
+    };
     if !answer(authority, &mut value, auth.now()) {
         return;
     }
-    settle(object, store.update(object.key.clone(), object.revision, value).await.map(drop));
+    settle(
+        object,
+        store
+            .update(object.key.clone(), object.revision, value)
+            .await
+            .map(drop),
+    );
 }
 
 async fn clean(store: &Store, now: Timestamp) {
     for object in store.list(RESOURCE, None).items {
         if is_stale(&object.value(), now) {
-            settle(&object, store.delete(object.key.clone(), object.revision).await.map(drop));
+            settle(
+                &object,
+                store
+                    .delete(object.key.clone(), object.revision)
+                    .await
+                    .map(drop),
+            );
         }
     }
 }
@@ -120,8 +137,12 @@ pub(super) fn answer(authority: &Authority, object: &mut Value, now: Timestamp) 
 }
 
 fn is_ours(signer: &str) -> bool {
-    [super::CLIENT_SIGNER, super::KUBELET_CLIENT_SIGNER, super::KUBELET_SERVING_SIGNER]
-        .contains(&signer)
+    [
+        super::CLIENT_SIGNER,
+        super::KUBELET_CLIENT_SIGNER,
+        super::KUBELET_SERVING_SIGNER,
+    ]
+    .contains(&signer)
 }
 
 fn fail(object: &mut Value, message: &str, now: Timestamp) {
@@ -144,12 +165,19 @@ fn life(spec: &Value) -> SignedDuration {
 }
 
 pub(super) fn usages(spec: &Value) -> Vec<String> {
-    let list = spec["usages"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let list = spec["usages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     list.map(str::to_owned).collect()
 }
 
 fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
-    object["status"]["conditions"].as_array().into_iter().flatten()
+    object["status"]["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
 }
 
 fn has_condition(object: &Value, kind: &str) -> bool {
@@ -159,7 +187,9 @@ fn has_condition(object: &Value, kind: &str) -> bool {
 /// Whether nobody needs a request any more.
 pub(super) fn is_stale(object: &Value, now: Timestamp) -> bool {
     let older = |time: &Value, than: SignedDuration| {
-        let parsed = time.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        let parsed = time
+            .as_str()
+            .and_then(|text| text.parse::<Timestamp>().ok());
         parsed.is_some_and(|at| now.duration_since(at) > than)
     };
     if conditions(object).next().is_none() {
