@@ -1,7 +1,7 @@
 //! From credentials to a [`User`].
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -72,10 +72,9 @@ impl Auth {
         headers: &HeaderMap,
         peer: Option<&PeerCertificates>,
     ) -> ApiResult<User> {
-        let presented = match peer.and_then(|certificates| certificates.0.first()) {
-            Some(leaf) => Some(certificate_user(leaf)),
-            None => None,
-        };
+        let presented = peer
+            .and_then(|certificates| certificates.0.first())
+            .map(|leaf| certificate_user(leaf));
         if let Some(Ok(user)) = presented {
             return Ok(user.authenticated());
         }
@@ -162,11 +161,10 @@ fn certificate_user(leaf: &[u8]) -> Result<User, String> {
         return Err("the certificate has no common name".to_owned());
     }
     let digest = ring::digest::digest(&ring::digest::SHA256, leaf);
-    let hex: String = digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let mut hex = String::with_capacity(64);
+    for byte in digest.as_ref() {
+        let _infallible = write!(hex, "{byte:02x}");
+    }
     let id = (
         "authentication.kubernetes.io/credential-id".to_owned(),
         vec![format!("X509SHA256={hex}")],

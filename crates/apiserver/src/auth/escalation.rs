@@ -131,11 +131,15 @@ fn confirm(index: &Index, user: &User, wanted: &[Rule], namespace: &str) -> Resu
     );
     if !missing.is_empty() {
         let errors: Vec<String> = missing.iter().map(ToString::to_string).collect();
-        why.push_str(&format!("; resolution errors: [{}]", errors.join(", ")));
+        why.extend(["; resolution errors: [", &errors.join(", "), "]"]);
     }
     Err(why)
 }
 
+#[expect(
+    clippy::unnecessary_box_returns,
+    reason = "as everything that makes an ApiError"
+)]
 fn refusal(resource: &str, name: &str, why: &str) -> Box<ApiError> {
     ApiError::forbidden(
         Subject {

@@ -231,8 +231,6 @@ async fn service_account_tokens_live_as_long_as_what_they_are_bound_to() {
 
 #[tokio::test]
 async fn token_requests_that_are_refused() {
-    let world = world().await;
-    world.put("/serviceaccounts", "n", "sa", json!({})).await;
     #[track_caller]
     fn check(world: &World, name: &str, request: Value, expected: &str) {
         let error = world
@@ -241,6 +239,8 @@ async fn token_requests_that_are_refused() {
             .expect_err("refused");
         assert_eq!(format!("{} {}", error.code, error.message), expected);
     }
+    let world = world().await;
+    world.put("/serviceaccounts", "n", "sa", json!({})).await;
     check(
         &world,
         "no",
@@ -275,7 +275,6 @@ async fn token_requests_that_are_refused() {
 
 #[tokio::test]
 async fn refusals_have_the_words_of_kubernetes() {
-    let world = world().await;
     #[track_caller]
     fn check(world: &World, user: &User, asked: Attributes<'_>, expected: &str) {
         let Decision::Deny { reason } = world.auth.authorize(user, &asked) else {
@@ -283,6 +282,7 @@ async fn refusals_have_the_words_of_kubernetes() {
         };
         assert_eq!(asked.forbidden(&reason).message, expected);
     }
+    let world = world().await;
     let group = "example.io";
     let things = Attributes {
         verb: "list",
@@ -369,6 +369,14 @@ async fn acting_as_another() {
 
 #[tokio::test]
 async fn reviews() {
+    #[track_caller]
+    fn check(world: &World, kind: &str, object: Value, expected: &str) {
+        let error = world
+            .auth
+            .review(kind, object, &ann())
+            .expect_err("refused");
+        assert_eq!(error.message, expected);
+    }
     let world = world().await;
     world.bind("b", "view", "ann").await;
     let spec = |verb: &str| json!({"resourceAttributes": {"verb": verb, "resource": "pods", "namespace": "n"}});
@@ -400,14 +408,6 @@ async fn reviews() {
             .as_array()
             .is_some_and(|rules| rules.len() >= 2)
     );
-    #[track_caller]
-    fn check(world: &World, kind: &str, object: Value, expected: &str) {
-        let error = world
-            .auth
-            .review(kind, object, &ann())
-            .expect_err("refused");
-        assert_eq!(error.message, expected);
-    }
     check(
         &world,
         "TokenReview",

@@ -128,14 +128,15 @@ impl Attributes<'_> {
     pub fn refusal(&self, user: &User) -> String {
         let mut text = format!("User {:?} cannot {} ", user.name, self.verb);
         if !self.is_resource() {
-            text.push_str(&format!("path {:?}", self.path));
+            let _infallible = write!(text, "path {:?}", self.path);
             return escape(&text);
         }
         let slash = if self.subresource.is_empty() { "" } else { "/" };
-        text.push_str(&format!(
+        let _infallible = write!(
+            text,
             "resource \"{}{slash}{}\" in API group {:?} ",
             self.resource, self.subresource, self.group
-        ));
+        );
         if self.namespace.is_empty() {
             text.push_str("at the cluster scope");
         } else {
@@ -145,6 +146,10 @@ impl Attributes<'_> {
     }
 
     /// The 403 for a refused request; `reason` as in [`Decision::Deny`].
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "as everything that makes an ApiError"
+    )]
     pub fn forbidden(&self, reason: &str) -> Box<ApiError> {
         if self.is_resource() {
             let subject = Subject {

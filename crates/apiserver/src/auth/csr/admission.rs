@@ -46,14 +46,14 @@ pub fn validate(object: &Value) -> Vec<FieldError> {
     }
     validate_usages(spec, &mut errors);
     validate_signer(spec["signerName"].as_str().unwrap_or_default(), &mut errors);
-    if let Some(seconds) = spec["expirationSeconds"].as_i64() {
-        if seconds < super::MINIMAL_LIFE.as_secs() {
-            errors.push(FieldError::invalid(
-                "spec.expirationSeconds",
-                seconds,
-                "may not specify a duration less than 600 seconds (10 minutes)",
-            ));
-        }
+    if let Some(seconds) = spec["expirationSeconds"].as_i64()
+        && seconds < super::MINIMAL_LIFE.as_secs()
+    {
+        errors.push(FieldError::invalid(
+            "spec.expirationSeconds",
+            seconds,
+            "may not specify a duration less than 600 seconds (10 minutes)",
+        ));
     }
     errors
 }

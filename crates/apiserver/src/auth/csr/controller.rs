@@ -17,7 +17,7 @@ use crate::auth::ca::Authority;
 use crate::store::{Object, Store, WriteError};
 
 /// How often old requests are looked for.
-const SWEEP: Duration = Duration::from_secs(600);
+const SWEEP: Duration = Duration::from_mins(10);
 /// How long a request stays that was answered.
 const ANSWERED: SignedDuration = SignedDuration::from_hours(1);
 /// How long one stays that waits.

@@ -210,7 +210,7 @@ fn only_approved_requests_of_our_signers_are_answered() {
             (true, true) => "certificate".to_owned(),
             (true, false) => {
                 let last = status["conditions"].as_array().and_then(|list| list.last());
-                format!("{}", last.map(|c| &c["message"]).unwrap_or(&Value::Null))
+                format!("{}", last.map_or(&Value::Null, |c| &c["message"]))
             }
         };
         assert_eq!(found, expected);

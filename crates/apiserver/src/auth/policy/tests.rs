@@ -19,7 +19,6 @@ fn index() -> Index {
 /// Recorded from kube-apiserver 1.36.3 with `kubectl auth can-i --as … -n n`.
 #[test]
 fn who_may_do_what() {
-    let index = index();
     #[track_caller]
     fn check(index: &Index, verb: &str, resource: &str, namespace: &str, expected: &[&str]) {
         let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
@@ -44,6 +43,7 @@ fn who_may_do_what() {
         let found: Vec<&str> = ["view", "edit", "admin"].into_iter().filter(may).collect();
         assert_eq!(found, expected, "{verb} {resource}.{group}/{subresource}");
     }
+    let index = index();
     check(&index, "get", "pods", "n", &["view", "edit", "admin"]);
     check(&index, "get", "pods", "m", &[]);
     check(&index, "create", "pods", "n", &["edit", "admin"]);
@@ -158,6 +158,16 @@ fn paths_for_everyone() {
 
 #[test]
 fn aggregation_gathers_by_label() {
+    #[track_caller]
+    fn check(all: &[Value], selectors: Value, expected: &[&str]) {
+        let role = json!({"metadata": {"name": "me"}, "aggregationRule": {"clusterRoleSelectors": selectors}});
+        let rules = aggregate::rules(&role, all);
+        let found: Vec<&str> = rules
+            .iter()
+            .filter_map(|rule| rule["verbs"][0].as_str())
+            .collect();
+        assert_eq!(found, expected);
+    }
     let role = |name: &str, labels: Value, rules: Value| json!({"metadata": {"name": name, "labels": labels}, "rules": rules});
     let all = [
         role(
@@ -173,16 +183,6 @@ fn aggregation_gathers_by_label() {
         role("c", json!({"x": "2"}), json!([{"verbs": ["c"]}])),
         role("d", Value::Null, Value::Null),
     ];
-    #[track_caller]
-    fn check(all: &[Value], selectors: Value, expected: &[&str]) {
-        let role = json!({"metadata": {"name": "me"}, "aggregationRule": {"clusterRoleSelectors": selectors}});
-        let rules = aggregate::rules(&role, all);
-        let found: Vec<&str> = rules
-            .iter()
-            .filter_map(|rule| rule["verbs"][0].as_str())
-            .collect();
-        assert_eq!(found, expected);
-    }
     check(
         &all,
         json!([{"matchLabels": {"x": "1"}}]),

@@ -26,14 +26,17 @@ struct Subject {
     namespace: String,
 }
 
+/// Rules by the name of the role.
+type Roles = HashMap<Box<str>, Arc<[Rule]>>;
+
 /// Bindings of one subject: by namespace, then by name.
 type Bound = HashMap<Box<str>, BTreeMap<Box<str>, Arc<Binding>>>;
 
 /// All roles and bindings of one logical cluster.
 #[derive(Debug, Default)]
 pub struct Index {
-    cluster_roles: HashMap<Box<str>, Arc<[Rule]>>,
-    roles: HashMap<Box<str>, HashMap<Box<str>, Arc<[Rule]>>>,
+    cluster_roles: Roles,
+    roles: HashMap<Box<str>, Roles>,
     bindings: HashMap<(Box<str>, Box<str>), Arc<Binding>>,
     users: HashMap<Box<str>, Bound>,
     groups: HashMap<Box<str>, Bound>,

@@ -145,8 +145,8 @@ impl Rule {
 
 /// What of `wanted` is not in `owned`, in the words of Kubernetes, one text for each resource.
 pub fn uncovered(owned: &[Rule], wanted: &[Rule]) -> BTreeSet<String> {
-    let mut missing: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), Vec<String>> =
-        BTreeMap::new();
+    // Atoms that differ only by verb become one line.
+    let mut missing: BTreeMap<[Vec<String>; 3], Vec<String>> = BTreeMap::new();
     let mut lines = BTreeSet::new();
     for atom in wanted.iter().flat_map(Rule::broken_down) {
         if owned.iter().any(|rule| rule.covers(&atom)) {
@@ -154,7 +154,7 @@ pub fn uncovered(owned: &[Rule], wanted: &[Rule]) -> BTreeSet<String> {
         }
         if atom.urls.is_empty() {
             missing
-                .entry((atom.groups, atom.resources, atom.names))
+                .entry([atom.groups, atom.resources, atom.names])
                 .or_default()
                 .extend(atom.verbs);
         } else {
@@ -164,7 +164,7 @@ pub fn uncovered(owned: &[Rule], wanted: &[Rule]) -> BTreeSet<String> {
     lines.extend(
         missing
             .into_iter()
-            .map(|((groups, resources, names), verbs)| {
+            .map(|([groups, resources, names], verbs)| {
                 describe(&Rule {
                     verbs,
                     groups,

@@ -157,9 +157,9 @@ fn check(index: &Index, who: &str, asked: &str, expected: &str) {
         Outcome::Allowed(binding) => binding.describe(&user),
         Outcome::NoOpinion(missing) => {
             let mut text = "no".to_owned();
-            missing
-                .iter()
-                .for_each(|error| text.push_str(&format!("; {error}")));
+            for error in missing {
+                text.extend(["; ".to_owned(), error.to_string()]);
+            }
             text
         }
     };
