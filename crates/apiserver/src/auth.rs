@@ -211,6 +211,23 @@ impl Auth {
         csr::check_create(object)
     }
 
+    /// Undoes what an update of a CertificateSigningRequest through this subresource (empty: the
+    /// object itself) may not change, fills the times of its conditions. Before anything else.
+    pub fn prepare_csr_update(&self, subresource: &str, new: &mut Value, old: &Value) {
+        csr::update::prepare(subresource, new, old, self.now());
+    }
+
+    /// What is wrong with an update of a CertificateSigningRequest, prepared as above.
+    #[expect(clippy::unused_self, reason = "one way to ask, whatever it needs")]
+    pub fn validate_csr_update(
+        &self,
+        subresource: &str,
+        new: &Value,
+        old: &Value,
+    ) -> Vec<FieldError> {
+        csr::update::validate(subresource, new, old)
+    }
+
     /// Admission of an update of a CertificateSigningRequest: `approval` needs the verb `approve`
     /// on the signer, a change of certificate or conditions through `status` the verb `sign`.
     pub fn check_csr_update(

@@ -4,6 +4,7 @@
 //! written in Go put several organizations in one RDN, which other encoders would take apart.
 
 mod admission;
+pub mod update;
 mod controller;
 
 use std::collections::BTreeSet;

@@ -370,3 +370,94 @@ fn who_asks_is_written_by_the_server() {
         json!({"spec": {"username": "eve", "groups": ["g"]}})
     );
 }
+
+#[test]
+fn what_an_update_may_change() {
+    #[track_caller]
+    fn check(
+        subresource: &str,
+        old: &[&str],
+        new: &[&str],
+        certificate: Option<&str>,
+        expected: &[&str],
+    ) {
+        let old = object(AGENT, CLIENT_SIGNER, &["client auth"], old);
+        let mut new = object(MASTERS, "example.com/x", &["any"], new);
+        if let Some(certificate) = certificate {
+            new["status"]["certificate"] = STANDARD.encode(certificate).into();
+        }
+        update::prepare(subresource, &mut new, &old, now());
+        assert_eq!(new["spec"], old["spec"]);
+        let errors = update::validate(subresource, &new, &old);
+        let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+        if errors.is_empty() {
+            for condition in new["status"]["conditions"].as_array().into_iter().flatten() {
+                assert_eq!(
+                    condition["lastUpdateTime"].is_null(),
+                    subresource.is_empty()
+                );
+            }
+        }
+    }
+    let ca = authority();
+    let pem = Some(ca.certificate_pem());
+    check("", &[], &["Approved"], pem, &[]);
+    check("approval", &[], &["Approved"], pem, &[]);
+    check(
+        "approval",
+        &["Approved"],
+        &["Approved", "Failed"],
+        None,
+        &[],
+    );
+    check(
+        "approval",
+        &["Approved"],
+        &[],
+        None,
+        &["status.conditions: Forbidden: updates may not remove a condition of type \"Approved\""],
+    );
+    check(
+        "approval",
+        &["Approved"],
+        &["Approved", "Denied"],
+        None,
+        &[
+            "status.conditions: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive",
+        ],
+    );
+    check("status", &[], &["Failed"], pem, &[]);
+    check(
+        "status",
+        &[],
+        &["Approved"],
+        None,
+        &["status.conditions: Forbidden: updates may not add a condition of type \"Approved\""],
+    );
+    check(
+        "status",
+        &[],
+        &[],
+        Some("x"),
+        &[
+            "status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block",
+        ],
+    );
+    check(
+        "status",
+        &[],
+        &[],
+        Some(AGENT),
+        &[
+            "status.certificate: Invalid value: \"<certificate data>\": only CERTIFICATE PEM blocks are allowed, found \"CERTIFICATE REQUEST\"",
+        ],
+    );
+    check(
+        "status",
+        &[],
+        &["x", "x"],
+        None,
+        &["status.conditions[1].type: Duplicate value: \"x\""],
+    );
+}
