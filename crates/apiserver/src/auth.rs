@@ -20,7 +20,7 @@ use std::sync::Arc;
 use drover_schema::field_error::FieldError;
 use http::HeaderMap;
 use jiff::{Timestamp, Unit};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use self::authenticate::StaticTokens;
 use self::ca::Authority;
@@ -263,6 +263,16 @@ fn missing_reason(missing: &BTreeSet<Missing>) -> String {
         return String::new();
     }
     format!("RBAC: {}", review::join_missing(missing.iter()))
+}
+
+/// The fields of a part of an object; a part that is missing or no object becomes an empty one.
+/// `None` if the whole is no object.
+fn fields<'a>(object: &'a mut Value, part: &str) -> Option<&'a mut Map<String, Value>> {
+    let part = object.as_object_mut()?.entry(part).or_insert(Value::Null);
+    if !part.is_object() {
+        *part = Value::Object(Map::new());
+    }
+    part.as_object_mut()
 }
 
 /// A time as objects carry it: whole seconds.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::rbac::{Index, Outcome, Rule};
 use super::user::{Attributes, MASTERS, User};
-use super::{Auth, missing_reason, seconds};
+use super::{Auth, fields, missing_reason, seconds};
 use crate::status::{ApiError, ApiResult, Subject};
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -23,7 +23,9 @@ impl Auth {
         let status = match kind {
             "TokenReview" => self.review_token(&object["spec"])?,
             "SelfSubjectReview" => {
-                object["metadata"]["creationTimestamp"] = seconds(self.now()).into();
+                if let Some(metadata) = fields(&mut object, "metadata") {
+                    metadata.insert("creationTimestamp".to_owned(), seconds(self.now()).into());
+                }
                 json!({"userInfo": user_info(caller)})
             }
             "SelfSubjectRulesReview" => {

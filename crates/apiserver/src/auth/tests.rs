@@ -639,3 +639,38 @@ async fn aggregated_roles_follow() {
     cancel.cancel();
     running.await.expect("stopped");
 }
+
+#[tokio::test]
+async fn questions_of_any_shape_are_answered() {
+    let world = world().await;
+    world.put("/serviceaccounts", "n", "sa", json!({})).await;
+    let part = [json!(null), json!("x"), json!([1]), json!({}), json!(5)];
+    for kind in [
+        "TokenReview",
+        "SelfSubjectReview",
+        "SelfSubjectRulesReview",
+        "SelfSubjectAccessReview",
+        "SubjectAccessReview",
+        "LocalSubjectAccessReview",
+        "Other",
+    ] {
+        for shape in &part {
+            let object = json!({"metadata": shape, "spec": shape});
+            let answer = world.auth.review(kind, object, &ann());
+            assert_eq!(
+                answer.is_ok(),
+                kind == "SelfSubjectReview",
+                "{kind} {shape}"
+            );
+            world.auth.review(kind, shape.clone(), &ann()).ok();
+        }
+    }
+    for shape in &part {
+        let request = json!({"metadata": shape, "spec": shape});
+        let answer = world
+            .auth
+            .issue_token("n", "sa", request, &ann())
+            .expect("a token");
+        assert_eq!(answer["metadata"]["name"], "sa");
+    }
+}

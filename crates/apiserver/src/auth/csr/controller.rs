@@ -12,8 +12,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{CsrError, LIFE, MINIMAL_LIFE, RESOURCE, admission, check_signer};
-use crate::auth::Auth;
 use crate::auth::ca::Authority;
+use crate::auth::{Auth, fields};
 use crate::store::{Object, Store, WriteError};
 
 /// How often old requests are looked for.
@@ -120,7 +120,13 @@ pub(super) fn answer(authority: &Authority, object: &mut Value, now: Timestamp) 
     };
     match outcome {
         Ok(certificate) => {
-            object["status"]["certificate"] = STANDARD.encode(certificate).into();
+            let Some(status) = fields(object, "status") else {
+                return false;
+            };
+            status.insert(
+                "certificate".to_owned(),
+                STANDARD.encode(certificate).into(),
+            );
             true
         }
         Err(CsrError::Authority(error)) => {
@@ -151,9 +157,14 @@ fn fail(object: &mut Value, message: &str, now: Timestamp) {
         "type": "Failed", "status": "True", "reason": "SignerValidationFailure",
         "message": message, "lastUpdateTime": at, "lastTransitionTime": at,
     });
-    match object["status"]["conditions"].as_array_mut() {
+    let Some(status) = fields(object, "status") else {
+        return;
+    };
+    match status.get_mut("conditions").and_then(Value::as_array_mut) {
         Some(conditions) => conditions.push(condition),
-        None => object["status"]["conditions"] = json!([condition]),
+        None => {
+            status.insert("conditions".to_owned(), json!([condition]));
+        }
     }
 }
 

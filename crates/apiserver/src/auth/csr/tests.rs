@@ -461,3 +461,29 @@ fn what_an_update_may_change() {
         &["status.conditions[1].type: Duplicate value: \"x\""],
     );
 }
+
+#[test]
+fn objects_of_any_shape_do_no_harm() {
+    let shapes = [
+        json!(null),
+        json!("x"),
+        json!([1]),
+        json!({}),
+        json!({"status": "x"}),
+        json!({"status": {"conditions": "x"}}),
+    ];
+    for old in &shapes {
+        for new in &shapes {
+            for subresource in ["", "status", "approval"] {
+                let mut new = new.clone();
+                update::prepare(subresource, &mut new, old, now());
+                let errors = update::validate(subresource, &new, old);
+                assert!(errors.is_empty(), "{subresource} {old} {new}: {errors:?}");
+            }
+            let mut new = new.clone();
+            stamp(&mut new, &User::anonymous());
+            assert!(!validate(&new).is_empty());
+            assert!(!answer(&authority(), &mut new, now()));
+        }
+    }
+}

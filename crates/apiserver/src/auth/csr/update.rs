@@ -1,11 +1,12 @@
 //! What an update of a CertificateSigningRequest may change, by subresource (kubernetes:
 //! pkg/registry/certificates/certificates/strategy.go, pkg/apis/certificates/validation).
 
+use crate::auth::fields;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use drover_schema::field_error::FieldError;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Conditions that only `approval` may set.
@@ -30,10 +31,9 @@ pub fn prepare(subresource: &str, new: &mut Value, old: &Value, now: Timestamp) 
             let conditions = new["status"].get("conditions").cloned();
             set(new, "status", old.get("status"));
             if let Some(conditions) = conditions {
-                if !new["status"].is_object() {
-                    new["status"] = json!({});
+                if let Some(status) = fields(new, "status") {
+                    status.insert("conditions".to_owned(), conditions);
                 }
-                new["status"]["conditions"] = conditions;
             } else if let Some(status) = new.get_mut("status") {
                 set(status, "conditions", None);
             }
@@ -66,11 +66,13 @@ fn keep_verdicts(new: &mut Value, old: &Value) {
         if before.len() != of_kind(new, kind).len() {
             continue;
         }
-        let list = new["status"]["conditions"]
-            .as_array_mut()
+        let list = new
+            .pointer_mut("/status/conditions")
+            .and_then(Value::as_array_mut);
+        let after = list
             .into_iter()
-            .flatten();
-        let after = list.filter(|condition| condition["type"] == kind);
+            .flatten()
+            .filter(|condition| condition["type"] == kind);
         for (after, before) in after.zip(before) {
             *after = before.clone();
         }
@@ -79,7 +81,10 @@ fn keep_verdicts(new: &mut Value, old: &Value) {
 
 fn fill_times(new: &mut Value, old: &Value, now: Timestamp) {
     let now = crate::auth::seconds(now);
-    let Some(list) = new["status"]["conditions"].as_array_mut() else {
+    let Some(list) = new
+        .pointer_mut("/status/conditions")
+        .and_then(Value::as_array_mut)
+    else {
         return;
     };
     for condition in list.iter_mut().filter(|condition| condition.is_object()) {
