@@ -189,7 +189,8 @@ pub fn apply(
 
 /// After a create, update or other patch: gives what changed between `before` and `after` to the
 /// writer, in `after.metadata.managedFields`. A malformed list counts as none: then the list of
-/// `before` holds. An emptied list (`[]`, `[{}]`) ends tracking until the next apply.
+/// `before` holds. An emptied list (`[{}]`, for built-in kinds `[]` too) ends tracking until the
+/// next apply.
 pub fn track_update(
     node: Node<'_>,
     before: Option<&Value>,
@@ -200,7 +201,7 @@ pub fn track_update(
     let nothing = bare(after);
     let created = before.is_none();
     let before = before.unwrap_or(&nothing);
-    let mut managed = Managed::for_update(before, after, writer.subresource);
+    let mut managed = Managed::for_update(before, after, run.ty.is_built_in(), writer.subresource);
     managed::clear(after);
     if managed.is_empty() && !created {
         return;
@@ -304,6 +305,46 @@ impl Clash {
     }
 }
 
+/// What a write changed: as the writer's version has it, and as other versions have it.
+///
+/// The main endpoint of a custom resource knows what it resets in its own version only, so entries
+/// of other versions lose (and defend) fields that the write does not touch in the end. Endpoints of
+/// subresources and of built-in kinds know all versions.
+struct Change {
+    own: Fields,
+    other: Option<Fields>,
+    api_version: String,
+}
+
+/// Fields that were set to something new, and that were removed.
+struct Fields {
+    taken: FieldSet,
+    removed: FieldSet,
+}
+
+impl Change {
+    fn of(comparison: merge::Comparison, run: &Run<'_>) -> Self {
+        let fields = |comparison: merge::Comparison| Fields {
+            taken: comparison.modified.union(&comparison.added),
+            removed: comparison.removed,
+        };
+        let main = run.writer.subresource.is_empty();
+        let all_versions = run.reset.is_empty() || !main || run.ty.is_built_in();
+        Self {
+            other: (!all_versions).then(|| fields(comparison.clone())),
+            own: fields(comparison.without(&run.reset)),
+            api_version: run.writer.api_version.to_owned(),
+        }
+    }
+
+    fn seen_by(&self, entry: &Entry) -> &Fields {
+        match &self.other {
+            Some(other) if entry.api_version != self.api_version => other,
+            _ => &self.own,
+        }
+    }
+}
+
 /// One write.
 #[derive(Clone)]
 struct Run<'a> {
@@ -329,21 +370,21 @@ impl<'a> Run<'a> {
         managed
     }
 
-    fn compare(&self, before: &Value, after: &Value) -> merge::Comparison {
+    fn compare(&self, before: &Value, after: &Value) -> Change {
         let (before, after) = (typed::filled(self.ty, before), typed::filled(self.ty, after));
-        merge::compare(self.ty, &before, &after).without(&self.reset)
+        Change::of(merge::compare(self.ty, &before, &after), self)
     }
 
     /// Everybody loses what changed; the writer gets it.
     fn update(&self, before: &Value, after: &Value, managed: Managed) -> Managed {
         let mut managed = self.reconciled(managed);
         let change = self.compare(before, after);
-        let taken = change.modified.union(&change.added);
         for entry in managed.0.values_mut() {
-            entry.set = entry.set.difference(&taken).difference(&change.removed);
+            let seen = change.seen_by(entry);
+            entry.set = entry.set.difference(&seen.taken).difference(&seen.removed);
         }
         managed.drop_empty();
-        let own = taken.difference(&self.never);
+        let own = change.own.taken.difference(&self.never);
         if !own.is_empty() {
             let entry = Entry::of(&self.writer, Operation::Update);
             let entry = managed.0.entry(entry.identity()).or_insert(entry);
@@ -378,14 +419,14 @@ impl<'a> Run<'a> {
             None => merged,
         };
         let change = self.compare(live, &object);
-        let taken = change.modified.union(&change.added);
         let mut clashes = Vec::new();
         for entry in managed.0.values_mut() {
-            let lost = entry.set.intersection(&taken);
+            let seen = change.seen_by(entry);
+            let lost = entry.set.intersection(&seen.taken);
             for path in if force { Vec::new() } else { lost.paths() } {
                 clashes.push(Clash { entry: entry.clone(), path });
             }
-            entry.set = entry.set.difference(&lost).difference(&change.removed);
+            entry.set = entry.set.difference(&lost).difference(&seen.removed);
         }
         if !clashes.is_empty() {
             return Err(clashes);

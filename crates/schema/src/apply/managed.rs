@@ -160,12 +160,17 @@ impl Managed {
 
     /// The entries that an update starts from: those of the request, where it may say so and says
     /// anything sensible, else those of the stored object. An emptied list empties them.
-    pub(super) fn for_update(before: &Value, after: &Value, subresource: &str) -> Self {
+    pub(super) fn for_update(
+        before: &Value,
+        after: &Value,
+        built_in: bool,
+        subresource: &str,
+    ) -> Self {
         let before = || Self::of(before).unwrap_or_default();
         if !subresource.is_empty() {
             return before();
         }
-        if is_reset(listed(after)) {
+        if is_reset(listed(after), built_in) {
             return Self::default();
         }
         match Self::of(after) {
@@ -265,11 +270,12 @@ pub(super) fn is_listed(object: &Value) -> bool {
     listed(object).is_some_and(Value::is_array)
 }
 
-/// An empty list, or a list of one empty entry.
-fn is_reset(list: Option<&Value>) -> bool {
+/// A list of one empty entry, or an empty list; custom resources lose empty lists of their metadata
+/// before anybody sees them.
+fn is_reset(list: Option<&Value>, built_in: bool) -> bool {
     let Some(Value::Array(entries)) = list else { return false };
     match entries.as_slice() {
-        [] => true,
+        [] => built_in,
         [Value::Object(only)] => only.values().all(|value| value.is_null() || value == ""),
         _ => false,
     }

@@ -132,6 +132,14 @@ impl<'a> Ty<'a> {
         self.node.and_then(|node| node.ty().default.as_ref())
     }
 
+    /// Whether this is a built-in kind: those have numbered fields.
+    pub(super) fn is_built_in(self) -> bool {
+        match self.node.map(|node| node.shape()) {
+            Some(Shape::Struct { fields, .. }) => fields.values().any(|f| f.number.is_some()),
+            _ => false,
+        }
+    }
+
     /// The map form whatever the value, for walks of field sets.
     fn map(self) -> Option<MapAtom<'a>> {
         match self.atom(None) {
@@ -431,7 +439,10 @@ impl Validation {
             match map.field(name).1 {
                 Some(ty) => self.walk(ty, value),
                 None if self.strictness == Strictness::Config => {
+                    // One such field tells enough about its map.
                     self.fail("field not declared in schema".to_owned());
+                    self.path.pop();
+                    return;
                 }
                 None => {}
             }

@@ -34,9 +34,6 @@ fn malformed(why: &str) -> PatchError {
     PatchError::Malformed(why.to_owned())
 }
 
-fn bad_order() -> PatchError {
-    malformed("invalid patch format of setElementOrder list")
-}
 
 fn bad_retain_keys() -> PatchError {
     malformed("invalid patch format of retainKeys")
