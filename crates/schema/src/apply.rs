@@ -371,7 +371,7 @@ impl<'a> Run<'a> {
     }
 
     fn compare(&self, before: &Value, after: &Value) -> Change {
-        let (before, after) = (typed::filled(self.ty, before), typed::filled(self.ty, after));
+        let (before, after) = typed::as_structs(self.ty, before, after);
         Change::of(merge::compare(self.ty, &before, &after), self)
     }
 

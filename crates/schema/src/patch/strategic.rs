@@ -40,14 +40,14 @@ fn bad_retain_keys() -> PatchError {
 }
 
 fn not_a_list(value: &Value) -> PatchError {
-    let got = literal::type_name(value);
+    let got = if value.is_null() { "%!s(<nil>)" } else { literal::type_name(value) };
     PatchError::CannotMerge(format!("expected a []interface {{}}, but received a {got}"))
 }
 
-fn unknown_directive(directive: &Value, fields: &Fields) -> PatchError {
+fn unknown_directive(fields: &Fields) -> PatchError {
     PatchError::CannotMerge(format!(
         "unknown patch type: {} in map: {}",
-        literal::plain(directive),
+        literal::plain(fields.get(DIRECTIVE).unwrap_or(&Value::Null)),
         literal::plain(&Value::Object(fields.clone()))
     ))
 }
@@ -69,12 +69,14 @@ fn merge_map(
     mut original: Fields,
     mut patch: Fields,
 ) -> Result<Fields, PatchError> {
-    if let Some(directive) = patch.remove(DIRECTIVE) {
-        return match directive.as_str() {
-            Some("replace") => Ok(patch),
-            Some("delete") => Ok(Fields::new()),
-            _ => Err(unknown_directive(&directive, &patch)),
-        };
+    match patch.get(DIRECTIVE).map(Value::as_str) {
+        None => {}
+        Some(Some("replace")) => {
+            patch.remove(DIRECTIVE);
+            return Ok(patch);
+        }
+        Some(Some("delete")) => return Ok(Fields::new()),
+        Some(_) => return Err(unknown_directive(&patch)),
     }
     retain_keys(&mut original, &mut patch)?;
     set_orders(node, &mut original, &mut patch)?;
@@ -150,6 +152,7 @@ fn set_orders(
         let key = strategy.merge_key.as_deref();
         check_order(new.as_deref().unwrap_or_default(), &order, key)?;
         patch.remove(&name);
+        let places = places(old.as_deref().unwrap_or_default(), new.as_deref(), key);
         let merged = match (&old, new) {
             (None, None) => continue,
             (Some(old), None) => old.clone(),
@@ -159,10 +162,29 @@ fn set_orders(
             },
             (Some(old), Some(new)) => merge_list(list, &strategy, old.clone(), new, false)?,
         };
-        let ordered = in_order(merged, &order, old.as_deref().unwrap_or_default(), key)?;
+        let ordered = in_order(merged, &order, &places, key)?;
         original.insert(name, Value::Array(ordered));
     }
     Ok(())
+}
+
+/// The order that a list had, for weaving in what the patch says nothing of. New items take the
+/// places of deleted ones (upstream reuses their storage).
+fn places(old: &[Value], new: Option<&[Value]>, key: Option<&str>) -> Vec<Value> {
+    let (Some(new), Some(key)) = (new, key) else { return old.to_vec() };
+    let (deleted, added): (Vec<&Value>, Vec<&Value>) =
+        new.iter().partition(|item| item.get(DIRECTIVE).is_some_and(|d| d == "delete"));
+    let is_in = |items: &[&Value], item: &Value| match item.get(key) {
+        Some(id) => items.iter().any(|other| other.get(key).is_some_and(|o| literal::equal(o, id))),
+        None => false,
+    };
+    let mut places: Vec<Value> =
+        old.iter().filter(|item| !is_in(&deleted, item)).cloned().collect();
+    let kept: Vec<&Value> = old.iter().filter(|item| !is_in(&deleted, item)).collect();
+    let freed = old.len() - places.len();
+    let plain = added.into_iter().filter(|item| item.get(DIRECTIVE).is_none());
+    places.extend(plain.filter(|item| !is_in(&kept, item)).take(freed).cloned());
+    places
 }
 
 /// The items of a patch must stand in the order that it asks for.
@@ -170,23 +192,26 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<()
     if patch.is_empty() || order.is_empty() {
         return Ok(());
     }
-    let mut rest = order.iter();
-    for item in patch.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
-        let wanted = identity(item, key)?;
-        let mut found = false;
-        for other in rest.by_ref() {
-            if literal::equal(wanted, identity(other, key)?) {
-                found = true;
-                break;
-            }
+    let is_deleted = |item: &Value| item.get(DIRECTIVE).is_some_and(|d| d == "delete");
+    let mut items = patch.iter().filter(|item| key.is_none() || !is_deleted(item)).peekable();
+    let mut rest = order.iter().peekable();
+    while let (Some(item), Some(wanted)) = (items.peek(), rest.peek()) {
+        if item.get(DIRECTIVE).is_some() {
+            items.next();
+            continue;
         }
-        if !found {
-            return Err(PatchError::CannotMerge(format!(
-                "The order in patch list:\n{}\n doesn't match {SET_ORDER} list:\n{}\n",
-                literal::plain(&Value::from(patch)),
-                literal::plain(&Value::from(order)),
-            )));
+        if literal::equal(identity(item, key)?, identity(wanted, key)?) {
+            items.next();
         }
+        rest.next();
+    }
+    if items.peek().is_some() {
+        return Err(PatchError::CannotMerge(format!(
+            "The order in patch list:\n{}\n doesn't match {} list:\n{}\n",
+            literal::plain(&Value::from(patch)),
+            SET_ORDER.trim_end_matches('/'),
+            literal::plain(&Value::from(order)),
+        )));
     }
     Ok(())
 }
@@ -298,7 +323,7 @@ fn merge_items(
                         "merging lists cannot yet be specified in the patch".to_owned(),
                     ));
                 }
-                _ => return Err(unknown_directive(directive, fields)),
+                _ => return Err(unknown_directive(fields)),
             },
         }
     }
@@ -315,7 +340,8 @@ fn merge_items(
             (Some(Value::Object(old)), Value::Object(new)) => {
                 *old = merge_map(item, std::mem::take(old), new.clone())?;
             }
-            _ => merged.extend(without_directives(without_nulls(value.clone()))),
+            // Directives inside a new item stay, to be dropped as the unknown fields that they are.
+            _ => merged.push(without_nulls(value.clone())),
         }
     }
     in_order(merged, &plain, &original, Some(key))
