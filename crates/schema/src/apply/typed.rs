@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
-use super::fieldset::{Element, FieldSet, Literal, path_text};
-use super::literal;
+use super::fieldset::{Element, FieldSet, path_text};
+use super::literal::{self, Literal};
 use crate::types::{Field, ListKind, Node, PatchStrategy, Schema, Shape, Type, TypeId, Types};
 
 /// How deep values are walked. Request bodies are bounded far below this.
