@@ -20,7 +20,8 @@ mod managed;
 mod merge;
 mod typed;
 
-
+#[cfg(test)]
+mod tests;
 
 use serde_json::{Map, Value};
 

@@ -259,10 +259,17 @@ fn differences(path: &str, expected: &Value, found: &Value) -> String {
     match (expected, found) {
         (Value::Object(a), Value::Object(b)) => {
             let names: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
-            let null = Value::Null;
             names
                 .into_iter()
-                .map(|n| differences(&format!("{path}/{n}"), a.get(n).unwrap_or(&null), b.get(n).unwrap_or(&null)))
+                .map(|name| {
+                    let path = format!("{path}/{name}");
+                    match (a.get(name), b.get(name)) {
+                        (Some(a), Some(b)) => differences(&path, a, b),
+                        (Some(a), None) => format!("{path}\n  expected {a}\n"),
+                        (None, Some(b)) => format!("{path}\n  found    {b}\n"),
+                        (None, None) => String::new(),
+                    }
+                })
                 .collect()
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {

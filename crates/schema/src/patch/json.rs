@@ -5,7 +5,6 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::apply::literal;
 
 /// More operations than this are refused (apiserver: `maxJSONPatchOperations`).
 const MAX_OPERATIONS: usize = 10_000;
@@ -222,7 +221,8 @@ impl Document {
 
     fn test(&mut self, path: &str, expected: &Value) -> Result<(), String> {
         let found = if path.is_empty() { Some(&self.root) } else { self.get("test", path)? };
-        if literal::equal(found.unwrap_or(&Value::Null), expected) {
+        // As written: `1` is not `1.0` here.
+        if found.unwrap_or(&Value::Null) == expected {
             Ok(())
         } else {
             Err(format!("testing value {path} failed: test failed"))
