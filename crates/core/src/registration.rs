@@ -1,0 +1,1 @@
+//! How a cluster and its hub come to know each other.
