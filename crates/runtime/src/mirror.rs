@@ -2,9 +2,10 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use futures::StreamExt;
-use kube::runtime::reflector::{self, Lookup, Store};
+use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
@@ -15,9 +16,8 @@ use tokio_util::sync::CancellationToken;
 ///
 /// The second half of the answer must be run; `changed` is called after the cache was updated, with
 /// the object as it is now or (deleted) as it was last. After a new list every object counts as
-/// changed, so a level-triggered caller misses nothing; deletions that happened between two lists
-/// are not reported one by one: a caller that must see them compares with its own memory.
-/// Failures are logged and retried with backoff.
+/// changed, and so does every object that went between two lists: a level-triggered caller misses
+/// nothing. Failures are logged and retried with backoff.
 pub fn mirror<K>(
     api: Api<K>,
     config: watcher::Config,
@@ -30,21 +30,32 @@ where
     <K as Resource>::DynamicType: Default,
 {
     let (store, writer) = reflector::store::<K>();
+    let cache = store.clone();
     let task = async move {
         let stream = reflector::reflector(writer, watch(api, config)).default_backoff();
         futures::pin_mut!(stream);
+        let mut before = Vec::new();
         loop {
             let event = tokio::select! {
                 () = cancel.cancelled() => return,
                 event = stream.next() => event,
             };
             match event {
-                Some(Ok(
-                    Event::Apply(object) | Event::InitApply(object) | Event::Delete(object),
-                )) => {
-                    changed(&object);
+                Some(Ok(Event::Apply(object) | Event::Delete(object))) => changed(&object),
+                Some(Ok(Event::Init)) => before = cache.state(),
+                // The cache shows a new list only when it is complete.
+                Some(Ok(Event::InitApply(_))) => {}
+                Some(Ok(Event::InitDone)) => {
+                    cache.state().iter().for_each(|object| changed(object));
+                    let gone = |object: &&Arc<K>| {
+                        cache.get(&ObjectRef::from_obj(object.as_ref())).is_none()
+                    };
+                    before
+                        .iter()
+                        .filter(gone)
+                        .for_each(|object| changed(object));
+                    before.clear();
                 }
-                Some(Ok(Event::Init | Event::InitDone)) => {}
                 Some(Err(error)) => tracing::debug!(%error, "a watch was interrupted"),
                 None => return,
             }
