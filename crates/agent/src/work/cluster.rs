@@ -85,7 +85,7 @@ impl From<kube::Error> for ClusterError {
 }
 
 /// The cluster's API.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Cluster {
     client: Client,
 }

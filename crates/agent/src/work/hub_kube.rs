@@ -23,7 +23,6 @@ use super::{
 };
 
 /// The works of one cluster, straight from the hub's API.
-#[derive(Debug)]
 pub struct HubKube {
     client: Client,
     cluster: String,

@@ -15,6 +15,7 @@ use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
+    api::PartialObjectMeta,
     runtime::{WatchStreamExt, watcher},
 };
 use tokio::time::{Instant, sleep_until};
@@ -28,7 +29,6 @@ const ABSENT_FOR: Duration = Duration::from_millis(250);
 const TRIES_AFTER_CHANGE: [Duration; 4] = [Duration::ZERO, Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
 
 /// The kinds of one cluster.
-#[derive(Debug)]
 pub struct Kinds {
     client: Client,
     state: Mutex<State>,
@@ -103,8 +103,8 @@ impl Kinds {
 
     /// Watches the definitions until `cancel`.
     pub async fn run(self: Arc<Self>, queue: Arc<WorkQueue<Key>>, cancel: CancellationToken) {
-        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let stream = watcher::metadata_watcher(definitions, watcher::Config::default()).default_backoff();
+        let definitions: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(self.client.clone());
+        let stream = watcher::watcher(definitions, watcher::Config::default()).default_backoff();
         futures::pin_mut!(stream);
         let mut tries: Vec<Instant> = Vec::new();
         loop {

@@ -12,7 +12,7 @@ use drover_api::{
     work::v1::{AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork},
 };
 use drover_core::work::{
-    apply::Write,
+    apply::{Write, content_hash},
     eviction::{self, Eviction},
     manifest,
     plan::{self, Action, Attempt, Live, Needs, Observed, Seen},
@@ -147,7 +147,7 @@ impl<H: HubWorks> Rounds<H> {
 
     /// The poll interval, a little shorter for each work by its name, so that works do not come all at once.
     fn poll(&self, key: &Key) -> Duration {
-        let spread: u32 = key.to_string().bytes().fold(7, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 256;
+        let spread: u32 = key.to_string().bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 256;
         self.config.poll - self.config.poll / 4 * spread / 256
     }
 }
@@ -186,8 +186,7 @@ impl<H: HubWorks> Round<'_, H> {
     /// Plans once and does it. Tells whether to look again at once.
     async fn step(&mut self, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Result<bool, RoundError> {
         let needs = plan::needs(work, applied);
-        let version = work.and_then(|work| work.metadata.resource_version.clone());
-        let generation = work.and_then(|work| work.metadata.generation).map(|generation| generation.to_string()).or(version);
+        let generation = work.and_then(generation_of);
         match (needs, work) {
             (Needs::Manifests, Some(work)) => {
                 if self.manifests.as_ref().is_none_or(|(of, _)| *of != generation) {
@@ -215,6 +214,7 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     async fn observe(&self, work: &ManifestWork) -> Vec<Observed> {
+        let of = generation_of(work);
         let mut all = Vec::new();
         let mut places = HashSet::new();
         for (at, parsed) in manifest::parse_all(work).into_iter().enumerate() {
@@ -239,7 +239,7 @@ impl<H: HubWorks> Round<'_, H> {
             let place = Place::from(&observed.meta(at));
             observed.live = self.read(&place).await;
             if let (Live::Present(live), Ok(desired)) = (&observed.live, &observed.parsed)
-                && self.was_written(&place, &desired.object, live)
+                && self.was_written(&place, &desired.object, of.as_deref(), live)
             {
                 observed.attempt = Attempt::Done;
             }
@@ -544,26 +544,31 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     fn remember_write(&self, place: &Place, ordinal: usize, live: &Value) {
-        let Some(Ok(desired)) = self.manifests.as_ref().and_then(|(_, manifests)| manifests.get(ordinal)).map(|observed| &observed.parsed) else { return };
+        let Some((of, manifests)) = &self.manifests else { return };
+        let Some(Ok(desired)) = manifests.get(ordinal).map(|observed| &observed.parsed) else { return };
         if let Some(version) = version_of(live) {
-            let written = (self.print_of(&desired.object), version.to_owned());
+            let written = (print_of(&desired.object, of.as_deref()), version.to_owned());
             self.all.memory.known().entry(self.key.clone()).or_default().written.insert(place.clone(), written);
         }
     }
 
     /// Whether the object is still what came of writing this manifest: then writing it again changes nothing, even where the API server
     /// writes a value in another form.
-    fn was_written(&self, place: &Place, object: &Value, live: &Value) -> bool {
+    fn was_written(&self, place: &Place, object: &Value, of: Option<&str>, live: &Value) -> bool {
         let known = self.all.memory.known();
         let written = known.get(self.key).and_then(|known| known.written.get(place));
-        written.is_some_and(|(print, version)| Some(version.as_str()) == version_of(live) && *print == self.print_of(object))
+        written.is_some_and(|(print, version)| Some(version.as_str()) == version_of(live) && *print == print_of(object, of))
     }
+}
 
-    /// What a write depends on, besides the live object: the manifest, and the options of the work.
-    fn print_of(&self, object: &Value) -> String {
-        let of = self.manifests.as_ref().and_then(|(of, _)| of.clone()).or_else(|| self.observed().0.and_then(|work| work.metadata.generation).map(|g| g.to_string()));
-        drover_core::work::apply::content_hash(&json!({ "object": object, "of": of }))
-    }
+/// What tells one spec of a work from another.
+fn generation_of(work: &ManifestWork) -> Option<String> {
+    work.metadata.generation.map(|generation| generation.to_string()).or_else(|| work.metadata.resource_version.clone())
+}
+
+/// What a write depends on, besides the live object: the manifest, and the options of the work.
+fn print_of(object: &Value, of: Option<&str>) -> String {
+    content_hash(&json!({ "object": object, "of": of }))
 }
 
 fn params() -> PatchParams {

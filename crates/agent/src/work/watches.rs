@@ -75,7 +75,6 @@ pub struct Watches {
 }
 
 /// Runs the watches.
-#[derive(Debug)]
 pub struct Watching {
     client: Client,
     watches: Arc<Watches>,
@@ -219,8 +218,8 @@ async fn watch(client: Client, watches: Arc<Watches>, collection: Collection, st
     let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
     // The kind is not needed for an address.
     let resource = ApiResource { group: group.clone(), version: version.clone(), api_version, kind: String::new(), plural: resource.clone() };
-    let api: Api<DynamicObject> = Api::all_with(client, &resource);
-    let stream = watcher::metadata_watcher(api, watcher::Config::default()).default_backoff();
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
+    let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
     futures::pin_mut!(stream);
     loop {
         let event = tokio::select! {
