@@ -5,6 +5,7 @@
 
 pub mod status;
 pub mod store;
+pub mod lifecycle;
 pub mod selector;
 pub mod resource;
 pub mod auth;
