@@ -5,7 +5,6 @@
 //! [`wire`] negotiates. What is served is a [`Registry`], replaced as a whole when a definition
 //! changes ([`definitions`]).
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -44,8 +43,7 @@ mod write;
 
 pub use self::wire::{Body, Response};
 
-/// Tells the time.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+pub use crate::auth::Clock;
 /// Fills a buffer with random bytes.
 pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 /// Renders metrics in the Prometheus text format.
@@ -139,6 +137,7 @@ struct Inner {
     auth: Auth,
     config: Config,
     registry: RwLock<Arc<Registry>>,
+    openapi: openapi::Cache,
     /// Held while a definition is looked at, so that they are registered one after the other.
     defining: tokio::sync::Mutex<()>,
 }
@@ -165,6 +164,7 @@ impl ApiServer {
             auth,
             config,
             registry: RwLock::new(Arc::new(registry)),
+            openapi: openapi::Cache::default(),
             defining: tokio::sync::Mutex::new(()),
         };
         Self { inner: Arc::new(inner), identity: None }
@@ -448,8 +448,3 @@ where
     }
 }
 
-/// Chunks of one response, so that large lists need no copy of everything.
-type Chunks = VecDeque<Bytes>;
-
-#[cfg(test)]
-mod tests;

@@ -43,7 +43,7 @@ pub struct Registry {
     definitions: BTreeMap<String, Arc<Definition>>,
     /// Documents made from this registry, by name; made when first asked for.
     pub(crate) documents: OnceLock<crate::server::discovery::Documents>,
-    pub(crate) openapi: OnceLock<crate::server::openapi::Documents>,
+    pub(crate) openapi: OnceLock<crate::server::discovery::Document>,
 }
 
 fn path(group: &str, version: &str, plural: &str) -> String {

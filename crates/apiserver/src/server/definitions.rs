@@ -10,8 +10,8 @@ use drover_schema::crd::CustomKind;
 use serde_json::{Value, json};
 
 use super::ApiServer;
-use super::remove::{CLEANUP, DeleteOptions};
-use super::write::is_finished;
+use super::remove::CLEANUP;
+use crate::lifecycle::{self, AfterUpdate, DeleteOptions, Family};
 use crate::resource::registry::{Definition, Registry};
 use crate::resource::{DEFINITIONS, Resource};
 use crate::status::{ApiError, ApiResult};
@@ -105,7 +105,8 @@ impl ApiServer {
             if next == value {
                 return Ok(());
             }
-            let result = if is_finished(&next) {
+            let last = lifecycle::after_update(&value, &next, Family::Plain) == AfterUpdate::Remove;
+            let result = if last {
                 self.store().delete(object.key.clone(), object.revision).await
             } else {
                 self.store().update(object.key.clone(), object.revision, next).await

@@ -1,7 +1,5 @@
 //! What `metadata` must look like (apimachinery: pkg/api/validation/objectmeta.go).
 
-use std::collections::BTreeSet;
-
 use drover_schema::field_error::{FieldError, Kind};
 use serde_json::{Map, Value};
 
@@ -295,22 +293,7 @@ fn check_finalizers(object: &Value, errors: &mut Vec<FieldError>) {
 /// What may not change in the metadata of an object.
 pub(crate) fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    if old["metadata"].get("deletionTimestamp").is_some() {
-        let before: BTreeSet<&str> = finalizers(old).into_iter().collect();
-        let after: BTreeSet<&str> = finalizers(new).into_iter().collect();
-        let extra: Vec<&&str> = after.difference(&before).collect();
-        if !extra.is_empty() {
-            let list: Vec<String> = extra.iter().map(|text| format!("{text:?}")).collect();
-            errors.push(FieldError::forbidden(
-                "metadata.finalizers",
-                format!(
-                    "no new finalizers can be added if the object is being deleted, found new \
-                     finalizers []string{{{}}}",
-                    list.join(", ")
-                ),
-            ));
-        }
-    }
+    errors.extend(crate::lifecycle::check_finalizers(old, new));
     for field in ["name", "namespace", "uid", "creationTimestamp"] {
         let (after, before) = (new["metadata"].get(field), old["metadata"].get(field));
         if after != before {

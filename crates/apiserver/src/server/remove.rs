@@ -2,43 +2,20 @@
 
 use std::sync::Arc;
 
-use drover_schema::field_error::FieldError;
 use serde_json::{Value, json};
 
 use super::query::refuse;
 use super::read::ListMeta;
 use super::wire::{self, Response};
-use super::write::is_finished;
 use super::{ApiServer, Call, Operation, decode, meta};
-use crate::resource::{DEFINITIONS, NAMESPACES, Resource};
+use crate::lifecycle::{self, Deletion, DeleteOptions, Facts, Family};
+use crate::resource::{DEFINITIONS, Resource};
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Key, Object, WriteError};
 
-const ORPHAN: &str = "orphan";
-const FOREGROUND: &str = "foregroundDeletion";
 /// Keeps a definition until its objects are gone.
 pub(super) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 const ATTEMPTS: usize = 16;
-
-/// What happens to the objects that an object owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Propagation {
-    /// They go before it.
-    Foreground,
-    /// They go after it.
-    Background,
-    /// They stay.
-    Orphan,
-}
-
-/// Options of a delete.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DeleteOptions {
-    pub(super) propagation: Option<Propagation>,
-    pub(super) uid: Option<String>,
-    pub(super) revision: Option<String>,
-    pub(super) dry_run: bool,
-}
 
 /// What a delete leaves behind.
 pub(super) enum Removed {
@@ -67,43 +44,11 @@ impl Call<'_> {
             }
         }
         let mut errors = Vec::new();
-        let mut dry_run = self.query.dry_run(&mut errors);
-        if let Some(list) = body["dryRun"].as_array().filter(|list| !list.is_empty()) {
-            if list.iter().any(|value| value != "All") {
-                errors.push(FieldError::not_supported("dryRun", body["dryRun"].clone(), &["All"]));
-            }
-            dry_run = true;
-        }
-        let policy = body["propagationPolicy"].as_str().filter(|text| !text.is_empty());
-        let orphan = body["orphanDependents"].as_bool();
-        if let (Some(policy), Some(_)) = (policy, orphan) {
-            errors.push(FieldError::invalid(
-                "propagationPolicy",
-                policy,
-                "orphanDependents and deletionPropagation cannot be both set",
-            ));
-        }
-        let propagation = match (policy, orphan) {
-            (Some("Foreground"), _) => Some(Propagation::Foreground),
-            (Some("Background"), _) | (None, Some(false)) => Some(Propagation::Background),
-            (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
-            (None, None) => None,
-            (Some(other), _) => {
-                let supported = ["Foreground", "Background", "Orphan", "nil"];
-                errors.push(FieldError::not_supported("propagationPolicy", other, &supported));
-                None
-            }
-        };
+        let dry_run = self.query.dry_run(&mut errors);
         refuse("DeleteOptions", &errors)?;
-        let condition = |field: &str| {
-            body["preconditions"][field].as_str().filter(|text| !text.is_empty()).map(str::to_owned)
-        };
-        Ok(DeleteOptions {
-            propagation,
-            uid: condition("uid"),
-            revision: condition("resourceVersion"),
-            dry_run,
-        })
+        let mut options = DeleteOptions::from_json(&body)?;
+        options.dry_run |= dry_run;
+        Ok(options)
     }
 
     pub(super) async fn delete(&mut self) -> ApiResult<Response> {
@@ -174,18 +119,30 @@ impl ApiServer {
             let Some(live) = store.get(key) else {
                 return Err(ApiError::not_found(resource.subject(&key.name)));
             };
-            check_preconditions(resource, &live, options)?;
             let old = live.value();
-            let mut next = old.clone();
-            self.mark(resource, &mut next, options.propagation);
-            let gone = is_finished(&next);
-            if options.dry_run || !gone && next == old {
-                return Ok(if gone { Removed::Gone(live) } else { Removed::Waiting(live) });
+            let family = Family::of(&resource.storage);
+            let facts = Facts { group: &resource.group, kind: &resource.kind, family };
+            let next = match lifecycle::delete(&old, options, &facts, self.now()) {
+                Deletion::Refuse(error) => return Err(error),
+                Deletion::Unchanged => return Ok(Removed::Waiting(live)),
+                Deletion::Mark(next) => Some(next),
+                Deletion::Remove if &*resource.storage == DEFINITIONS => keep(&old, self.now()),
+                Deletion::Remove => None,
+            };
+            if options.dry_run {
+                return Ok(match next {
+                    None => Removed::Gone(live),
+                    Some(_) => Removed::Waiting(live),
+                });
             }
-            let result = if gone {
-                store.delete(key.clone(), live.revision).await.map(Removed::Gone)
-            } else {
-                store.update(key.clone(), live.revision, next).await.map(Removed::Waiting)
+            let result = match next {
+                None => store.delete(key.clone(), live.revision).await.map(Removed::Gone),
+                Some(mut next) => {
+                    if &*resource.storage == DEFINITIONS {
+                        add_cleanup(&mut next);
+                    }
+                    store.update(key.clone(), live.revision, next).await.map(Removed::Waiting)
+                }
             };
             match result {
                 Ok(removed) => return Ok(removed),
@@ -197,48 +154,6 @@ impl ApiServer {
             }
         }
         Err(ApiError::stale(resource.subject(&key.name)))
-    }
-
-    /// Makes an object one that is being deleted.
-    fn mark(&self, resource: &Resource, object: &mut Value, propagation: Option<Propagation>) {
-        let mut finalizers: Vec<String> =
-            meta::finalizers(object).into_iter().map(str::to_owned).collect();
-        if let Some(propagation) = propagation {
-            finalizers.retain(|name| name != ORPHAN && name != FOREGROUND);
-            match propagation {
-                Propagation::Foreground => finalizers.push(FOREGROUND.to_owned()),
-                Propagation::Orphan => finalizers.push(ORPHAN.to_owned()),
-                Propagation::Background => {}
-            }
-        }
-        let is_new = object["metadata"].get("deletionTimestamp").is_none_or(Value::is_null);
-        if is_new && &*resource.storage == DEFINITIONS && !finalizers.iter().any(|f| f == CLEANUP) {
-            finalizers.push(CLEANUP.to_owned());
-        }
-        let now = self.now_text();
-        let metadata = meta::of(object);
-        if finalizers.is_empty() {
-            metadata.remove("finalizers");
-        } else {
-            metadata.insert("finalizers".to_owned(), json!(finalizers));
-        }
-        if !is_new {
-            return;
-        }
-        metadata.insert("deletionTimestamp".to_owned(), now.into());
-        metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
-        let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or(0);
-        if generation > 0 {
-            metadata.insert("generation".to_owned(), (generation + 1).into());
-        }
-        if &*resource.storage == NAMESPACES {
-            match object["status"].as_object_mut() {
-                Some(status) => {
-                    status.insert("phase".to_owned(), "Terminating".into());
-                }
-                None => object["status"] = json!({"phase": "Terminating"}),
-            }
-        }
     }
 
     /// A definition may have waited for the last of its objects.
@@ -255,35 +170,27 @@ impl ApiServer {
     }
 }
 
-fn check_preconditions(
-    resource: &Resource,
-    live: &Object,
-    options: &DeleteOptions,
-) -> ApiResult<()> {
-    let subject = resource.kind_subject(&live.key.name);
-    if let Some(uid) = &options.uid
-        && **uid != *live.meta.uid
-    {
-        return Err(ApiError::conflict(
-            subject,
-            &format!(
-                "the UID in the precondition ({uid}) does not match the UID in record ({}). The \
-                 object might have been deleted and then recreated",
-                live.meta.uid
-            ),
-        ));
+/// A definition that nothing keeps but its objects: marked, unless it was before.
+fn keep(definition: &Value, now: jiff::Timestamp) -> Option<Value> {
+    if lifecycle::is_terminating(definition) {
+        return None;
     }
-    if let Some(revision) = &options.revision
-        && *revision != live.revision.to_string()
-    {
-        return Err(ApiError::conflict(
-            subject,
-            &format!(
-                "the ResourceVersion in the precondition ({revision}) does not match the \
-                 ResourceVersion in record ({}). The object might have been modified",
-                live.revision
-            ),
-        ));
+    let mut next = definition.clone();
+    let metadata = meta::of(&mut next);
+    metadata.insert("deletionTimestamp".to_owned(), lifecycle::format_time(now).into());
+    metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+    let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or(0);
+    if generation > 0 {
+        metadata.insert("generation".to_owned(), (generation + 1).into());
     }
-    Ok(())
+    Some(next)
+}
+
+fn add_cleanup(definition: &mut Value) {
+    let finalizers = meta::of(definition).entry("finalizers").or_insert_with(|| json!([]));
+    if let Some(list) = finalizers.as_array_mut()
+        && !list.iter().any(|name| name == CLEANUP)
+    {
+        list.push(CLEANUP.into());
+    }
 }

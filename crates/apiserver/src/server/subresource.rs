@@ -3,17 +3,16 @@
 use drover_schema::crd::Scale;
 use drover_schema::field_error::FieldError;
 use drover_schema::jsonpath::JsonPath;
+use drover_schema::patch;
 use serde_json::{Map, Value, json};
 
 use super::query::WriteOptions;
-use super::remove::DeleteOptions;
 use super::wire::{self, Response};
 use super::write::{Outcome, Patch, patch_error};
 use super::{Call, decode, meta};
+use crate::lifecycle::DeleteOptions;
 use crate::resource::Source;
 use crate::status::{ApiError, ApiResult};
-use crate::store::Key;
-use drover_schema::patch;
 
 const ATTEMPTS: usize = 5;
 
@@ -124,16 +123,9 @@ impl Call<'_> {
         let wanted = wire::negotiate(self.headers, true, false)?;
         let options = self.query.write_options("CreateOptions", false, self.user_agent())?;
         let eviction = decode::document(decode::media(self.headers), &self.body, true)?.object;
-        let wish = |field: &str| {
-            eviction["deleteOptions"]["preconditions"][field].as_str().map(str::to_owned)
-        };
-        let dry_run = options.dry_run || eviction["deleteOptions"]["dryRun"][0] == "All";
-        let options = DeleteOptions {
-            propagation: None,
-            uid: wish("uid"),
-            revision: wish("resourceVersion"),
-            dry_run,
-        };
+        let mut wish = DeleteOptions::from_json(&eviction["deleteOptions"])?;
+        wish.dry_run |= options.dry_run;
+        let options = wish;
         self.remove(&self.key(self.name), &options).await?;
         let status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
@@ -258,12 +250,6 @@ impl Call<'_> {
             Some(Outcome::Stored(object)) => Some(self.resource.read(&object)),
             Some(Outcome::Tree(tree)) => Some(tree),
         })
-    }
-
-    /// Where a pod of this request is.
-    #[cfg(test)]
-    pub(super) fn pod_key(&self) -> Key {
-        self.key(self.name)
     }
 }
 

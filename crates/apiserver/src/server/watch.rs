@@ -242,7 +242,7 @@ impl Stream {
 impl View {
     fn translate(&mut self, change: &Change) -> Option<Bytes> {
         let matches = |object: &Arc<Object>| {
-            (self.namespace.is_empty() || object.key.namespace == self.namespace.as_ref().into())
+            (self.namespace.is_empty() || *object.key.namespace == *self.namespace)
                 && self.selection.matches(&self.resource, object)
         };
         let old = change.old.as_ref().filter(|object| matches(object));
@@ -251,6 +251,9 @@ impl View {
             (None, None) => None,
             (None, Some(new)) => Some(self.event("ADDED", new, None)),
             (Some(_), Some(new)) => Some(self.event("MODIFIED", new, None)),
+            (Some(_), None) if change.removed.is_some() => {
+                change.removed.as_ref().map(|last| self.event("DELETED", last, None))
+            }
             (Some(old), None) => Some(self.event("DELETED", old, Some(change.revision))),
         }
     }

@@ -6,13 +6,12 @@ use std::io::Write as _;
 
 use bytes::{Buf as _, Bytes};
 use drover_schema::protobuf;
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, Full, Limited, StreamBody};
 use serde_json::Value;
 
-use super::Chunks;
 use crate::resource::encode;
 use crate::status::{ApiError, ApiResult};
 
@@ -152,11 +151,6 @@ pub(super) fn empty() -> Body {
 /// A response with one piece of bytes.
 pub(super) fn bytes(code: u16, media: &'static str, body: Bytes) -> Response {
     finish(code, media, Full::new(body).boxed_unsync())
-}
-
-pub(super) fn chunks(code: u16, media: &'static str, body: Chunks) -> Response {
-    let frames = stream::iter(body.into_iter().map(|bytes| Ok(Frame::data(bytes))));
-    finish(code, media, StreamBody::new(frames).boxed_unsync())
 }
 
 /// A response that goes on.

@@ -16,6 +16,7 @@ use super::query::{FieldValidation, WriteOptions};
 use super::read::parse_revision;
 use super::wire::{Response, Wanted};
 use super::{Call, Operation, decode, definitions, meta};
+use crate::lifecycle::{self, AfterUpdate, Family};
 use crate::resource::{DEFINITIONS, NAMESPACES, convert};
 use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Key, Object, WriteError};
@@ -24,6 +25,8 @@ pub(super) const JSON_PATCH: &str = "application/json-patch+json";
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(super) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 pub(super) const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
+const CSRS: &str = "certificates.k8s.io/certificatesigningrequests";
 
 /// What suffixes of generated names are made of: no vowels, nothing that looks like another.
 const SUFFIX: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -241,6 +244,9 @@ impl Call<'_> {
             let name = if generated { self.generate_name(&prefix) } else { given.clone() };
             if generated {
                 meta::of(&mut object).insert("name".to_owned(), name.as_str().into());
+                if &*self.resource.storage == NAMESPACES {
+                    prepare_namespace(&mut object);
+                }
             }
             self.admit(Operation::Create, &name, None, Some(&mut object), options.dry_run)?;
             self.refuse_invalid(&object, None)?;
@@ -293,8 +299,9 @@ impl Call<'_> {
         match &*self.resource.storage {
             DEFINITIONS => definitions::prepare(object),
             NAMESPACES => prepare_namespace(object),
-            "certificates.k8s.io/certificatesigningrequests" => {
+            CSRS => {
                 self.server.auth().stamp_csr(object, self.user);
+                self.server.auth().check_csr_create(object)?;
             }
             _ => {}
         }
@@ -321,7 +328,7 @@ impl Call<'_> {
         let mut errors = meta::validate(&self.resource, new);
         if let Some(old) = old {
             errors.extend(meta::validate_update(new, old));
-        } else if &*self.resource.storage == "certificates.k8s.io/certificatesigningrequests" {
+        } else if &*self.resource.storage == CSRS {
             errors.extend(self.server.auth().validate_csr(new));
         }
         errors.extend(self.resource.validate(new, old));
@@ -435,6 +442,9 @@ impl Call<'_> {
             definitions::prepare(&mut next);
         }
         self.check_escalation(&next)?;
+        if &*self.resource.storage == CSRS {
+            self.server.auth().check_csr_update(self.user, self.subresource, old, &next)?;
+        }
         self.admit(Operation::Update, self.name, Some(old), Some(&mut next), options.dry_run)?;
         self.refuse_invalid(&next, Some(old))?;
         if track {
@@ -445,7 +455,8 @@ impl Call<'_> {
         if is_same(old, &next) {
             return Ok(Some(Outcome::Stored(Arc::clone(live))));
         }
-        let gone = is_finished(&next);
+        let family = Family::of(&self.resource.storage);
+        let gone = lifecycle::after_update(old, &next, family) == AfterUpdate::Remove;
         if options.dry_run {
             return Ok(Some(Outcome::Tree(next)));
         }
@@ -489,6 +500,7 @@ impl Call<'_> {
             (Some(map), value) => {
                 map.insert(field.to_owned(), value);
             }
+            (None, Value::Null) => {}
             (None, value) => *target = json!({field: value}),
         }
         let managers = new["metadata"]["managedFields"].take();
@@ -713,17 +725,6 @@ fn is_same(old: &Value, new: &Value) -> bool {
         list
     };
     managers(old) == managers(new)
-}
-
-/// Whether an object that is being deleted has nothing left to wait for.
-pub(super) fn is_finished(object: &Value) -> bool {
-    let metadata = &object["metadata"];
-    let waits = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
-    metadata.get("deletionTimestamp").is_some_and(|at| !at.is_null())
-        && !waits(&metadata["finalizers"])
-        && !(object["kind"] == "Namespace"
-            && object["apiVersion"] == "v1"
-            && waits(&object["spec"]["finalizers"]))
 }
 
 fn prepare_namespace(object: &mut Value) {
