@@ -63,8 +63,6 @@ pub struct Type {
     pub description: Option<Box<str>>,
     /// Everything else that a value must fulfil (custom resources only).
     pub checks: Option<Box<Checks>>,
-    /// The definition's name in OpenAPI (built-in kinds).
-    pub name: Option<Box<str>>,
 }
 
 /// The structure of a type, as far as merging, pruning and decoding need it.

@@ -246,6 +246,7 @@ impl ApiServer {
                 api_version: &resource.api_version,
                 subresource: "status",
                 now: &now,
+                reset: &[],
             };
             apply::track_update(resource.schema.node(), Some(old), &mut next, writer);
         }

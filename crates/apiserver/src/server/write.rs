@@ -218,6 +218,11 @@ impl Call<'_> {
             api_version: &self.resource.api_version,
             subresource: self.subresource,
             now,
+            reset: match self.subresource {
+                "status" | "approval" => apply::RESET_ALL_BUT_STATUS,
+                "" if self.resource.status => apply::RESET_STATUS,
+                _ => apply::RESET_NOTHING,
+            },
         }
     }
 
@@ -352,7 +357,7 @@ impl Call<'_> {
             WriteError::Exists => ApiError::already_exists(self.resource.subject(name)),
             WriteError::Missing => ApiError::not_found(self.resource.subject(name)),
             WriteError::Changed(_) => ApiError::stale(self.resource.subject(name)),
-            WriteError::Unwritable(_) => ApiError::internal(error),
+            WriteError::Unwritable(_) | WriteError::Malformed(_) => ApiError::internal(error),
             WriteError::Closed => {
                 let mut error =
                     ApiError::new(503, "ServiceUnavailable", "the server is shutting down");
@@ -650,6 +655,8 @@ impl Call<'_> {
 pub(super) fn patch_error(error: PatchError) -> Box<ApiError> {
     match error {
         PatchError::Malformed(why) => ApiError::bad_request(why),
+        PatchError::TooLarge(why) => ApiError::too_large(why),
+        PatchError::CannotMerge(why) => ApiError::new(500, "", why),
         PatchError::DoesNotFit(_) => {
             let text = "the server rejected our request due to an error in our request";
             let mut error = ApiError::new(422, "Invalid", text);
@@ -662,6 +669,7 @@ pub(super) fn patch_error(error: PatchError) -> Box<ApiError> {
 fn apply_error(error: ApplyError) -> Box<ApiError> {
     match error {
         ApplyError::Malformed(why) => ApiError::bad_request(why),
+        ApplyError::Untyped(why) => ApiError::new(500, "", why),
         ApplyError::Conflicts(conflicts) => {
             let (message, causes) = ApplyError::conflict_message(&conflicts);
             let causes: Vec<Value> = causes
