@@ -10,7 +10,7 @@ use drover_schema::field_error::FieldError;
 use drover_schema::jsonpath::JsonPath;
 use drover_schema::table::Column;
 use drover_schema::types::Schema;
-use drover_schema::{crd, default, prune, validate};
+use drover_schema::{crd, default, prune};
 use serde_json::Value;
 
 use crate::status::Subject;
@@ -320,23 +320,7 @@ impl Resource {
                 }
                 errors
             }
-            Source::Custom { version, .. } => {
-                let mut errors = validate::validate(self.schema.node(), new);
-                if version.rules.is_empty() {
-                    return errors;
-                }
-                if errors.is_empty() {
-                    return version.rules.check(new, old);
-                }
-                errors.push(FieldError::with_value(
-                    drover_schema::field_error::Kind::Invalid,
-                    "<nil>",
-                    Value::Null,
-                    "some validation rules were not checked because the object was invalid; \
-                     correct the existing errors to complete validation",
-                ));
-                errors
-            }
+            Source::Custom { version, .. } => version.validate(new, old),
         }
     }
 

@@ -176,6 +176,45 @@ impl ApiServer {
         Self { inner: Arc::clone(&self.inner), identity: Some(Arc::new(user)) }
     }
 
+    /// Makes sure of what every cluster has: namespaces, roles, and definitions whose status says
+    /// what they are. To be called once after [`Self::new`], before anybody is served.
+    pub async fn bootstrap(&self) -> ApiResult<()> {
+        for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+            let request = Request::builder()
+                .method(Method::POST)
+                .uri("/api/v1/namespaces?fieldManager=drover-apiserver")
+                .extension(User::system())
+                .body(http_body_util::Full::new(crate::resource::encode(&serde_json::json!({
+                    "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
+                }))))
+                .map_err(ApiError::internal)?;
+            let key = crate::store::Key {
+                resource: crate::resource::NAMESPACES.into(),
+                namespace: "".into(),
+                name: name.into(),
+            };
+            if self.store().get(&key).is_some() {
+                continue;
+            }
+            let answer = self.respond(request).await;
+            if !answer.status().is_success() && answer.status() != http::StatusCode::CONFLICT {
+                return Err(ApiError::internal(format!(
+                    "failed to create the namespace {name}: {}",
+                    answer.status()
+                )));
+            }
+        }
+        crate::auth::policy::ensure(self.store(), |object| {
+            let uid = uuid::Builder::from_random_bytes(self.random_bytes()).into_uuid();
+            let metadata = meta::of(object);
+            metadata.insert("uid".to_owned(), uid.to_string().into());
+            metadata.insert("creationTimestamp".to_owned(), self.now_text().into());
+        })
+        .await
+        .map_err(ApiError::internal)?;
+        self.reconcile_definitions().await
+    }
+
     /// Where the objects are.
     pub fn store(&self) -> &Store {
         &self.inner.store
@@ -448,3 +487,6 @@ where
     }
 }
 
+
+#[cfg(test)]
+mod tests;

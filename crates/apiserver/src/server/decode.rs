@@ -1,13 +1,9 @@
 //! Request bodies to objects.
 
-use std::cell::RefCell;
-use std::fmt;
-
 use drover_schema::types::{Node, Shape};
 use drover_schema::{protobuf, yaml};
 use http::{HeaderMap, header};
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
 use super::meta;
 use super::wire::{JSON, PROTOBUF, YAML};
@@ -36,7 +32,7 @@ pub(super) fn media(headers: &HeaderMap) -> &str {
 /// Any document in a media type that bodies may have.
 pub(super) fn document(media: &str, body: &[u8], protobuf: bool) -> ApiResult<Decoded> {
     match media {
-        JSON => json(body).map(|(object, strict)| Decoded { object, strict }).map_err(|error| {
+        JSON => yaml::decode_json(body).map(|(object, strict)| Decoded { object, strict }).map_err(|error| {
             let text = if error.is_eof() {
                 "unexpected end of JSON input".to_owned()
             } else {
@@ -244,116 +240,4 @@ fn snippet(body: &[u8]) -> String {
     let cut = &body[..body.len().min(LIMIT)];
     let more = if body.len() > LIMIT { " ..." } else { "" };
     format!("{}{more}", String::from_utf8_lossy(cut))
-}
-
-/// JSON and the paths of fields that are there twice (the last one wins).
-pub(super) fn json(body: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
-    let duplicates = RefCell::new(Vec::new());
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let seed = Seed { duplicates: &duplicates, place: Place::Root };
-    let value = seed.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok((value, duplicates.into_inner()))
-}
-
-#[derive(Clone, Copy)]
-enum Place<'p> {
-    Root,
-    Field(&'p Place<'p>, &'p str),
-    Item(&'p Place<'p>, usize),
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Root => Ok(()),
-            Self::Field(Self::Root, name) => f.write_str(name),
-            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
-            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Seed<'p> {
-    duplicates: &'p RefCell<Vec<String>>,
-    place: Place<'p>,
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Value;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))?;
-        Ok(Value::Number(number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        loop {
-            let place = Place::Item(&self.place, list.len());
-            let seed = Seed { duplicates: self.duplicates, place };
-            match items.next_element_seed(seed)? {
-                Some(item) => list.push(item),
-                None => return Ok(Value::Array(list)),
-            }
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = fields.next_key::<String>()? {
-            let place = Place::Field(&self.place, &key);
-            let seed = Seed { duplicates: self.duplicates, place };
-            let value = fields.next_value_seed(seed)?;
-            if map.contains_key(&key) {
-                let path = place.to_string();
-                let mut known = self.duplicates.borrow_mut();
-                if known.len() >= 1000 {
-                    return Err(A::Error::custom("too many duplicate fields"));
-                }
-                if !known.contains(&path) {
-                    known.push(path);
-                }
-            }
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
-    }
 }

@@ -57,13 +57,16 @@ pub(super) fn prepare(definition: &mut Value) {
         .and_then(|version| version["name"].as_str())
         .map(str::to_owned);
     if !definition["status"].is_object() {
-        definition["status"] = json!({
-            "acceptedNames": {"kind": "", "plural": ""}, "conditions": [], "storedVersions": [],
-        });
+        definition["status"] = json!({});
     }
     let status = &mut definition["status"];
-    if !status["storedVersions"].is_array() {
-        status["storedVersions"] = json!([]);
+    if !status["acceptedNames"].is_object() {
+        status["acceptedNames"] = json!({"kind": "", "plural": ""});
+    }
+    for field in ["conditions", "storedVersions"] {
+        if !status[field].is_array() {
+            status[field] = json!([]);
+        }
     }
     if let (Some(list), Some(storage)) = (status["storedVersions"].as_array_mut(), storage)
         && !list.iter().any(|version| *version == *storage)

@@ -35,11 +35,6 @@ impl Selection {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// The one name that it demands.
-    pub(super) fn name(&self) -> Option<&str> {
-        self.fields.exact("metadata.name")
-    }
-
     pub(super) fn matches(&self, resource: &Resource, object: &Object) -> bool {
         if !self.labels.matches(&object.meta.labels) {
             return false;

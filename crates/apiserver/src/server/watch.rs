@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use drover_schema::field_error::FieldError;
+use drover_schema::protobuf;
 use futures::stream;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
@@ -38,6 +39,7 @@ struct View {
     selection: Selection,
     namespace: Box<str>,
     form: Form,
+    encoding: Encoding,
     printer: Option<Printer>,
     /// Columns are told once.
     columns_told: bool,
@@ -64,9 +66,9 @@ enum Pending {
 
 impl Call<'_> {
     pub(super) async fn watch(&self) -> ApiResult<Response> {
-        let wanted = wire::negotiate(self.headers, false, true)?;
-        if wanted.encoding != Encoding::Json {
-            return Err(ApiError::not_acceptable(&[wire::JSON]));
+        let wanted = self.wanted()?;
+        if wanted.encoding == Encoding::Yaml {
+            return Err(ApiError::not_acceptable(&[wire::JSON, wire::PROTOBUF]));
         }
         let begin = self.watch_begin()?;
         let selection = self.selection()?;
@@ -79,12 +81,17 @@ impl Call<'_> {
             selection,
             namespace: self.namespace.into(),
             form: wanted.form,
+            encoding: wanted.encoding,
             printer,
             columns_told: false,
         };
         match self.open(view, &begin)? {
             Ok(watch) => Ok(watch.into_response()),
-            Err(error) => Ok(wire::bytes(200, wire::JSON, error_event(&error))),
+            Err(error) => Ok(wire::bytes(
+                200,
+                media(wanted.encoding),
+                emit(wanted.encoding, "ERROR", &error.to_status()),
+            )),
         }
     }
 
@@ -183,11 +190,12 @@ impl Call<'_> {
 
 impl Stream {
     fn into_response(self) -> Response {
+        let media = media(self.view.encoding);
         let events = stream::unfold(self, |mut watch| async move {
             let event = watch.next().await?;
             Some((event, watch))
         });
-        wire::streaming(wire::JSON, events)
+        wire::streaming(media, events)
     }
 
     async fn next(&mut self) -> Option<Bytes> {
@@ -221,7 +229,7 @@ impl Stream {
                             self.source.progress(),
                             gone.oldest
                         );
-                        return Some(error_event(&ApiError::expired(text)));
+                        return Some(self.view.error(&ApiError::expired(text)));
                     }
                 },
                 () = &mut self.next_bookmark, if self.bookmarks => {
@@ -260,7 +268,7 @@ impl View {
 
     /// One event; `revision` replaces that of the object.
     fn event(&mut self, kind: &str, object: &Object, revision: Option<u64>) -> Bytes {
-        if self.form == Form::Object && revision.is_none() {
+        if self.form == Form::Object && revision.is_none() && self.encoding == Encoding::Json {
             return line(kind, &self.resource.read_bytes(object));
         }
         let mut value = self.resource.read(object);
@@ -278,7 +286,11 @@ impl View {
             (None, Form::Metadata(version)) => metadata_of(value, version),
             (None, _) => value,
         };
-        line(kind, &encode(&shown))
+        emit(self.encoding, kind, &shown)
+    }
+
+    fn error(&self, error: &ApiError) -> Bytes {
+        emit(self.encoding, "ERROR", &error.to_status())
     }
 
     fn bookmark(&mut self, revision: u64, initial: bool) -> Bytes {
@@ -301,7 +313,7 @@ impl View {
             (None, Form::Metadata(version)) => metadata_of(object, version),
             (None, _) => object,
         };
-        line("BOOKMARK", &encode(&shown))
+        emit(self.encoding, "BOOKMARK", &shown)
     }
 }
 
@@ -315,7 +327,19 @@ fn line(kind: &str, object: &[u8]) -> Bytes {
     line.freeze()
 }
 
-fn error_event(error: &ApiError) -> Bytes {
-    line("ERROR", &encode(&error.to_status()))
+fn media(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Encoding::Json | Encoding::Yaml => wire::JSON,
+    }
 }
 
+/// One event in an encoding.
+fn emit(encoding: Encoding, kind: &str, object: &Value) -> Bytes {
+    if encoding == Encoding::Protobuf
+        && let Some(frame) = protobuf::encode_watch_event(kind, object)
+    {
+        return Bytes::from(frame);
+    }
+    line(kind, &encode(object))
+}

@@ -55,7 +55,7 @@ impl Patch {
     /// Decodes the body of a patch request.
     pub(super) fn decode(media: &str, body: &[u8], strategic: bool) -> ApiResult<Self> {
         let json = || {
-            decode::json(body).map(|(value, _)| value).map_err(|error| {
+            yaml::decode_json(body).map(|(value, _)| value).map_err(|error| {
                 let why = if error.is_eof() {
                     "unexpected end of JSON input".to_owned()
                 } else {
@@ -69,12 +69,9 @@ impl Patch {
             MERGE_PATCH => json().map(Self::Merge),
             STRATEGIC_PATCH if strategic => json().map(Self::Strategic),
             APPLY_PATCH => {
-                let decoded = match decode::json(body) {
-                    Ok(decoded) => decoded,
-                    Err(_) => yaml::decode(body).map_err(|error| {
-                        ApiError::bad_request(format!("error decoding YAML: {error}"))
-                    })?,
-                };
+                let decoded = yaml::decode(body).map_err(|error| {
+                    ApiError::bad_request(format!("error decoding YAML: {error}"))
+                })?;
                 Ok(Self::Apply(decoded.0))
             }
             _ if strategic => Err(ApiError::unsupported_media_type(&[
@@ -212,6 +209,21 @@ impl Call<'_> {
         Err(error)
     }
 
+    /// Kinds that are going away get no new objects.
+    fn check_definition(&self) -> ApiResult<()> {
+        if !self.resource.is_custom() {
+            return Ok(());
+        }
+        let name = format!("{}.{}", self.resource.plural, self.resource.group);
+        let definition = self.server.store().get(&definitions::key(&name));
+        if definition.is_none_or(|object| object.meta.terminating) {
+            return Err(ApiError::method_not_allowed(
+                "create not allowed while custom resource definition is terminating",
+            ));
+        }
+        Ok(())
+    }
+
     fn writer<'w>(&'w self, options: &'w WriteOptions, now: &'w str) -> Writer<'w> {
         Writer {
             manager: &options.manager,
@@ -239,6 +251,7 @@ impl Call<'_> {
             return Err(ApiError::new(500, "", text));
         }
         self.check_namespace()?;
+        self.check_definition()?;
         let now = self.server.now_text();
         self.prepare_new(&mut object, &now)?;
         let given = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
