@@ -87,6 +87,10 @@ impl CustomKind {
         let mut errors = names::check_definition(definition);
         let (versions, wrong) = spec::check(&definition["spec"]);
         errors.extend(wrong);
+        if texts(&definition["status"], "storedVersions").is_empty() {
+            let detail = "must have at least one stored version";
+            errors.push(FieldError::invalid("status.storedVersions", Value::Null, detail));
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -124,8 +128,8 @@ impl Version {
         if let Some(scale) = &self.scale {
             errors.extend(scale.validate(new));
         }
-        validate::embedded("", node, new, &mut errors);
-        validate::lists("", node, new, &mut errors);
+        validate::embedded(node, new, &mut errors);
+        validate::lists(node, new, &mut errors);
         if !self.rules.is_empty() {
             if cel::blocked_by(&errors) {
                 errors.push(cel::unchecked());
@@ -169,7 +173,13 @@ fn replicas(object: &Value, path: &str) -> Option<FieldError> {
 }
 
 fn accessor(path: &str, value: &Value, wanted: &str) -> FieldError {
-    let shown = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let shown = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().map_or_else(|| number.to_string(), |float| float.to_string())
+        }
+        other => other.to_string(),
+    };
     let found = match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",

@@ -4,6 +4,7 @@
 mod number;
 mod format;
 mod topology;
+mod misfit;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::field_error::{FieldError, Kind};
 use crate::types::{Checks, Node, Shape, TypeId};
 
+pub use misfit::misfit;
 pub use topology::{embedded, lists};
 
 /// Errors beyond this number are not collected: nobody reads them, and an object may have a million.
@@ -23,14 +25,9 @@ const NOWHERE: &str = "<nil>";
 /// Everything that is wrong with `object`, in the order and words of a real API server: its schema
 /// first ([`values`]), then embedded resources ([`embedded`]), then keys of lists ([`lists`]).
 pub fn validate(node: Node<'_>, object: &Value) -> Vec<FieldError> {
-    validate_at("", node, object)
-}
-
-/// The same for a value that stands at `path`.
-pub(crate) fn validate_at(path: &str, node: Node<'_>, value: &Value) -> Vec<FieldError> {
-    let mut errors = values_at(path, node, value);
-    embedded(path, node, value, &mut errors);
-    lists(path, node, value, &mut errors);
+    let mut errors = values(node, object);
+    embedded(node, object, &mut errors);
+    lists(node, object, &mut errors);
     errors
 }
 

@@ -8,7 +8,7 @@ use kube_cel::cel::Program;
 use kube_cel::cel::common::ast::{EntryExpr, Expr, IdedExpr, operators};
 use serde_json::{Value, json};
 
-use super::{Rule, convert::escape};
+use super::{Rule, convert::means};
 use crate::field_error::FieldError;
 use crate::types::{ListKind, Node, Shape, TypeId};
 
@@ -134,15 +134,29 @@ fn program(source: &str, node: Node<'_>) -> Result<Program, String> {
             "expression is longer than {MAX_RULE_BYTES} bytes or nests deeper than {MAX_NESTING}"
         ));
     }
-    let program = Program::compile(source).map_err(|error| format!("ERROR: <input>: {error}"))?;
+    let program = Program::compile(source).map_err(|error| error.to_string())?;
     let mut names = Names { node, scope: Vec::new(), wrong: Vec::new() };
     names.visit(program.expression());
     if names.wrong.is_empty() {
         return Ok(program);
     }
     let lines: Vec<String> =
-        names.wrong.iter().map(|wrong| format!("ERROR: <input>: {wrong}\n | {source}")).collect();
+        names.wrong.iter().map(|(at, wrong)| pointed(source, at, wrong)).collect();
     Err(lines.join("\n"))
+}
+
+/// An error with the line that it is about. Expressions do not tell where they stand, so the text
+/// is looked up.
+fn pointed(source: &str, at: &str, wrong: &str) -> String {
+    let place = source.find(at).unwrap_or_default();
+    let before = source.get(..place).unwrap_or_default();
+    let (line, column) = (
+        before.matches('\n').count(),
+        before.rsplit('\n').next().unwrap_or_default().chars().count(),
+    );
+    let text = source.lines().nth(line).unwrap_or_default();
+    let dots = ".".repeat(column);
+    format!("ERROR: <input>:{}:{}: {wrong}\n | {text}\n | {dots}^", line + 1, column + 1)
 }
 
 /// How deep brackets nest, with runs of unary operators counted in.
@@ -197,6 +211,17 @@ fn entry(entry: &EntryExpr, visit: &mut dyn FnMut(&IdedExpr)) {
     }
 }
 
+/// The type of CEL that has no fields.
+fn scalar(shape: &Shape) -> Option<&'static str> {
+    match shape {
+        Shape::String { format } if format.is_empty() => Some("string"),
+        Shape::Integer { .. } => Some("int"),
+        Shape::Number => Some("double"),
+        Shape::Boolean => Some("bool"),
+        _ => None,
+    }
+}
+
 /// Names that are no variables but types or prefixes of functions.
 const KNOWN: [&str; 22] = [
     "self", "oldSelf", "int", "uint", "double", "bool", "string", "bytes", "list", "map", "type",
@@ -208,7 +233,8 @@ struct Names<'a> {
     node: Node<'a>,
     /// Variables of the loops around.
     scope: Vec<String>,
-    wrong: Vec<String>,
+    /// A text near the place, and what is wrong there.
+    wrong: Vec<(String, String)>,
 }
 
 impl<'a> Names<'a> {
@@ -217,7 +243,9 @@ impl<'a> Names<'a> {
             Expr::Ident(name) => {
                 let declared = KNOWN.contains(&&**name) || self.scope.iter().any(|it| it == name);
                 if !declared && !name.starts_with('@') {
-                    self.wrong.push(format!("undeclared reference to '{name}' (in container '')"));
+                    let wrong = format!("undeclared reference to '{name}' (in container '')");
+                    let known = self.wrong.iter().any(|(_, it)| *it == wrong);
+                    self.wrong.extend((!known).then(|| (name.clone(), wrong)));
                 }
             }
             Expr::Comprehension(it) => {
@@ -231,12 +259,16 @@ impl<'a> Names<'a> {
             }
             Expr::Select(select) => {
                 self.visit(&select.operand);
-                if let Some(Shape::Struct { fields, preserve_unknown: false, .. }) =
-                    self.known(&select.operand).map(Node::shape)
-                    && !fields.keys().any(|name| escape(name) == select.field)
-                {
-                    self.wrong.push(format!("undefined field '{}'", select.field));
-                }
+                let wrong = match self.known(&select.operand).map(Node::shape) {
+                    Some(Shape::Struct { fields, .. }) => {
+                        let known = fields.keys().any(|name| means(&select.field, name));
+                        (!known).then(|| format!("undefined field '{}'", select.field))
+                    }
+                    Some(shape) => scalar(shape)
+                        .map(|ty| format!("type '{ty}' does not support field selection")),
+                    None => None,
+                };
+                self.wrong.extend(wrong.map(|wrong| (format!(".{}", select.field), wrong)));
             }
             _ => children(expr, &mut |child| self.visit(child)),
         }
@@ -250,7 +282,7 @@ impl<'a> Names<'a> {
                 let operand = self.known(&select.operand)?;
                 match operand.shape() {
                     Shape::Struct { fields, .. } => {
-                        let (_, field) = fields.iter().find(|(it, _)| escape(it) == select.field)?;
+                        let (_, field) = fields.iter().find(|(it, _)| means(&select.field, it))?;
                         Some(operand.at(field.ty))
                     }
                     Shape::Map { value, .. } => Some(operand.at(*value)),

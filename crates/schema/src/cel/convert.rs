@@ -17,8 +17,18 @@ const RESERVED: [&str; 21] = [
     "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while",
 ];
 
+/// Whether rules know a field by another name.
+fn is_escaped(name: &str) -> bool {
+    RESERVED.contains(&name) || name.contains("__") || name.contains(['.', '-', '/'])
+}
+
+/// Whether `written` in a rule means the field `name`.
+pub(super) fn means(written: &str, name: &str) -> bool {
+    written == name || (is_escaped(name) && written == escape(name))
+}
+
 /// The name of a field in rules (apiserver: pkg/cel Escape).
-pub(super) fn escape(name: &str) -> String {
+fn escape(name: &str) -> String {
     if RESERVED.contains(&name) {
         return format!("__{name}__");
     }
@@ -55,8 +65,12 @@ pub(super) fn value(node: Option<Node<'_>>, value: &Value) -> Cel {
             let mut map = HashMap::with_capacity(fields.len());
             for (name, value) in fields {
                 let field = node.and_then(|node| node.field(name));
-                let name = if escaped { escape(name) } else { name.clone() };
-                map.insert(Key::String(Arc::new(name)), self::value(field, value));
+                let converted = self::value(field, value);
+                // Rules may name a field as it is, too, where the grammar lets them.
+                if escaped && is_escaped(name) {
+                    map.insert(Key::String(Arc::new(escape(name))), converted.clone());
+                }
+                map.insert(Key::String(Arc::new(name.clone())), converted);
             }
             Cel::Map(Map { map: Arc::new(map) })
         }

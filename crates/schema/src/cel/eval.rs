@@ -15,7 +15,36 @@ use crate::types::{Node, Shape};
 const MAX_MESSAGE_BYTES: usize = 5 * 1024;
 
 /// All functions of CEL and of Kubernetes; making them is dear.
-static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
+static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
+    let mut context = Context::default().with_all();
+    // `type(x) == int`: types are values, here their names.
+    context.add_function("type", |value: Cel| Cel::String(Arc::new(type_value(&value).to_owned())));
+    for name in TYPES {
+        context.add_variable_from_value(name, Cel::String(Arc::new(name.to_owned())));
+    }
+    context
+});
+
+/// The types of CEL that rules can name.
+const TYPES: [&str; 9] =
+    ["int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type"];
+
+fn type_value(value: &Cel) -> &'static str {
+    match value {
+        Cel::Int(_) => "int",
+        Cel::UInt(_) => "uint",
+        Cel::Float(_) => "double",
+        Cel::Bool(_) => "bool",
+        Cel::String(_) => "string",
+        Cel::Bytes(_) => "bytes",
+        Cel::List(_) => "list",
+        Cel::Map(_) => "map",
+        Cel::Null => "null_type",
+        Cel::Duration(_) => "google.protobuf.Duration",
+        Cel::Timestamp(_) => "google.protobuf.Timestamp",
+        Cel::Function(..) | Cel::Opaque(_) => "dyn",
+    }
+}
 
 /// A value, converted once for all its rules.
 pub(super) struct Subject<'a> {
@@ -105,6 +134,12 @@ fn said(error: &ExecutionError, rule: &Rule) -> String {
         | ExecutionError::ValuesNotComparable(..) => format!(
             "'no such overload': call arguments did not match a supported operator, function or macro signature for rule: {shown}"
         ),
+        ExecutionError::IndexOutOfBounds(Cel::Int(index)) => {
+            format!("index out of bounds: {index} evaluating rule: {shown}")
+        }
+        ExecutionError::FunctionError { message, .. } => {
+            format!("{message} evaluating rule: {shown}")
+        }
         ExecutionError::DivisionByZero(_) => format!("division by zero evaluating rule: {shown}"),
         other => format!("{other} evaluating rule: {shown}"),
     }

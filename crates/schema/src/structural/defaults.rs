@@ -14,6 +14,15 @@ pub(super) fn check(path: &str, schema: &Value, node: Node<'_>) -> Vec<FieldErro
     errors
 }
 
+/// An error of a default, shown at the default.
+fn below(path: &str, mut error: FieldError) -> FieldError {
+    error.path = match error.path.as_str() {
+        "<nil>" => path.to_owned(),
+        inner => format!("{path}.{inner}"),
+    };
+    error
+}
+
 fn visit(path: &str, schema: &Value, node: Node<'_>, errors: &mut Vec<FieldError>) {
     if let Some(default) = &node.ty().default {
         let at = format!("{path}.default");
@@ -21,7 +30,7 @@ fn visit(path: &str, schema: &Value, node: Node<'_>, errors: &mut Vec<FieldError
         if !prune::prune(node, &mut pruned).is_empty() {
             errors.push(FieldError::invalid(&at, default.clone(), "must not have unknown fields"));
         }
-        errors.extend(validate::validate_at(&at, node, default));
+        errors.extend(validate::validate(node, default).into_iter().map(|error| below(&at, error)));
     }
     for (name, property) in object(schema, "properties").into_iter().flatten() {
         if let Some(field) = node.field(name) {

@@ -10,16 +10,17 @@ use crate::field_error::FieldError;
 use crate::types::{ListKind, Node, Shape};
 
 /// Embedded resources that do not say what they are.
-pub fn embedded(path: &str, node: Node<'_>, value: &Value, errors: &mut Vec<FieldError>) {
+pub fn embedded(node: Node<'_>, object: &Value, errors: &mut Vec<FieldError>) {
     let inside = |node: Node<'_>, value: &Value, path: &str, errors: &mut Vec<FieldError>| {
         if let (Shape::Struct { embedded: true, .. }, Value::Object(map)) = (node.shape(), value) {
             // The root is a resource, too, but others look after it.
             if !path.is_empty() {
                 type_meta(path, map, errors);
+                metadata(path, node, map, errors);
             }
         }
     };
-    walk(node, value, path, &inside, errors);
+    walk(node, object, "", &inside, errors);
 }
 
 fn type_meta(path: &str, map: &Map<String, Value>, errors: &mut Vec<FieldError>) {
@@ -43,8 +44,15 @@ fn type_meta(path: &str, map: &Map<String, Value>, errors: &mut Vec<FieldError>)
     }
 }
 
+fn metadata(path: &str, node: Node<'_>, map: &Map<String, Value>, errors: &mut Vec<FieldError>) {
+    let Some((value, node)) = map.get("metadata").zip(node.field("metadata")) else { return };
+    if let Some(why) = super::misfit(node, "ObjectMeta", value) {
+        errors.push(FieldError::invalid(child(path, "metadata"), value.clone(), why));
+    }
+}
+
 /// Items of sets and maps that are there twice.
-pub fn lists(path: &str, node: Node<'_>, value: &Value, errors: &mut Vec<FieldError>) {
+pub fn lists(node: Node<'_>, object: &Value, errors: &mut Vec<FieldError>) {
     let inside = |node: Node<'_>, value: &Value, path: &str, errors: &mut Vec<FieldError>| {
         if let (Shape::List { kind, .. }, Value::Array(items)) = (node.shape(), value) {
             match kind {
@@ -54,7 +62,7 @@ pub fn lists(path: &str, node: Node<'_>, value: &Value, errors: &mut Vec<FieldEr
             }
         }
     };
-    walk(node, value, path, &inside, errors);
+    walk(node, object, "", &inside, errors);
 }
 
 fn set(path: &str, items: &[Value], errors: &mut Vec<FieldError>) {
