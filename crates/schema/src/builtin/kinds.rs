@@ -114,7 +114,7 @@ pub(super) static KINDS: &[Kind] = &[
     row("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", "clusterrole", "io.k8s.api.rbac.v1.ClusterRole").cluster(),
     row("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", "rolebinding", "io.k8s.api.rbac.v1.RoleBinding"),
     row("rbac.authorization.k8s.io", "v1", "Role", "roles", "role", "io.k8s.api.rbac.v1.Role"),
-    row("storage.k8s.io", "v1", "CSIDriver", "csidrivers", "csidriver", "io.k8s.api.storage.v1.CSIDriver").cluster().counted(),
+    row("storage.k8s.io", "v1", "CSIDriver", "csidrivers", "csidriver", "io.k8s.api.storage.v1.CSIDriver").cluster(),
     row("storage.k8s.io", "v1", "CSINode", "csinodes", "csinode", "io.k8s.api.storage.v1.CSINode").cluster(),
     row("storage.k8s.io", "v1", "CSIStorageCapacity", "csistoragecapacities", "csistoragecapacity", "io.k8s.api.storage.v1.CSIStorageCapacity"),
     row("storage.k8s.io", "v1", "StorageClass", "storageclasses", "storageclass", "io.k8s.api.storage.v1.StorageClass").short(&["sc"]).cluster(),

@@ -33,11 +33,12 @@ pub(super) fn create(kind: &Kind, object: &mut Value) {
             let class = qos_class(fields);
             fields.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": class}));
         }
-        "PersistentVolume" => {
+        "PersistentVolume" | "PersistentVolumeClaim" => {
             fields.insert("status".to_owned(), json!({"phase": "Pending"}));
         }
-        "PersistentVolumeClaim" => {
-            fields.insert("status".to_owned(), json!({"phase": "Pending"}));
+        "DaemonSet" => {
+            object_in(object_in(fields, "metadata"), "annotations")
+                .insert("deprecated.daemonset.template.generation".to_owned(), Value::from("1"));
         }
         "Job" => job_selector(fields),
         "CertificateSigningRequest" => {
@@ -75,8 +76,11 @@ fn job_selector(fields: &mut Map<String, Value>) {
     ] {
         template.insert(label.to_owned(), value.clone());
     }
+    let labels = template.clone();
     let selector = object_in(object_in(spec, "selector"), "matchLabels");
     selector.entry("batch.kubernetes.io/controller-uid").or_insert(uid);
+    // A job without labels of its own has those of its pods.
+    super::edit::default(object_in(fields, "metadata"), "labels", labels);
 }
 
 /// How much of its resources a pod is promised.
@@ -218,7 +222,14 @@ fn count(kind: &Kind, fields: &mut Map<String, Value>, old: &Value) {
     let before = old.as_object().unwrap_or(&empty);
     let changed = fields.iter().any(|(name, value)| !ignored(name) && before.get(name) != Some(value))
         || before.keys().any(|name| !ignored(name) && !fields.contains_key(name));
-    // A pod's generation follows its spec; so does that of everything else that has one.
     let next = generation + i64::from(changed);
     object_in(fields, "metadata").insert("generation".to_owned(), Value::from(next));
+    if kind.kind == "DaemonSet" {
+        let template = &old["spec"]["template"] != fields.get("spec").map_or(&Value::Null, |spec| &spec["template"]);
+        let annotation = "deprecated.daemonset.template.generation";
+        let counted = old["metadata"]["annotations"][annotation].as_str().and_then(|text| text.parse::<i64>().ok());
+        let counted = counted.unwrap_or(1) + i64::from(template);
+        object_in(object_in(fields, "metadata"), "annotations")
+            .insert(annotation.to_owned(), Value::from(counted.to_string()));
+    }
 }

@@ -20,6 +20,9 @@ const FREE_VALUES: usize = 10_000;
 /// memory than they cost the sender.
 const BYTES_PER_VALUE: usize = 4;
 
+/// The one kind that is part of another.
+const CLAIM: &str = "io.k8s.api.core.v1.PersistentVolumeClaim";
+
 type Result<T> = std::result::Result<T, Malformed>;
 
 fn malformed<T>(why: impl Into<String>) -> Result<T> {
@@ -123,6 +126,11 @@ impl Decoder {
         let mut object = Map::new();
         self.fields(definition, &[], bytes, depth, &mut object)?;
         settle(registry, definition, &mut object);
+        if depth > 0 && definition.name == CLAIM {
+            // Claims in templates say what they are in JSON alone.
+            object.insert("apiVersion".to_owned(), Value::from("v1"));
+            object.insert("kind".to_owned(), Value::from("PersistentVolumeClaim"));
+        }
         self.spend(1 + object.len())?;
         Ok(object)
     }

@@ -36,7 +36,7 @@ fn malformed_bytes_are_refused() {
     assert_eq!(refused(b"k8s\0\x0a\x05a"), "unexpected end of data");
     assert!(refused(&wrapped("v1", "Nothing", b"")).contains("no kind"));
     assert!(refused(&wrapped("v1", "Container", b"")).contains("no kind"));
-    assert_eq!(refused(&wrapped("v1", "Pod", b"\x12\x02\x30\x01\x00")), "field number 0");
+    assert_eq!(refused(&wrapped("v1", "Pod", b"\x12\x02\x00\x01")), "field number 0");
 }
 
 #[test]

@@ -16,12 +16,30 @@ pub(super) fn pod(fields: &mut Fields) {
         }
     }
     default(spec, "enableServiceLinks", true);
+    if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
+        host_ports(spec);
+    }
     pod_spec(spec);
 }
 
 pub(super) fn template(template: &mut Fields) {
     object_in(template, "metadata");
     pod_spec(object_in(template, "spec"));
+}
+
+/// On the network of the host, ports of containers are ports of the host. Templates are left
+/// alone, so that what controllers compare does not change.
+fn host_ports(spec: &mut Fields) {
+    for list in ["initContainers", "containers"] {
+        for container in items_mut(spec, list) {
+            for port in items_mut(container, "ports") {
+                if absent(port.get("hostPort")) {
+                    let number = port.get("containerPort").cloned().unwrap_or_default();
+                    port.insert("hostPort".to_owned(), number);
+                }
+            }
+        }
+    }
 }
 
 /// What is limited and not requested is requested up to its limit.
@@ -50,14 +68,13 @@ fn pod_spec(spec: &mut Fields) {
         spec.insert("serviceAccountName".to_owned(), account.clone());
         spec.insert("serviceAccount".to_owned(), account);
     }
-    let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
     items_mut(spec, "volumes").for_each(volume);
     for list in ["initContainers", "containers", "ephemeralContainers"] {
-        items_mut(spec, list).for_each(|container| self::container(container, host_network));
+        items_mut(spec, list).for_each(container);
     }
 }
 
-fn container(container: &mut Fields, host_network: bool) {
+fn container(container: &mut Fields) {
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     let policy = pull_policy(image);
     default(container, "imagePullPolicy", policy);
@@ -66,10 +83,6 @@ fn container(container: &mut Fields, host_network: bool) {
     object_in(container, "resources");
     for port in items_mut(container, "ports") {
         default(port, "protocol", "TCP");
-        if host_network && absent(port.get("hostPort")) {
-            let number = port.get("containerPort").cloned().unwrap_or_default();
-            port.insert("hostPort".to_owned(), number);
-        }
     }
     for variable in items_mut(container, "env") {
         if let Some(source) = sub(variable, "valueFrom") {

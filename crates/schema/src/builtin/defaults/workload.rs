@@ -56,6 +56,7 @@ pub(super) fn stateful_set(fields: &mut Fields) {
     default(retention, "whenDeleted", "Retain");
     default(retention, "whenScaled", "Retain");
     for claim in items_mut(spec, "volumeClaimTemplates") {
+        // The server names the type of embedded objects.
         default(claim, "apiVersion", "v1");
         default(claim, "kind", "PersistentVolumeClaim");
         pod::claim(object_in(claim, "spec"));
