@@ -293,14 +293,22 @@ impl FieldSelector {
     }
 
     /// Refuses fields that a resource cannot be selected by.
-    pub fn expect(&self, supported: impl Fn(&str) -> bool) -> Result<(), SelectorError> {
-        match self.terms.iter().find(|term| !supported(&term.field)) {
-            Some(term) => Err(SelectorError(format!(
-                "field label not supported: {}",
-                term.field
-            ))),
-            None => Ok(()),
-        }
+    pub fn expect(
+        &self,
+        supported: impl Fn(&str) -> bool,
+        words: UnknownField,
+    ) -> Result<(), SelectorError> {
+        let Some(Term { field, .. }) = self.terms.iter().find(|term| !supported(&term.field))
+        else {
+            return Ok(());
+        };
+        Err(SelectorError(match words {
+            UnknownField::Plain => format!(
+                "{field:?} is not a known field selector: only \"metadata.name\", \
+                 \"metadata.namespace\""
+            ),
+            UnknownField::Own => format!("field label not supported: {field}"),
+        }))
     }
 
     /// Whether an object is selected; `value` knows its fields. An absent field is empty.
@@ -347,6 +355,15 @@ impl fmt::Display for FieldSelector {
         }
         Ok(())
     }
+}
+
+/// How a resource speaks of a field that it cannot be selected by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownField {
+    /// Built-in resources that know only name and namespace.
+    Plain,
+    /// Custom resources, and built-in ones with more fields (pods, events, secrets, …).
+    Own,
 }
 
 /// One error as it is, several in brackets, the same words once.

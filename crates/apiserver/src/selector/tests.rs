@@ -233,6 +233,20 @@ fn bad_field_selectors_are_refused_in_the_known_words() {
         "invalid field selector: unescaped character in value: 61"
     );
     let selector = FieldSelector::parse("metadata.name=a,spec.a=b").unwrap();
-    let error = selector.expect(|name| name == "metadata.name").unwrap_err();
-    assert_eq!(error.to_string(), "field label not supported: spec.a");
+    let known = |name: &str| name == "metadata.name";
+    assert_eq!(
+        selector
+            .expect(known, UnknownField::Own)
+            .unwrap_err()
+            .to_string(),
+        "field label not supported: spec.a"
+    );
+    assert_eq!(
+        selector
+            .expect(known, UnknownField::Plain)
+            .unwrap_err()
+            .to_string(),
+        "\"spec.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    );
+    assert_eq!(selector.expect(|_| true, UnknownField::Own), Ok(()));
 }

@@ -26,6 +26,8 @@ const APPLICATION: i64 = 0x4472_7672;
 const FORMAT: i64 = 1;
 /// Pages (of 4 KiB) in the write-ahead log that make SQLite move them into the file.
 const CHECKPOINT_PAGES: u32 = 4000;
+/// Bytes that the write-ahead log keeps at most when it is empty.
+const LOG_BYTES: i64 = 64 << 20;
 /// The most pages that SQLite can have.
 const ALL_PAGES: i64 = 4_294_967_294;
 /// Bytes of a page.
@@ -106,7 +108,21 @@ pub(super) struct Log {
     connection: Connection,
     file: PathBuf,
     /// Held as long as the log lives.
-    lock: File,
+    lock: Lock,
+}
+
+/// The lock on a folder.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that is being started at this moment has a copy of
+    /// the handle until it runs its own program, and the lock lives as long as any copy.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "failed to release the lock of a database");
+        }
+    }
 }
 
 impl Log {
@@ -242,7 +258,7 @@ impl Log {
 }
 
 /// Takes the folder for this process.
-fn lock(folder: &Path) -> Result<File, OpenError> {
+fn lock(folder: &Path) -> Result<Lock, OpenError> {
     let path = folder.join(LOCK);
     let open = OpenOptions::new()
         .read(true)
@@ -270,7 +286,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(|error| unwritable(&path, &error))?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Sees that there is a file, and that it is one of SQLite's. A new one is made beside its place
@@ -383,6 +399,7 @@ fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
     Ok(())
 }
 
