@@ -110,6 +110,12 @@ impl<C: Codec> AgentSession<C> {
         self.codec.encode(stamp, &event_type, object)
     }
 
+    /// Drops a copy, silently towards the hub.
+    pub fn forget(&mut self, uid: &str, out: &mut Outputs<C>) {
+        self.outbox.forget(uid);
+        out.extend(self.store.remove(uid).map(|old| Output::Change(Change::Deleted(old))));
+    }
+
     /// Keeps a copy of an object that was sent, until the hub's own event replaces it.
     pub fn remember(&mut self, object: C::Object, out: &mut Outputs<C>) {
         self.keep_mirror(object, out);
