@@ -109,7 +109,7 @@ impl Walk {
         self.push(FieldError::invalid(
             shown(path),
             value,
-            format!("{} in body {what}", path),
+            format!("{path} in body {what}"),
         ));
     }
 
@@ -138,7 +138,7 @@ impl Walk {
                     Kind::TypeInvalid,
                     shown(path),
                     text.as_str().into(),
-                    format!("{} in body must be of type {format}: {text:?}", path),
+                    format!("{path} in body must be of type {format}: {text:?}"),
                 ));
             }
             (_, Value::Number(number)) => self.number(node, number, path),
@@ -181,12 +181,12 @@ impl Walk {
             Kind::TypeInvalid,
             shown(path),
             found.into(),
-            format!("{} in body must be of type {wanted}: {found:?}", path),
+            format!("{path} in body must be of type {wanted}: {found:?}"),
         ));
     }
 
     fn combinations(&mut self, node: Node<'_>, checks: &Checks, value: &Value, path: &str) {
-        let quoted = format!("{:?}", path);
+        let quoted = format!("{path:?}");
         if !checks.any_of.is_empty() {
             let (passed, best) = attempt(node, &checks.any_of, value, path, 1);
             if passed == 0 {
@@ -230,7 +230,9 @@ impl Walk {
     }
 
     fn extend(&mut self, errors: Vec<FieldError>) {
-        errors.into_iter().for_each(|error| self.push(error));
+        for error in errors {
+            self.push(error);
+        }
     }
 
     /// Only the first thing that is wrong with a text is told.

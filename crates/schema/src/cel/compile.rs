@@ -331,9 +331,9 @@ impl<'a> Names<'a> {
                 self.scope
                     .extend([it.accu_var.clone(), it.iter_var.clone()]);
                 self.scope.extend(it.iter_var2.clone());
-                [&it.loop_cond, &it.loop_step, &it.result]
-                    .into_iter()
-                    .for_each(|it| self.visit(it));
+                for expr in [&it.loop_cond, &it.loop_step, &it.result] {
+                    self.visit(expr);
+                }
                 self.scope.truncate(depth);
             }
             Expr::Select(select) => {

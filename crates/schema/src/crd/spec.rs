@@ -170,7 +170,7 @@ fn version(
         let mut found = Vec::new();
         schema = compile(&at, written, status, &mut found);
         tell(schema_place, &|_, errors| {
-            errors.extend(found.iter().cloned())
+            errors.extend(found.iter().cloned());
         });
     }
     tell(

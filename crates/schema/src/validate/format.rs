@@ -214,6 +214,6 @@ fn is_isbn13(text: &str) -> bool {
             .zip([1, 3].into_iter().cycle())
             .map(|(d, w)| d * w)
             .sum();
-        digits.len() == 13 && sum % 10 == 0
+        digits.len() == 13 && sum.is_multiple_of(10)
     })
 }

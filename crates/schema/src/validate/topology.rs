@@ -123,12 +123,15 @@ fn second_times<'a>(values: impl Iterator<Item = &'a Value>) -> Vec<usize> {
     places
 }
 
+/// Looks at one value of a known type at a path.
+type Visitor<'a> = &'a dyn Fn(Node<'_>, &Value, &str, &mut Vec<FieldError>);
+
 /// Visits every value that the schema knows, parents first.
 fn walk(
     node: Node<'_>,
     value: &Value,
     path: &str,
-    inside: &dyn Fn(Node<'_>, &Value, &str, &mut Vec<FieldError>),
+    inside: Visitor<'_>,
     errors: &mut Vec<FieldError>,
 ) {
     if errors.len() >= MAX_ERRORS {
