@@ -75,6 +75,37 @@ fn references_lead_somewhere() {
 }
 
 #[test]
+fn the_built_in_kinds_are_described_by_their_names() {
+    let schemas: Vec<_> = crate::builtin::kinds().iter().map(|kind| (kind, kind.schema())).collect();
+    let kinds: Vec<String> =
+        schemas.iter().map(|(kind, _)| format!("{}List", kind.kind)).collect();
+    let described: Vec<Described<'_>> = schemas
+        .iter()
+        .zip(&kinds)
+        .map(|((kind, schema), list_kind)| Described {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            list_kind,
+            plural: kind.plural,
+            namespaced: kind.namespaced,
+            verbs: &["get", "list", "create", "patch"],
+            status: kind.status,
+            scale: kind.scale,
+            schema,
+            definition: Some(kind.definition),
+        })
+        .collect();
+    let two = v2(&described);
+    closed(&two, &two);
+    let map = &two["definitions"]["io.k8s.api.core.v1.ConfigMap"]["properties"];
+    assert_eq!(map["data"]["additionalProperties"]["type"], "string");
+    let three = v3("", "v1", &described);
+    closed(&three, &three);
+    assert!(three["paths"]["/api/v1/namespaces/{name}"]["patch"].is_object());
+}
+
+#[test]
 fn kubectl_finds_out_that_the_server_validates() {
     let document = document(&|kinds| v3("s1.example.io", "v1", kinds));
     let patch =
