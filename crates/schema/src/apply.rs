@@ -84,7 +84,10 @@ impl Conflict {
     fn who(&self) -> String {
         let mut text = literal::quote(&self.manager);
         if !self.subresource.is_empty() {
-            text.push_str(&format!(" with subresource {}", literal::quote(&self.subresource)));
+            text.push_str(&format!(
+                " with subresource {}",
+                literal::quote(&self.subresource)
+            ));
         }
         if self.operation == Operation::Update.name() {
             text.push_str(&format!(" using {}", self.api_version));
@@ -113,7 +116,12 @@ impl ApplyError {
     pub fn conflict_message(conflicts: &[Conflict]) -> (String, Vec<(String, String)>) {
         let causes = conflicts
             .iter()
-            .map(|conflict| (format!("conflict with {}", conflict.who()), conflict.field.clone()))
+            .map(|conflict| {
+                (
+                    format!("conflict with {}", conflict.who()),
+                    conflict.field.clone(),
+                )
+            })
             .collect();
         if let [only] = conflicts {
             let text = format!(
@@ -134,7 +142,10 @@ impl ApplyError {
             lines.push(format!("- {}", conflict.field));
         }
         let count = conflicts.len();
-        (format!("Apply failed with {count} conflicts: {}", lines.join("\n")), causes)
+        (
+            format!("Apply failed with {count} conflicts: {}", lines.join("\n")),
+            causes,
+        )
     }
 }
 
@@ -149,24 +160,34 @@ pub fn apply(
 ) -> Result<Value, ApplyError> {
     let run = Run::new(node, writer);
     if managed::is_listed(config) {
-        return Err(ApplyError::Malformed("metadata.managedFields must be nil".to_owned()));
+        return Err(ApplyError::Malformed(
+            "metadata.managedFields must be nil".to_owned(),
+        ));
     }
     let nothing = bare(config);
     let live = live.unwrap_or(&nothing);
-    let mut managed = Managed::of(live).map_err(|why| {
-        ApplyError::Untyped(format!("failed to decode managed fields: {why}"))
-    })?;
+    let mut managed = Managed::of(live)
+        .map_err(|why| ApplyError::Untyped(format!("failed to decode managed fields: {why}")))?;
     let untyped = |whose: &str, object: &Value, why: String| {
         let name = described(object);
-        ApplyError::Untyped(format!("failed to create typed {whose} object ({name}): {why}"))
+        ApplyError::Untyped(format!(
+            "failed to create typed {whose} object ({name}): {why}"
+        ))
     };
     typed::validate(run.ty, config, Strictness::Config)
         .map_err(|why| untyped("patch", config, why))?;
     typed::validate(run.ty, live, Strictness::Stored).map_err(|why| untyped("live", live, why))?;
 
     if managed.is_empty() {
-        let writer = Writer { manager: BEFORE_FIRST_APPLY, ..writer };
-        managed = Run { writer, ..run.clone() }.update(&nothing, live, managed);
+        let writer = Writer {
+            manager: BEFORE_FIRST_APPLY,
+            ..writer
+        };
+        managed = Run {
+            writer,
+            ..run.clone()
+        }
+        .update(&nothing, live, managed);
     }
     let applied = match run.apply(live, config, managed.clone(), force) {
         Err(clashes) if writer.manager == KUBECTL => {
@@ -192,12 +213,7 @@ pub fn apply(
 /// writer, in `after.metadata.managedFields`. A malformed list counts as none: then the list of
 /// `before` holds. An emptied list (`[{}]`, for built-in kinds `[]` too) ends tracking until the
 /// next apply.
-pub fn track_update(
-    node: Node<'_>,
-    before: Option<&Value>,
-    after: &mut Value,
-    writer: Writer<'_>,
-) {
+pub fn track_update(node: Node<'_>, before: Option<&Value>, after: &mut Value, writer: Writer<'_>) {
     let run = Run::new(node, writer);
     let nothing = bare(after);
     let created = before.is_none();
@@ -224,7 +240,9 @@ pub fn same_but_bookkeeping(a: &Value, b: &Value) -> bool {
 /// Puts the times of `before`'s managed fields back into `after` when those times are all that
 /// differs: a write that changes nothing must not look as if it did.
 pub fn keep_times(before: &Value, after: &mut Value) {
-    let (Some(old), Some(new)) = (entries(before), entries(after)) else { return };
+    let (Some(old), Some(new)) = (entries(before), entries(after)) else {
+        return;
+    };
     let without_time = |entry: &Value| {
         let mut entry = entry.clone();
         if let Some(object) = entry.as_object_mut() {
@@ -233,7 +251,10 @@ pub fn keep_times(before: &Value, after: &mut Value) {
         entry
     };
     let same_entries = old.len() == new.len()
-        && old.iter().zip(new).all(|(a, b)| literal::equal(&without_time(a), &without_time(b)));
+        && old
+            .iter()
+            .zip(new)
+            .all(|(a, b)| literal::equal(&without_time(a), &without_time(b)));
     if !same_entries || !same_but(before, after, &["managedFields"]) {
         return;
     }
@@ -248,7 +269,9 @@ fn entries(object: &Value) -> Option<&Vec<Value>> {
 }
 
 fn same_but(a: &Value, b: &Value, metadata: &[&str]) -> bool {
-    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return literal::equal(a, b) };
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else {
+        return literal::equal(a, b);
+    };
     let rest = |object: &Value| {
         let mut object = object.clone();
         if let Some(fields) = object.as_object_mut() {
@@ -276,7 +299,13 @@ fn bare(object: &Value) -> Value {
 /// `namespace/name; group/version, Kind=Kind`.
 fn described(object: &Value) -> String {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let metadata = |name: &str| text(object.get("metadata").and_then(|metadata| metadata.get(name)));
+    let metadata = |name: &str| {
+        text(
+            object
+                .get("metadata")
+                .and_then(|metadata| metadata.get(name)),
+        )
+    };
     let version = text(object.get("apiVersion"));
     let slash = if version.contains('/') { "" } else { "/" };
     format!(
@@ -362,7 +391,12 @@ impl<'a> Run<'a> {
         for path in writer.reset {
             reset.insert(&path.split('.').map(Element::field).collect::<Vec<_>>());
         }
-        Self { ty: Ty::object(node), writer, reset, never: never_owned() }
+        Self {
+            ty: Ty::object(node),
+            writer,
+            reset,
+            never: never_owned(),
+        }
     }
 
     fn reconciled(&self, mut managed: Managed) -> Managed {
@@ -409,13 +443,19 @@ impl<'a> Run<'a> {
         let own = Entry::of(&self.writer, Operation::Apply);
         let identity = own.identity();
         let previous = managed.0.remove(&identity);
-        let mut own = Entry { time: previous.as_ref().and_then(|entry| entry.time.clone()), ..own };
+        let mut own = Entry {
+            time: previous.as_ref().and_then(|entry| entry.time.clone()),
+            ..own
+        };
         own.set = typed::field_set(self.ty, config).difference_below(&self.reset);
 
         let merged = merge::merge(self.ty, live, config);
         let object = match previous {
             Some(previous) => {
-                let owned = managed.0.values().fold(own.set.clone(), |all, e| all.union(&e.set));
+                let owned = managed
+                    .0
+                    .values()
+                    .fold(own.set.clone(), |all, e| all.union(&e.set));
                 self.prune(merged, &previous.set, &owned)
             }
             None => merged,
@@ -464,8 +504,13 @@ impl<'a> Run<'a> {
 
     /// The clashes that client-side apply did not cause: it is the same person with another tool.
     fn not_from_client_side(&self, live: &Value, clashes: Vec<Clash>) -> Vec<Clash> {
-        let Some(allowed) = self.applied_by_client(live) else { return clashes };
-        clashes.into_iter().filter(|clash| !allowed.contains(&clash.path)).collect()
+        let Some(allowed) = self.applied_by_client(live) else {
+            return clashes;
+        };
+        clashes
+            .into_iter()
+            .filter(|clash| !allowed.contains(&clash.path))
+            .collect()
     }
 
     /// What client-side apply set and nobody changed since.
@@ -478,7 +523,11 @@ impl<'a> Run<'a> {
         typed::validate(self.ty, &last, Strictness::Config).ok()?;
         let change = merge::compare(self.ty, &last, live);
         let set = typed::field_set(self.ty, &last);
-        Some(set.difference(&change.modified).difference(&change.added).difference(&change.removed))
+        Some(
+            set.difference(&change.modified)
+                .difference(&change.added)
+                .difference(&change.removed),
+        )
     }
 }
 
@@ -506,7 +555,10 @@ fn never_owned() -> FieldSet {
 
 fn last_applied(object: &Value) -> Option<&str> {
     let annotations = object.get("metadata")?.get("annotations")?;
-    annotations.get(LAST_APPLIED)?.as_str().filter(|text| !text.is_empty())
+    annotations
+        .get(LAST_APPLIED)?
+        .as_str()
+        .filter(|text| !text.is_empty())
 }
 
 /// Keeps the annotation of client-side apply in step, where there is one.
@@ -519,7 +571,9 @@ fn rewrite_last_applied(object: &mut Value, config: &Value) {
         annotations.remove(LAST_APPLIED);
     }
     let text = literal::to_json(&config) + "\n";
-    let Some(annotations) = annotations_of(object) else { return };
+    let Some(annotations) = annotations_of(object) else {
+        return;
+    };
     annotations.insert(LAST_APPLIED.to_owned(), Value::from(text));
     let size: usize = annotations
         .iter()
@@ -531,5 +585,8 @@ fn rewrite_last_applied(object: &mut Value, config: &Value) {
 }
 
 fn annotations_of(object: &mut Value) -> Option<&mut Map<String, Value>> {
-    object.get_mut("metadata")?.get_mut("annotations")?.as_object_mut()
+    object
+        .get_mut("metadata")?
+        .get_mut("annotations")?
+        .as_object_mut()
 }

@@ -53,28 +53,55 @@ pub(super) struct MapAtom<'a> {
 static ATOMIC: ListKind = ListKind::Atomic;
 
 impl<'a> Ty<'a> {
-    const ANY: Ty<'static> = Ty { node: None, open: true, object: false };
+    const ANY: Ty<'static> = Ty {
+        node: None,
+        open: true,
+        object: false,
+    };
 
     /// The type of a whole Kubernetes object.
     pub(super) fn object(node: Node<'a>) -> Self {
-        Self { node: Some(node), open: false, object: true }
+        Self {
+            node: Some(node),
+            open: false,
+            object: true,
+        }
     }
 
     fn of(node: Node<'a>, open: bool) -> Self {
-        Self { node: Some(node), open, object: false }
+        Self {
+            node: Some(node),
+            open,
+            object: false,
+        }
     }
 
     /// What a value of this type is. A type that may be anything is what the value is, and a map
     /// when there is none.
     pub(super) fn atom(self, value: Option<&Value>) -> Atom<'a> {
-        let Some(node) = self.node else { return self.any(value) };
+        let Some(node) = self.node else {
+            return self.any(value);
+        };
         match node.shape() {
             Shape::Any | Shape::IntOrString => self.any(value),
-            Shape::Struct { fields, preserve_unknown, atomic, embedded, .. } => {
+            Shape::Struct {
+                fields,
+                preserve_unknown,
+                atomic,
+                embedded,
+                ..
+            } => {
                 let open = self.open || *preserve_unknown;
                 let element = (open || fields.is_empty()).then_some(Self::ANY);
                 Atom::Map(MapAtom {
-                    fields: Some((Ty { node: Some(node), open, object: false }, fields)),
+                    fields: Some((
+                        Ty {
+                            node: Some(node),
+                            open,
+                            object: false,
+                        },
+                        fields,
+                    )),
                     element,
                     atomic: *atomic,
                     object: self.object || *embedded,
@@ -86,9 +113,10 @@ impl<'a> Ty<'a> {
                 atomic: *atomic,
                 object: self.object,
             }),
-            Shape::List { item, kind } => {
-                Atom::List { item: Ty::of(node.at(*item), self.open), kind }
-            }
+            Shape::List { item, kind } => Atom::List {
+                item: Ty::of(node.at(*item), self.open),
+                kind,
+            },
             Shape::String { format } if format.is_empty() || &**format == "byte" => {
                 Atom::Scalar(Scalar::String)
             }
@@ -100,7 +128,10 @@ impl<'a> Ty<'a> {
 
     fn any(self, value: Option<&Value>) -> Atom<'a> {
         match value {
-            Some(Value::Array(_)) => Atom::List { item: Self::ANY, kind: &ATOMIC },
+            Some(Value::Array(_)) => Atom::List {
+                item: Self::ANY,
+                kind: &ATOMIC,
+            },
             Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => Atom::Scalar(Scalar::Any),
             Some(Value::Object(_) | Value::Null) | None => Atom::Map(MapAtom {
                 fields: None,
@@ -198,23 +229,42 @@ fn object_meta() -> ObjectMeta {
     static SCHEMA: OnceLock<(Schema, TypeId)> = OnceLock::new();
     let (schema, string) = SCHEMA.get_or_init(build_object_meta);
     let root = schema.node();
-    ObjectMeta { root, string: root.at(*string) }
+    ObjectMeta {
+        root,
+        string: root.at(*string),
+    }
 }
 
 fn build_object_meta() -> (Schema, TypeId) {
     let mut types = Types::default();
-    let mut push = |shape: Shape| types.push(Type { shape, ..Type::default() });
+    let mut push = |shape: Shape| {
+        types.push(Type {
+            shape,
+            ..Type::default()
+        })
+    };
     let string = push(Shape::String { format: "".into() });
-    let integer = push(Shape::Integer { format: "int64".into() });
-    let time = push(Shape::String { format: "date-time".into() });
+    let integer = push(Shape::Integer {
+        format: "int64".into(),
+    });
+    let time = push(Shape::String {
+        format: "date-time".into(),
+    });
     let boolean = push(Shape::Boolean);
-    let strings = push(Shape::Map { value: string, atomic: false });
+    let strings = push(Shape::Map {
+        value: string,
+        atomic: false,
+    });
     let any = push(Shape::Any);
     let structure = |fields: &[(&str, TypeId)], atomic: bool| Shape::Struct {
         fields: fields
             .iter()
             .map(|(name, ty)| {
-                let field = Field { ty: *ty, number: None, patch: PatchStrategy::default() };
+                let field = Field {
+                    ty: *ty,
+                    number: None,
+                    patch: PatchStrategy::default(),
+                };
                 (Box::from(*name), field)
             })
             .collect(),
@@ -234,9 +284,18 @@ fn build_object_meta() -> (Schema, TypeId) {
         ],
         true,
     ));
-    let owners = push(Shape::List { item: owner, kind: ListKind::Map(vec!["uid".into()]) });
-    let finalizers = push(Shape::List { item: string, kind: ListKind::Set });
-    let managed = push(Shape::List { item: any, kind: ListKind::Atomic });
+    let owners = push(Shape::List {
+        item: owner,
+        kind: ListKind::Map(vec!["uid".into()]),
+    });
+    let finalizers = push(Shape::List {
+        item: string,
+        kind: ListKind::Set,
+    });
+    let managed = push(Shape::List {
+        item: any,
+        kind: ListKind::Atomic,
+    });
     let root = push(structure(
         &[
             ("name", string),
@@ -287,14 +346,27 @@ pub(super) fn as_structs<'v>(
 }
 
 fn fill_structs(ty: Ty<'_>, object: &mut Value) {
-    let (Some(map), Some(object)) = (ty.map(), object.as_object_mut()) else { return };
+    let (Some(map), Some(object)) = (ty.map(), object.as_object_mut()) else {
+        return;
+    };
     for (name, nested) in ALWAYS_THERE {
-        let Some(ty) = map.built_in_struct(name) else { continue };
-        let value = object.entry(*name).or_insert_with(|| Value::Object(Map::new()));
-        let Some(fields) = value.as_object_mut() else { continue };
+        let Some(ty) = map.built_in_struct(name) else {
+            continue;
+        };
+        let value = object
+            .entry(*name)
+            .or_insert_with(|| Value::Object(Map::new()));
+        let Some(fields) = value.as_object_mut() else {
+            continue;
+        };
         for name in *nested {
-            if ty.map().is_some_and(|map| map.built_in_struct(name).is_some()) {
-                fields.entry(*name).or_insert_with(|| Value::Object(Map::new()));
+            if ty
+                .map()
+                .is_some_and(|map| map.built_in_struct(name).is_some())
+            {
+                fields
+                    .entry(*name)
+                    .or_insert_with(|| Value::Object(Map::new()));
             }
         }
     }
@@ -302,7 +374,9 @@ fn fill_structs(ty: Ty<'_>, object: &mut Value) {
 
 fn drop_zeros(ty: Ty<'_>, left: &mut Value, right: &mut Value) {
     let Some(map) = ty.map() else { return };
-    let (Some(left), Some(right)) = (left.as_object_mut(), right.as_object_mut()) else { return };
+    let (Some(left), Some(right)) = (left.as_object_mut(), right.as_object_mut()) else {
+        return;
+    };
     let is_zero = |value: &Value| value.is_null() || value == "";
     let declared = |name: &str| map.field(name).0;
     left.retain(|name, value| !is_zero(value) || !declared(name) || right.contains_key(name));
@@ -325,7 +399,11 @@ pub(super) fn map_of(value: Option<&Value>) -> Option<&Map<String, Value>> {
 }
 
 /// How an item of a set or map list is known.
-pub(super) fn item_element(item_ty: Ty<'_>, kind: &ListKind, item: &Value) -> Result<Element, String> {
+pub(super) fn item_element(
+    item_ty: Ty<'_>,
+    kind: &ListKind,
+    item: &Value,
+) -> Result<Element, String> {
     match kind {
         ListKind::Atomic => Err("invalid indexing of non-associative list".to_owned()),
         ListKind::Set => match item {
@@ -336,7 +414,7 @@ pub(super) fn item_element(item_ty: Ty<'_>, kind: &ListKind, item: &Value) -> Re
                 Err("not supported: associative list with lists as elements".to_owned())
             }
             Value::Null => Err(
-                "associative list without keys has an element that's an explicit null".to_owned()
+                "associative list without keys has an element that's an explicit null".to_owned(),
             ),
             _ => Ok(Element::Value(Literal(item.clone()))),
         },
@@ -356,7 +434,10 @@ fn keyed_element(item_ty: Ty<'_>, keys: &[Box<str>], item: &Value) -> Result<Ele
     for key in keys {
         let value = match object.get(&**key) {
             Some(value) => Some(value),
-            None => item_ty.map().and_then(|map| map.field(key).1).and_then(Ty::default_value),
+            None => item_ty
+                .map()
+                .and_then(|map| map.field(key).1)
+                .and_then(Ty::default_value),
         };
         if let Some(value) = value {
             fields.push((key.clone(), Literal(value.clone())));
@@ -385,7 +466,11 @@ pub(super) enum Strictness {
 
 /// What keeps a value from being merged by its schema; the text lists everything.
 pub(super) fn validate(ty: Ty<'_>, value: &Value, strictness: Strictness) -> Result<(), String> {
-    let mut validation = Validation { strictness, path: Vec::new(), errors: Vec::new() };
+    let mut validation = Validation {
+        strictness,
+        path: Vec::new(),
+        errors: Vec::new(),
+    };
     validation.walk(ty, value);
     match validation.errors.as_slice() {
         [] => Ok(()),
@@ -410,7 +495,11 @@ struct Validation {
 impl Validation {
     fn fail(&mut self, message: String) {
         let path = path_text(&self.path);
-        self.errors.push(if path.is_empty() { message } else { format!("{path}: {message}") });
+        self.errors.push(if path.is_empty() {
+            message
+        } else {
+            format!("{path}: {message}")
+        });
     }
 
     fn walk(&mut self, ty: Ty<'_>, value: &Value) {
@@ -485,17 +574,22 @@ fn check_scalar(scalar: Scalar, value: &Value) -> Result<(), String> {
         | (Scalar::String, Value::String(_))
         | (Scalar::Boolean, Value::Bool(_))
         | (Scalar::Any, Value::Number(_) | Value::String(_) | Value::Bool(_)) => Ok(()),
-        (Scalar::Number, _) => {
-            Err(format!("expected numeric (int or float), got {}", literal::type_name(value)))
-        }
+        (Scalar::Number, _) => Err(format!(
+            "expected numeric (int or float), got {}",
+            literal::type_name(value)
+        )),
         (Scalar::String, _) => Err(format!(
             "expected string, got &value.valueUnstructured{{Value:{}}}",
             literal::syntax(value)
         )),
-        (Scalar::Boolean, _) => {
-            Err(format!("expected boolean, got &{{{}}}", literal::plain(value)))
-        }
-        (Scalar::Any, _) => Err(format!("expected any scalar, got &{{{}}}", literal::plain(value))),
+        (Scalar::Boolean, _) => Err(format!(
+            "expected boolean, got &{{{}}}",
+            literal::plain(value)
+        )),
+        (Scalar::Any, _) => Err(format!(
+            "expected any scalar, got &{{{}}}",
+            literal::plain(value)
+        )),
     }
 }
 
@@ -509,7 +603,10 @@ pub(super) fn field_set(ty: Ty<'_>, value: &Value) -> FieldSet {
 fn collect(ty: Ty<'_>, value: &Value, path: &mut Vec<Element>, set: &mut FieldSet) {
     match ty.atom(Some(value)) {
         Atom::Scalar(_) => set.insert(path),
-        Atom::List { kind: ListKind::Atomic, .. } => set.insert(path),
+        Atom::List {
+            kind: ListKind::Atomic,
+            ..
+        } => set.insert(path),
         Atom::List { item, kind } => collect_items(item, kind, list_of(Some(value)), path, set),
         Atom::Map(map) if map.atomic => set.insert(path),
         Atom::Map(map) => {
@@ -594,7 +691,10 @@ fn find_wholes(
     let atom = ty.atom(None);
     match &atom {
         Atom::Scalar(_) => return,
-        Atom::List { kind: ListKind::Atomic, .. } => {
+        Atom::List {
+            kind: ListKind::Atomic,
+            ..
+        } => {
             if !owned_whole {
                 wholes.insert(path);
             }
