@@ -14,10 +14,13 @@
 //!
 //! The kind and name of a configuration, and its `apiVersion`, are the caller's to check.
 
+mod check;
 mod fieldset;
+mod known;
 pub(crate) mod literal;
 mod managed;
 mod merge;
+mod owned;
 mod typed;
 
 #[cfg(test)]
@@ -25,9 +28,10 @@ mod tests;
 
 use serde_json::{Map, Value};
 
+use self::check::{Strictness, validate};
 use self::fieldset::{Element, FieldSet, path_text};
 use self::managed::{Entry, Managed, Operation};
-use self::typed::{Strictness, Ty};
+use self::typed::Ty;
 use crate::types::Node;
 
 /// Nothing is reset: every field that a write changes is the writer's.
@@ -82,17 +86,17 @@ pub struct Conflict {
 impl Conflict {
     /// The manager as messages name it. Only updates name their version.
     fn who(&self) -> String {
-        let mut text = literal::quote(&self.manager);
-        if !self.subresource.is_empty() {
-            text.push_str(&format!(
-                " with subresource {}",
-                literal::quote(&self.subresource)
-            ));
-        }
-        if self.operation == Operation::Update.name() {
-            text.push_str(&format!(" using {}", self.api_version));
-        }
-        text
+        let manager = literal::quote(&self.manager);
+        let subresource = match self.subresource.as_str() {
+            "" => String::new(),
+            name => format!(" with subresource {}", literal::quote(name)),
+        };
+        let version = if self.operation == Operation::Update.name() {
+            format!(" using {}", self.api_version)
+        } else {
+            String::new()
+        };
+        manager + &subresource + &version
     }
 }
 
@@ -174,9 +178,8 @@ pub fn apply(
             "failed to create typed {whose} object ({name}): {why}"
         ))
     };
-    typed::validate(run.ty, config, Strictness::Config)
-        .map_err(|why| untyped("patch", config, why))?;
-    typed::validate(run.ty, live, Strictness::Stored).map_err(|why| untyped("live", live, why))?;
+    validate(run.ty, config, Strictness::Config).map_err(|why| untyped("patch", config, why))?;
+    validate(run.ty, live, Strictness::Stored).map_err(|why| untyped("live", live, why))?;
 
     if managed.is_empty() {
         let writer = Writer {
@@ -224,7 +227,7 @@ pub fn track_update(node: Node<'_>, before: Option<&Value>, after: &mut Value, w
         return;
     }
     // What does not fit the schema cannot be tracked: then nobody owns anything.
-    let fits = |object: &Value| typed::validate(run.ty, object, Strictness::Stored).is_ok();
+    let fits = |object: &Value| validate(run.ty, object, Strictness::Stored).is_ok();
     if !fits(before) || !fits(after) {
         return;
     }
@@ -401,13 +404,13 @@ impl<'a> Run<'a> {
 
     fn reconciled(&self, mut managed: Managed) -> Managed {
         for entry in managed.0.values_mut() {
-            entry.set = typed::reconcile(self.ty, &entry.set);
+            entry.set = owned::reconcile(self.ty, &entry.set);
         }
         managed
     }
 
     fn compare(&self, before: &Value, after: &Value) -> Change {
-        let (before, after) = typed::as_structs(self.ty, before, after);
+        let (before, after) = known::as_structs(self.ty, before, after);
         Change::of(merge::compare(self.ty, &before, &after), self)
     }
 
@@ -447,7 +450,7 @@ impl<'a> Run<'a> {
             time: previous.as_ref().and_then(|entry| entry.time.clone()),
             ..own
         };
-        own.set = typed::field_set(self.ty, config).difference_below(&self.reset);
+        own.set = owned::field_set(self.ty, config).difference_below(&self.reset);
 
         let merged = merge::merge(self.ty, live, config);
         let object = match previous {
@@ -488,17 +491,17 @@ impl<'a> Run<'a> {
         if last.is_empty() {
             return merged;
         }
-        let named = |set: &FieldSet| typed::with_named_fields(Some(self.ty), set);
-        let all = named(&typed::field_set(self.ty, &merged));
+        let named = |set: &FieldSet| owned::with_named_fields(Some(self.ty), set);
+        let all = named(&owned::field_set(self.ty, &merged));
         let last = named(last);
 
         let pruned = merge::remove(self.ty, &merged, &last);
-        let left = named(&typed::field_set(self.ty, &pruned));
+        let left = named(&owned::field_set(self.ty, &pruned));
         let unowned = all.difference(&left.union(&named(owned)));
         let pruned = merge::remove(self.ty, &merged, &unowned);
 
         // What went away with its parent but was never this manager's comes back.
-        let left = named(&typed::field_set(self.ty, &pruned));
+        let left = named(&owned::field_set(self.ty, &pruned));
         merge::remove(self.ty, &merged, &all.difference(&left).intersection(&last))
     }
 
@@ -519,10 +522,10 @@ impl<'a> Run<'a> {
         if last.get("apiVersion")?.as_str()? != self.writer.api_version {
             return None;
         }
-        typed::validate(self.ty, live, Strictness::Config).ok()?;
-        typed::validate(self.ty, &last, Strictness::Config).ok()?;
+        validate(self.ty, live, Strictness::Config).ok()?;
+        validate(self.ty, &last, Strictness::Config).ok()?;
         let change = merge::compare(self.ty, &last, live);
-        let set = typed::field_set(self.ty, &last);
+        let set = owned::field_set(self.ty, &last);
         Some(
             set.difference(&change.modified)
                 .difference(&change.added)

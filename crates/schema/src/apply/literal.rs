@@ -180,10 +180,13 @@ pub(crate) fn to_text(value: &Value) -> String {
                 items.iter().map(to_text).collect::<Vec<_>>().join(",")
             )
         }
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, value)| format!("{key}={}", to_text(value)))
-            .collect(),
+        Value::Object(fields) => {
+            let list: Vec<String> = fields
+                .iter()
+                .map(|(key, value)| format!("{key}={}", to_text(value)))
+                .collect();
+            list.concat()
+        }
         Value::Number(number) => number_text(number),
         Value::Bool(_) | Value::Null => value.to_string(),
     }
@@ -206,7 +209,7 @@ pub(crate) fn quote(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             c if c == ' ' || !(c.is_control() || c.is_whitespace()) => out.push(c),
             c if u32::from(c) < 0x80 => {
-                push_formatted(&mut out, format_args!("\\x{:02x}", u32::from(c)))
+                push_formatted(&mut out, format_args!("\\x{:02x}", u32::from(c)));
             }
             c => push_formatted(&mut out, format_args!("\\u{:04x}", u32::from(c))),
         }

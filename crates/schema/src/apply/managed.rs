@@ -83,7 +83,7 @@ impl Entry {
             .time
             .as_deref()
             .and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        time.map_or(0, |time| time.as_second())
+        time.map_or(0, jiff::Timestamp::as_second)
     }
 
     fn encode(&self) -> Value {

@@ -1,5 +1,5 @@
 //! Two values of one type: what differs, what both make together, what is left without some fields
-//! (facts: structured-merge-diff, `typed`). Values have been through [`super::typed::validate`].
+//! (facts: structured-merge-diff, `typed`). Values have been through [`super::check::validate`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -548,7 +548,9 @@ fn element() -> impl Strategy<Value = Element> {
 fn field_set() -> impl Strategy<Value = FieldSet> {
     proptest::collection::vec(proptest::collection::vec(element(), 1..4), 0..8).prop_map(|paths| {
         let mut set = FieldSet::default();
-        paths.iter().for_each(|path| set.insert(path));
+        for path in &paths {
+            set.insert(path);
+        }
         set
     })
 }
@@ -607,13 +609,13 @@ proptest! {
         let schema = schema();
         for schema in [&schema, &Schema::any()] {
             let node = schema.node();
-            let _ = apply(node, Some(&live), &config, writer(KUBECTL), force);
+            drop(apply(node, Some(&live), &config, writer(KUBECTL), force));
             let mut after = config.clone();
             track_update(node, Some(&live), &mut after, writer("a"));
             keep_times(&live, &mut after);
             let mut created = config.clone();
             track_update(node, None, &mut created, writer("a"));
-            let _ = apply(node, Some(&created), &live, writer("b"), force);
+            drop(apply(node, Some(&created), &live, writer("b"), force));
         }
     }
 }
