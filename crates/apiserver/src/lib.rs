@@ -9,5 +9,6 @@ pub mod lifecycle;
 pub mod selector;
 pub mod resource;
 pub mod auth;
+pub mod tls;
 pub mod server;
 pub mod controllers;

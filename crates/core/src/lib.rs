@@ -1,1 +1,3 @@
 //! Every decision, no I/O.
+
+pub mod registration;
