@@ -110,8 +110,9 @@ async fn run_case(things: &[Thing], deletes: &[(usize, u8)]) {
     for object in world.store.list("example.io/things", None).items {
         let mut value = object.value();
         let held = value["metadata"]["finalizers"].as_array_mut();
-        held.into_iter()
-            .for_each(|held| held.retain(|finalizer| finalizer != "example.io/hold"));
+        if let Some(held) = held {
+            held.retain(|finalizer| finalizer != "example.io/hold");
+        }
         Writer::update(&world.store, &object, value).await.unwrap();
     }
     world.settle().await;
