@@ -45,15 +45,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
         clock: Arc::new(Timestamp::now),
     };
     let auth = Auth::new(store.clone(), options)?;
-    let config = Config { external_address: address.to_string(), ..Config::default() };
+    let config = Config {
+        external_address: address.to_string(),
+        root_ca: Some(authority.certificate_pem().into()),
+        ..Config::default()
+    };
     let server = ApiServer::new(store, auth, config);
     server.bootstrap().await?;
     write_kubeconfig(&kubeconfig, &address.to_string(), authority.certificate_pem(), &token)?;
     let cancel = CancellationToken::new();
     let tls = serving(&authority, now)?;
+    let background = server.clone();
     let serving = tls::serve(listener, tls, server, cancel.clone());
     tokio::select! {
         () = serving => {}
+        () = background.run(cancel.clone()) => {}
         stopped = tokio::signal::ctrl_c() => stopped?,
     }
     cancel.cancel();

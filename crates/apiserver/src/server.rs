@@ -26,6 +26,7 @@ use crate::resource::registry::Registry;
 use crate::status::{ApiError, ApiResult};
 use crate::store::Store;
 
+mod background;
 mod decode;
 pub mod definitions;
 pub(crate) mod discovery;
@@ -64,6 +65,9 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// Rules in process, asked in order about every write.
     pub admission: Vec<Arc<dyn Admission>>,
+    /// PEM of the authority that signs this server's certificate: every namespace gets it in the
+    /// config map `kube-root-ca.crt`.
+    pub root_ca: Option<Arc<str>>,
     /// How often a watch that asks for bookmarks gets one.
     pub bookmark_every: Duration,
     /// How long a watch lasts that does not say (a random time up to twice as long).
@@ -79,6 +83,7 @@ impl Default for Config {
             external_address: String::new(),
             metrics: None,
             admission: Vec::new(),
+            root_ca: None,
             bookmark_every: Duration::from_secs(60),
             watch_for: Duration::from_secs(1800),
         }
@@ -205,9 +210,8 @@ impl ApiServer {
             }
         }
         crate::auth::policy::ensure(self.store(), |object| {
-            let uid = uuid::Builder::from_random_bytes(self.random_bytes()).into_uuid();
             let metadata = meta::of(object);
-            metadata.insert("uid".to_owned(), uid.to_string().into());
+            metadata.insert("uid".to_owned(), self.new_uid().into());
             metadata.insert("creationTimestamp".to_owned(), self.now_text().into());
         })
         .await
@@ -245,6 +249,10 @@ impl ApiServer {
     /// RFC 3339 in whole seconds, as in `metadata.creationTimestamp`.
     fn now_text(&self) -> String {
         self.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    fn new_uid(&self) -> String {
+        uuid::Builder::from_random_bytes(self.random_bytes()).into_uuid().to_string()
     }
 
     fn random_bytes<const N: usize>(&self) -> [u8; N] {

@@ -295,7 +295,7 @@ impl Call<'_> {
     }
 
     fn prepare_new(&self, object: &mut Value, now: &str) -> ApiResult<()> {
-        let uid = uuid::Builder::from_random_bytes(self.server.random_bytes()).into_uuid();
+        let uid = self.server.new_uid();
         let metadata = meta::of(object);
         for field in [
             "resourceVersion",
@@ -306,7 +306,7 @@ impl Call<'_> {
         ] {
             metadata.remove(field);
         }
-        metadata.insert("uid".to_owned(), uid.to_string().into());
+        metadata.insert("uid".to_owned(), uid.into());
         metadata.insert("creationTimestamp".to_owned(), now.into());
         drop_nulls(metadata);
         self.resource.prepare_create(object);
@@ -488,6 +488,9 @@ impl Call<'_> {
         match result {
             Ok(outcome) => {
                 self.wrote(self.name).await?;
+                if gone {
+                    self.server.after_removal(&self.resource).await?;
+                }
                 Ok(Some(outcome))
             }
             Err(WriteError::Changed(_)) => Ok(None),

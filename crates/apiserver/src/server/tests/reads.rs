@@ -92,8 +92,8 @@ async fn lists_that_cannot_be() {
     check(
         "sendInitialEvents=true",
         422,
-        "ListOptions.meta.k8s.io \"\" is invalid: [sendInitialEvents: Forbidden: sendInitialEvents \
-         is forbidden for list]",
+        "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents \
+         is forbidden for list",
     )
     .await;
 }

@@ -1,0 +1,66 @@
+//! What a server does while nobody asks.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::ApiServer;
+use crate::auth::{csr, policy};
+use crate::controllers::{self, Kinds, Scope, Settings};
+use crate::status::ApiResult;
+use crate::store::Change;
+
+impl ApiServer {
+    /// Collects garbage, ends namespaces, signs certificates, aggregates roles and finishes
+    /// definitions until it is told to stop.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time: what is half done is continued by the next run.
+    pub async fn run(&self, cancel: CancellationToken) {
+        let store = self.store().clone();
+        let server = self.clone();
+        let kinds: Kinds = Arc::new(move |api_version, kind| {
+            let registry = server.registry();
+            let resource = registry.of_kind(api_version, kind)?;
+            Some(if resource.namespaced { Scope::Namespaced } else { Scope::Cluster })
+        });
+        let server = self.clone();
+        let settings = Settings {
+            clock: Arc::clone(&self.config().clock),
+            uid: Arc::new(move || server.new_uid()),
+            kinds: Some(kinds),
+            root_ca: self.config().root_ca.clone(),
+            ..Settings::default()
+        };
+        tokio::join!(
+            controllers::run(store.clone(), cancel.clone(), settings),
+            csr::run(store.clone(), self.auth().clone(), cancel.clone()),
+            policy::run(store, cancel.clone()),
+            cancel.run_until_cancelled(self.finish_definitions()),
+        );
+    }
+
+    /// Definitions that wait for their objects go when the last of these does, whoever deletes it.
+    async fn finish_definitions(&self) {
+        loop {
+            let from = self.store().revision();
+            if let Err(error) = self.reconcile_definitions().await {
+                tracing::warn!(%error, "failed to bring definitions up to date");
+            }
+            let Ok(mut changes) = self.store().watch_all(from) else { continue };
+            while let Ok(change) = changes.next().await {
+                if let Err(error) = self.finish_definition(&change).await {
+                    tracing::warn!(%error, "failed to finish a definition");
+                }
+            }
+        }
+    }
+
+    async fn finish_definition(&self, change: &Change) -> ApiResult<()> {
+        let (None, Some(old)) = (&change.new, &change.old) else { return Ok(()) };
+        let Some(resource) = self.registry().of_storage(&old.key.resource).cloned() else {
+            return Ok(());
+        };
+        self.after_removal(&resource).await
+    }
+}
