@@ -141,7 +141,12 @@ impl Emitter {
             }
             Shape::Number => put("type", json!("number")),
             Shape::Boolean => put("type", json!("boolean")),
-            Shape::IntOrString => put("x-kubernetes-int-or-string", json!(true)),
+            Shape::IntOrString => {
+                put("x-kubernetes-int-or-string", json!(true));
+                if self.flavour == Flavour::V3 {
+                    put("anyOf", json!([{"type": "integer"}, {"type": "string"}]));
+                }
+            }
         }
     }
 

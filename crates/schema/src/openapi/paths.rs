@@ -178,7 +178,7 @@ fn single<'a>(
     }
     if does("patch") {
         let parameters = [&write[..], &[FORCE]].concat();
-        let codes = &["200", "201"][..];
+        let codes = if kind.definition.is_some() { &["200", "201"][..] } else { &["200"] };
         let request = Some(Body::Patch);
         out.push(("patch", operation("patch", "patch", parameters, request, codes)));
     }
@@ -235,7 +235,10 @@ impl Writer<'_> {
         let mut parameters: Vec<Value> =
             operation.parameters.iter().map(|it| self.parameter("query", *it)).collect();
         let gvk = match operation.response {
-            Body::Scale => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
+            // Custom kinds speak of themselves.
+            Body::Scale if kind.definition.is_some() => {
+                json!({"group": "autoscaling", "version": "v1", "kind": "Scale"})
+            }
             _ => kind.gvk(kind.kind),
         };
         let mut out = json!({

@@ -143,6 +143,7 @@ impl Builder<'_> {
                 let ty = self.types.push(Type {
                     shape: Shape::String { format: "".into() },
                     description: Some(description.into()),
+                    checks: Some(Box::new(Checks { untyped: true, ..Checks::default() })),
                     ..Type::default()
                 });
                 fields.insert(name.into(), field(ty));
