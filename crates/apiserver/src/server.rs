@@ -137,6 +137,9 @@ pub trait Admission: Send + Sync {
     fn admit(&self, request: &AdmissionRequest<'_>, object: Option<&mut Value>) -> ApiResult<()>;
 }
 
+/// All warnings of a response together, in bytes; the rest is dropped, as in Kubernetes.
+const MAX_WARNINGS: usize = 4 * 1024;
+
 struct Inner {
     store: Store,
     auth: Auth,
@@ -415,8 +418,11 @@ impl Call<'_> {
                 other => Err(ApiError::method_not_allowed(format!("{other} is not supported"))),
             }
         }?;
+        let mut room = MAX_WARNINGS;
         for warning in &self.warnings {
             let text = format!("299 - {warning:?}");
+            let Some(left) = room.checked_sub(text.len()) else { break };
+            room = left;
             if let Ok(value) = http::HeaderValue::from_str(&text) {
                 response.headers_mut().append("warning", value);
             }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ApiServer;
 use crate::auth::{csr, policy};
+use crate::resource::DEFINITIONS;
 use crate::controllers::{self, Kinds, Scope, Settings};
 use crate::status::ApiResult;
 use crate::store::Change;
@@ -57,6 +58,12 @@ impl ApiServer {
     }
 
     async fn finish_definition(&self, change: &Change) -> ApiResult<()> {
+        if let Some(object) = change.object()
+            && &*object.key.resource == DEFINITIONS
+        {
+            // Usually the request that wrote it has done this; it may have been cancelled.
+            return self.reconcile_definition(&object.key.name).await;
+        }
         let (None, Some(old)) = (&change.new, &change.old) else { return Ok(()) };
         let Some(resource) = self.registry().of_storage(&old.key.resource).cloned() else {
             return Ok(());

@@ -77,7 +77,6 @@ fn subresources(resource: &Resource) -> Vec<Sub<'_>> {
         };
         all.push(Sub { name, kind, of, verbs });
     }
-    all.sort_by_key(|sub| sub.name);
     all
 }
 

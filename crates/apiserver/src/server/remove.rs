@@ -170,7 +170,8 @@ impl ApiServer {
     }
 }
 
-/// A definition that nothing keeps but its objects: marked, unless it was before.
+/// A definition that nothing keeps but its objects: marked, unless it was before. As in Kubernetes
+/// it gets no grace period, and no new generation.
 fn keep(definition: &Value, now: jiff::Timestamp) -> Option<Value> {
     if lifecycle::is_terminating(definition) {
         return None;
@@ -178,11 +179,6 @@ fn keep(definition: &Value, now: jiff::Timestamp) -> Option<Value> {
     let mut next = definition.clone();
     let metadata = meta::of(&mut next);
     metadata.insert("deletionTimestamp".to_owned(), lifecycle::format_time(now).into());
-    metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
-    let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or(0);
-    if generation > 0 {
-        metadata.insert("generation".to_owned(), (generation + 1).into());
-    }
     Some(next)
 }
 

@@ -16,6 +16,7 @@ use super::query::{FieldValidation, WriteOptions};
 use super::read::parse_revision;
 use super::wire::{Response, Wanted};
 use super::{Call, Operation, decode, definitions, meta};
+use crate::auth::Attributes;
 use crate::lifecycle::{self, AfterUpdate, Family};
 use crate::resource::{DEFINITIONS, NAMESPACES, convert};
 use crate::status::{ApiError, ApiResult, Subject};
@@ -232,6 +233,7 @@ impl Call<'_> {
             now,
             reset: match self.subresource {
                 "status" | "approval" => apply::RESET_ALL_BUT_STATUS,
+                "" if &*self.resource.storage == NAMESPACES => &["status", "spec"],
                 "" if self.resource.status => apply::RESET_STATUS,
                 _ => apply::RESET_NOTHING,
             },
@@ -459,7 +461,10 @@ impl Call<'_> {
         if &*self.resource.storage == DEFINITIONS {
             definitions::prepare(&mut next);
         }
-        self.check_escalation(&next)?;
+        let grants = ["rules", "aggregationRule", "roleRef", "subjects"];
+        if grants.iter().any(|field| next.get(field) != old.get(field)) {
+            self.check_escalation(&next)?;
+        }
         if &*self.resource.storage == CSRS {
             self.server.auth().check_csr_update(self.user, self.subresource, old, &next)?;
         }
@@ -568,6 +573,7 @@ impl Call<'_> {
                 if !self.subresource.is_empty() {
                     return Err(ApiError::not_found(self.resource.subject(self.name)));
                 }
+                self.authorize_create()?;
                 let mut object = self.apply(None, config, &options)?;
                 self.place(&mut object)?;
                 match self.insert(object, &options, false).await {
@@ -589,6 +595,20 @@ impl Call<'_> {
             }
         }
         Err(ApiError::stale(self.resource.subject(self.name)))
+    }
+
+    /// An apply that makes an object needs leave to create it.
+    fn authorize_create(&self) -> ApiResult<()> {
+        let asked = Attributes {
+            verb: "create",
+            group: &self.resource.group,
+            version: &self.resource.version,
+            resource: &self.resource.plural,
+            namespace: self.namespace,
+            name: self.name,
+            ..Attributes::default()
+        };
+        self.server.authorize(self.user, &asked)
     }
 
     fn check_config(&self, config: &Value) -> ApiResult<()> {

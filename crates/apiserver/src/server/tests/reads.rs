@@ -172,7 +172,7 @@ async fn discovery_tells_what_there_is() {
         .iter()
         .map(|resource| resource["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["things", "things/scale", "things/status"]);
+    assert_eq!(names, ["things", "things/status", "things/scale"]);
     let group = world.get("/apis/example.io").await;
     assert_eq!(group.body["preferredVersion"]["groupVersion"], "example.io/v1");
     let hpa = world.get("/apis/autoscaling").await;
