@@ -20,7 +20,7 @@ use std::sync::Arc;
 use drover_schema::field_error::FieldError;
 use http::HeaderMap;
 use jiff::{Timestamp, Unit};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use self::authenticate::StaticTokens;
 use self::ca::Authority;
@@ -92,7 +92,15 @@ impl Auth {
         let tokens = StaticTokens::new(tokens).map_err(|_unspecified| NoRandomness)?;
         let policy = Policy::new(store.clone());
         let keys = options.keys.clone();
-        Ok(Self { inner: Arc::new(Inner { store, options, tokens, keys, policy }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                options,
+                tokens,
+                keys,
+                policy,
+            }),
+        })
     }
 
     /// Who sent a request, after impersonation. `peer` are certificates that TLS has verified.
@@ -110,7 +118,11 @@ impl Auth {
         if user.is_in(MASTERS) {
             return Decision::Allow;
         }
-        match self.inner.policy.read(|index| index.decide(user, attributes)) {
+        match self
+            .inner
+            .policy
+            .read(|index| index.decide(user, attributes))
+        {
             Outcome::Allowed(_) => Decision::Allow,
             Outcome::NoOpinion(missing) => {
                 let mut reason = attributes.refusal(user);
@@ -139,7 +151,12 @@ impl Auth {
         caller: &User,
     ) -> ApiResult<Value> {
         let answer = self.answer_token_request(namespace, name, request)?;
-        tracing::debug!(namespace, name, caller = caller.name, "issued a service account token");
+        tracing::debug!(
+            namespace,
+            name,
+            caller = caller.name,
+            "issued a service account token"
+        );
         Ok(answer)
     }
 
@@ -171,22 +188,44 @@ impl Auth {
         object: &Value,
         namespace: &str,
     ) -> ApiResult<()> {
-        self.inner.policy.read(|index| escalation::check(index, user, kind, object, namespace))
+        self.inner
+            .policy
+            .read(|index| escalation::check(index, user, kind, object, namespace))
     }
 
     /// Sets who asks in a new CertificateSigningRequest: `spec.username`, `uid`, `groups`, `extra`.
+    #[expect(clippy::unused_self, reason = "one way to ask, whatever it needs")]
     pub fn stamp_csr(&self, object: &mut Value, caller: &User) {
         csr::stamp(object, caller);
     }
 
     /// What is wrong with a new CertificateSigningRequest.
+    #[expect(clippy::unused_self, reason = "one way to ask, whatever it needs")]
     pub fn validate_csr(&self, object: &Value) -> Vec<FieldError> {
         csr::validate(object)
     }
 
     /// Admission of a new CertificateSigningRequest: nobody gets `system:masters` that way.
+    #[expect(clippy::unused_self, reason = "one way to ask, whatever it needs")]
     pub fn check_csr_create(&self, object: &Value) -> ApiResult<()> {
         csr::check_create(object)
+    }
+
+    /// Undoes what an update of a CertificateSigningRequest through this subresource (empty: the
+    /// object itself) may not change, fills the times of its conditions. Before anything else.
+    pub fn prepare_csr_update(&self, subresource: &str, new: &mut Value, old: &Value) {
+        csr::update::prepare(subresource, new, old, self.now());
+    }
+
+    /// What is wrong with an update of a CertificateSigningRequest, prepared as above.
+    #[expect(clippy::unused_self, reason = "one way to ask, whatever it needs")]
+    pub fn validate_csr_update(
+        &self,
+        subresource: &str,
+        new: &Value,
+        old: &Value,
+    ) -> Vec<FieldError> {
+        csr::update::validate(subresource, new, old)
     }
 
     /// Admission of an update of a CertificateSigningRequest: `approval` needs the verb `approve`
@@ -198,7 +237,9 @@ impl Auth {
         old: &Value,
         new: &Value,
     ) -> ApiResult<()> {
-        self.inner.policy.read(|index| csr::check_update(index, user, subresource, old, new))
+        self.inner
+            .policy
+            .read(|index| csr::check_update(index, user, subresource, old, new))
     }
 
     /// Who signs certificates here.
@@ -224,9 +265,22 @@ fn missing_reason(missing: &BTreeSet<Missing>) -> String {
     format!("RBAC: {}", review::join_missing(missing.iter()))
 }
 
+/// The fields of a part of an object; a part that is missing or no object becomes an empty one.
+/// `None` if the whole is no object.
+fn fields<'a>(object: &'a mut Value, part: &str) -> Option<&'a mut Map<String, Value>> {
+    let part = object.as_object_mut()?.entry(part).or_insert(Value::Null);
+    if !part.is_object() {
+        *part = Value::Object(Map::new());
+    }
+    part.as_object_mut()
+}
+
 /// A time as objects carry it: whole seconds.
 fn seconds(at: Timestamp) -> String {
-    at.round(Unit::Second).unwrap_or(at).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    at.round(Unit::Second)
+        .unwrap_or(at)
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }
 
 #[cfg(test)]

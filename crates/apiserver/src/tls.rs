@@ -109,7 +109,9 @@ pub async fn serve_with<S, B>(
             let slot = Arc::clone(&slots).acquire_owned().await;
             (slot, accept(&listener).await)
         };
-        let Some((slot, (stream, from))) = cancel.run_until_cancelled(next).await else { break };
+        let Some((slot, (stream, from))) = cancel.run_until_cancelled(next).await else {
+            break;
+        };
         let server = Server {
             tls: tls.clone(),
             service: service.clone(),
@@ -126,8 +128,14 @@ pub async fn serve_with<S, B>(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
-        tracing::debug!(left = connections.len(), "cutting connections that did not end by themselves");
+    if tokio::time::timeout(limits.drain, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::debug!(
+            left = connections.len(),
+            "cutting connections that did not end by themselves"
+        );
         cut.cancel();
         connections.wait().await;
     }
@@ -163,7 +171,9 @@ where
     async fn connection(self, stream: TcpStream) -> Result<(), BoxError> {
         // Answers are small and many: none waits for another.
         stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return self.http(stream, None).await };
+        let Some(tls) = &self.tls else {
+            return self.http(stream, None).await;
+        };
         let handshake = TlsAcceptor::from(tls.current()).accept(stream);
         let stream = tokio::time::timeout(self.limits.handshake, handshake)
             .await
@@ -176,7 +186,12 @@ where
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { service, stop, limits, .. } = self;
+        let Self {
+            service,
+            stop,
+            limits,
+            ..
+        } = self;
         let asked = Arc::new(AtomicBool::new(false));
         let service = {
             let asked = Arc::clone(&asked);
@@ -214,7 +229,10 @@ where
 
 fn builder(limits: Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -228,7 +246,9 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
 fn peer<I>(stream: &TlsStream<I>) -> Option<PeerCertificates> {
     let (_, session) = stream.get_ref();
     let chain = session.peer_certificates()?;
-    Some(PeerCertificates(chain.iter().map(|one| one.clone().into_owned()).collect()))
+    Some(PeerCertificates(
+        chain.iter().map(|one| one.clone().into_owned()).collect(),
+    ))
 }
 
 #[cfg(test)]

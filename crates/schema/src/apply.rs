@@ -20,7 +20,8 @@ mod managed;
 mod merge;
 mod typed;
 
-
+#[cfg(test)]
+mod tests;
 
 use serde_json::{Map, Value};
 
@@ -177,7 +178,7 @@ pub fn apply(
         other => other,
     };
     let (object, managed) = applied.map_err(|clashes| {
-        ApplyError::Conflicts(clashes.into_iter().map(Clash::into_conflict).collect())
+        ApplyError::Conflicts(clashes.into_iter().map(|clash| clash.conflict).collect())
     })?;
     let mut object = object.unwrap_or_else(|| live.clone());
     if writer.manager == KUBECTL {
@@ -286,22 +287,23 @@ fn described(object: &Value) -> String {
     )
 }
 
-/// An entry and what it does not want changed.
+/// A conflict and its path.
 struct Clash {
-    entry: Entry,
+    conflict: Conflict,
     path: Vec<Element>,
 }
 
 impl Clash {
-    fn into_conflict(self) -> Conflict {
-        Conflict {
-            manager: self.entry.manager,
-            api_version: self.entry.api_version,
-            subresource: self.entry.subresource,
-            operation: self.entry.operation.name().to_owned(),
-            field: path_text(&self.path),
-            time: self.entry.time,
-        }
+    fn of(entry: &Entry, path: Vec<Element>) -> Self {
+        let conflict = Conflict {
+            manager: entry.manager.clone(),
+            api_version: entry.api_version.clone(),
+            subresource: entry.subresource.clone(),
+            operation: entry.operation.name().to_owned(),
+            field: path_text(&path),
+            time: entry.time.clone(),
+        };
+        Self { conflict, path }
     }
 }
 
@@ -371,7 +373,7 @@ impl<'a> Run<'a> {
     }
 
     fn compare(&self, before: &Value, after: &Value) -> Change {
-        let (before, after) = (typed::filled(self.ty, before), typed::filled(self.ty, after));
+        let (before, after) = typed::as_structs(self.ty, before, after);
         Change::of(merge::compare(self.ty, &before, &after), self)
     }
 
@@ -423,8 +425,8 @@ impl<'a> Run<'a> {
         for entry in managed.0.values_mut() {
             let seen = change.seen_by(entry);
             let lost = entry.set.intersection(&seen.taken);
-            for path in if force { Vec::new() } else { lost.paths() } {
-                clashes.push(Clash { entry: entry.clone(), path });
+            if !force {
+                clashes.extend(lost.paths().into_iter().map(|path| Clash::of(entry, path)));
             }
             entry.set = entry.set.difference(&lost).difference(&seen.removed);
         }

@@ -4,6 +4,9 @@ mod json;
 mod merge;
 mod strategic;
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::Value;
 
 use crate::types::Node;

@@ -1,7 +1,7 @@
 //! From credentials to a [`User`].
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,23 +32,25 @@ pub(super) struct StaticTokens {
 
 impl fmt::Debug for StaticTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StaticTokens").field("users", &self.users.values()).finish_non_exhaustive()
+        f.debug_struct("StaticTokens")
+            .field("users", &self.users.values())
+            .finish_non_exhaustive()
     }
 }
 
 impl StaticTokens {
-    pub(super) fn new(
-        tokens: Vec<(String, User)>,
-    ) -> Result<Self, ring::error::Unspecified> {
+    pub(super) fn new(tokens: Vec<(String, User)>) -> Result<Self, ring::error::Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
         let hashed = tokens.into_iter().filter(|(token, _)| !token.is_empty());
-        let hashed = hashed.map(|(token, user)| (hmac::sign(&key, token.as_bytes()).as_ref().to_vec(), user));
+        let hashed = hashed
+            .map(|(token, user)| (hmac::sign(&key, token.as_bytes()).as_ref().to_vec(), user));
         let users = hashed.collect();
         Ok(Self { key, users })
     }
 
     fn find(&self, token: &str) -> Option<&User> {
-        self.users.get(hmac::sign(&self.key, token.as_bytes()).as_ref())
+        self.users
+            .get(hmac::sign(&self.key, token.as_bytes()).as_ref())
     }
 
     /// Compares without telling by the time where texts differ.
@@ -70,10 +72,9 @@ impl Auth {
         headers: &HeaderMap,
         peer: Option<&PeerCertificates>,
     ) -> ApiResult<User> {
-        let presented = match peer.and_then(|certificates| certificates.0.first()) {
-            Some(leaf) => Some(certificate_user(leaf)),
-            None => None,
-        };
+        let presented = peer
+            .and_then(|certificates| certificates.0.first())
+            .map(|leaf| certificate_user(leaf));
         if let Some(Ok(user)) = presented {
             return Ok(user.authenticated());
         }
@@ -112,23 +113,34 @@ impl Auth {
                 .cloned()
                 .collect(),
         };
-        let holder = if let Some(user) = inner.tokens.find(token) {
-            everywhere(user.clone())
-        } else if let Some(user) = bootstrap_user(&inner.store, &inner.tokens, token, self.now()) {
-            everywhere(user)
-        } else {
-            let (claims, audiences) =
-                inner.keys.verify(token, &inner.options.issuer, audiences, self.now())?;
-            let user = claimed_user(&inner.store, &claims, self.now())?;
-            TokenHolder { user: user.authenticated(), audiences }
-        };
-        if holder.audiences.is_empty() { Err(TokenError::Audience) } else { Ok(holder) }
+        let known = inner.tokens.find(token).cloned();
+        let known =
+            known.or_else(|| bootstrap_user(&inner.store, &inner.tokens, token, self.now()));
+        if let Some(user) = known {
+            let holder = everywhere(user);
+            return if holder.audiences.is_empty() {
+                Err(TokenError::Foreign)
+            } else {
+                Ok(holder)
+            };
+        }
+        let (claims, audiences) =
+            inner
+                .keys
+                .verify(token, &inner.options.issuer, audiences, self.now())?;
+        let user = claimed_user(&inner.store, &claims, self.now())?;
+        Ok(TokenHolder {
+            user: user.authenticated(),
+            audiences,
+        })
     }
 
     /// Lets a user act as another, if the headers ask for it and every part of it is allowed
     /// (apiserver: pkg/endpoints/filters/impersonation).
     pub(super) fn impersonate(&self, requester: User, headers: &HeaderMap) -> ApiResult<User> {
-        let Some(wanted) = Impersonation::read(headers)? else { return Ok(requester) };
+        let Some(wanted) = Impersonation::read(headers)? else {
+            return Ok(requester);
+        };
         self.inner.policy.read(|index| {
             for asked in wanted.attributes() {
                 if !allows(index, &requester, &asked) {
@@ -149,9 +161,20 @@ fn certificate_user(leaf: &[u8]) -> Result<User, String> {
         return Err("the certificate has no common name".to_owned());
     }
     let digest = ring::digest::digest(&ring::digest::SHA256, leaf);
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let id = ("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("X509SHA256={hex}")]);
-    Ok(User { name, uid: String::new(), groups, extra: BTreeMap::from([id]) })
+    let mut hex = String::with_capacity(64);
+    for byte in digest.as_ref() {
+        let _infallible = write!(hex, "{byte:02x}");
+    }
+    let id = (
+        "authentication.kubernetes.io/credential-id".to_owned(),
+        vec![format!("X509SHA256={hex}")],
+    );
+    Ok(User {
+        name,
+        uid: String::new(),
+        groups,
+        extra: BTreeMap::from([id]),
+    })
 }
 
 /// The token of an `Authorization: Bearer …` header.
@@ -163,8 +186,17 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-fn stored(store: &Store, resource: &str, namespace: &str, name: &str) -> Option<std::sync::Arc<Object>> {
-    store.get(&Key { resource: resource.into(), namespace: namespace.into(), name: name.into() })
+fn stored(
+    store: &Store,
+    resource: &str,
+    namespace: &str,
+    name: &str,
+) -> Option<std::sync::Arc<Object>> {
+    store.get(&Key {
+        resource: resource.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+    })
 }
 
 /// The service account of verified claims, if it and what the token is bound to still exist.
@@ -199,7 +231,8 @@ fn claimed_user(store: &Store, claims: &Value, now: Timestamp) -> Result<User, T
     }
     let mut extra = |key: &str, value: String| {
         if !value.is_empty() {
-            user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
+            user.extra
+                .insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
         }
     };
     if let Some(id) = claims["jti"].as_str() {
@@ -218,13 +251,20 @@ fn is_gone(object: &Object, now: Timestamp) -> bool {
         return false;
     }
     let value = object.value();
-    let at = value["metadata"]["deletionTimestamp"].as_str().and_then(|text| text.parse().ok());
+    let at = value["metadata"]["deletionTimestamp"]
+        .as_str()
+        .and_then(|text| text.parse().ok());
     at.is_none_or(|at: Timestamp| now.duration_since(at) > SignedDuration::from_mins(1))
 }
 
 /// The user of a bootstrap token
 /// (kubernetes: plugin/pkg/auth/authenticator/token/bootstrap/bootstrap.go).
-fn bootstrap_user(store: &Store, tokens: &StaticTokens, token: &str, now: Timestamp) -> Option<User> {
+fn bootstrap_user(
+    store: &Store,
+    tokens: &StaticTokens,
+    token: &str,
+    now: Timestamp,
+) -> Option<User> {
     let (id, secret) = token.split_once('.')?;
     let valid = |text: &str, length| {
         let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -233,14 +273,23 @@ fn bootstrap_user(store: &Store, tokens: &StaticTokens, token: &str, now: Timest
     if !valid(id, 6) || !valid(secret, 16) {
         return None;
     }
-    let object = stored(store, "/secrets", "kube-system", &format!("bootstrap-token-{id}"))?;
+    let object = stored(
+        store,
+        "/secrets",
+        "kube-system",
+        &format!("bootstrap-token-{id}"),
+    )?;
     if object.meta.terminating {
         return None;
     }
     let value = object.value();
     let data = |key: &str| {
-        let bytes = value["data"][key].as_str().and_then(|text| STANDARD.decode(text).ok());
-        bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+        let bytes = value["data"][key]
+            .as_str()
+            .and_then(|text| STANDARD.decode(text).ok());
+        bytes
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .unwrap_or_default()
     };
     let expiration = data("expiration");
     let expired =
@@ -254,13 +303,20 @@ fn bootstrap_user(store: &Store, tokens: &StaticTokens, token: &str, now: Timest
         return None;
     }
     let mut groups = vec!["system:bootstrappers".to_owned()];
-    for group in data("auth-extra-groups").split(',').filter(|group| !group.is_empty()) {
+    for group in data("auth-extra-groups")
+        .split(',')
+        .filter(|group| !group.is_empty())
+    {
         if !is_bootstrap_group(group) {
             return None;
         }
         groups.push(group.to_owned());
     }
-    Some(User { name: format!("system:bootstrap:{id}"), groups, ..User::default() })
+    Some(User {
+        name: format!("system:bootstrap:{id}"),
+        groups,
+        ..User::default()
+    })
 }
 
 /// `system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]`
@@ -269,7 +325,9 @@ fn is_bootstrap_group(group: &str) -> bool {
     match group.strip_prefix("system:bootstrappers:") {
         Some(rest) => {
             rest.len() <= 256
-                && rest.bytes().all(|byte| letter(byte) || byte == b':' || byte == b'-')
+                && rest
+                    .bytes()
+                    .all(|byte| letter(byte) || byte == b':' || byte == b'-')
                 && rest.bytes().last().is_some_and(letter)
         }
         None => false,
@@ -290,7 +348,9 @@ impl Impersonation {
         let mut wanted = Self::default();
         let mut count = 0;
         for (header, value) in headers {
-            let Some(what) = header.as_str().strip_prefix("impersonate-") else { continue };
+            let Some(what) = header.as_str().strip_prefix("impersonate-") else {
+                continue;
+            };
             let value = std::str::from_utf8(value.as_bytes())
                 .map_err(|_error| ApiError::bad_request(format!("header {header} is not UTF-8")))?
                 .to_owned();
@@ -313,7 +373,7 @@ impl Impersonation {
         }
         if wanted.name.is_empty() {
             return Err(ApiError::bad_request(
-                "requested impersonation of groups, uid or extra without impersonating a user",
+                "requested groups, uid or extra without impersonating a user name",
             ));
         }
         Ok(Some(wanted))
@@ -330,9 +390,10 @@ impl Impersonation {
             ..Attributes::default()
         };
         let mut all = vec![match split_service_account(&self.name) {
-            Some((namespace, name)) => {
-                Attributes { namespace, ..one("", "", "serviceaccounts", name) }
-            }
+            Some((namespace, name)) => Attributes {
+                namespace,
+                ..one("", "", "serviceaccounts", name)
+            },
             None => one("", "", "users", &self.name),
         }];
         all.extend(self.groups.iter().map(|group| one("", "", "groups", group)));
@@ -363,7 +424,12 @@ impl Impersonation {
         if !groups.iter().any(|group| group == add || group == unless) {
             groups.push(add.to_owned());
         }
-        User { name: self.name, uid: self.uid, groups, extra: self.extra }
+        User {
+            name: self.name,
+            uid: self.uid,
+            groups,
+            extra: self.extra,
+        }
     }
 }
 

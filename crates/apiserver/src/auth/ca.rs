@@ -79,7 +79,9 @@ pub struct Issued {
 
 impl fmt::Debug for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Issued").field("certificate", &self.certificate).finish_non_exhaustive()
+        f.debug_struct("Issued")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -169,14 +171,16 @@ impl Authority {
         }
         let seconds = parsed.validity().not_after.timestamp();
         let not_after = Timestamp::from_second(seconds).map_err(unreadable)?;
-        let named = parsed.extensions().iter().find_map(|extension| {
-            match extension.parsed_extension() {
-                x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => {
-                    Some(id.0.to_vec())
-                }
-                _ => None,
-            }
-        });
+        let named =
+            parsed
+                .extensions()
+                .iter()
+                .find_map(|extension| match extension.parsed_extension() {
+                    x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => {
+                        Some(id.0.to_vec())
+                    }
+                    _ => None,
+                });
         Ok(Self {
             pem: to_pem(der),
             subject: parsed.subject().as_raw().to_vec(),
@@ -210,7 +214,13 @@ impl Authority {
     ) -> Result<Issued, CaError> {
         let encoded: Result<Vec<_>, _> = names.iter().map(|name| general_name(name)).collect();
         let common = names.first().map(String::as_str);
-        self.issue(&subject(common, &[]), &encoded?, usage::SERVER_AUTH, life, now)
+        self.issue(
+            &subject(common, &[]),
+            &encoded?,
+            usage::SERVER_AUTH,
+            life,
+            now,
+        )
     }
 
     /// A certificate for a client: user name and groups.
@@ -221,7 +231,13 @@ impl Authority {
         life: SignedDuration,
         now: Timestamp,
     ) -> Result<Issued, CaError> {
-        self.issue(&subject(Some(user), groups), &[], usage::CLIENT_AUTH, life, now)
+        self.issue(
+            &subject(Some(user), groups),
+            &[],
+            usage::CLIENT_AUTH,
+            life,
+            now,
+        )
     }
 
     fn issue(
@@ -242,7 +258,10 @@ impl Authority {
             authority: false,
         };
         let certificate = self.certify(&contents, &key_id(key.public()), life, now)?;
-        Ok(Issued { certificate, key: key.to_pem() })
+        Ok(Issued {
+            certificate,
+            key: key.to_pem(),
+        })
     }
 
     /// Signs; never longer than the authority itself lives.
@@ -258,8 +277,14 @@ impl Authority {
         }
         let mut period = period(life, now)?;
         period.to = period.to.min(self.not_after);
-        let der =
-            certificate(&self.key, &self.subject, &self.key_id, key_id, contents, &period)?;
+        let der = certificate(
+            &self.key,
+            &self.subject,
+            &self.key_id,
+            key_id,
+            contents,
+            &period,
+        )?;
         Ok(to_pem(&der))
     }
 }
@@ -271,7 +296,10 @@ fn period(life: SignedDuration, now: Timestamp) -> Result<Period, CaError> {
     let far = |_overflow| CaError::Lifetime(life);
     let from = now.checked_sub(BACKDATE).map_err(far)?;
     let begin = if life < SHORT { now } else { from };
-    Ok(Period { from, to: begin.checked_add(life).map_err(far)? })
+    Ok(Period {
+        from,
+        to: begin.checked_add(life).map_err(far)?,
+    })
 }
 
 /// First 20 bytes of SHA-256 of the public key (RFC 7093, method 1).
@@ -289,7 +317,9 @@ fn certificate(
     period: &Period,
 ) -> Result<Vec<u8>, CaError> {
     let mut serial = [0_u8; 16];
-    SystemRandom::new().fill(&mut serial).map_err(|_unspecified| KeyError::Random)?;
+    SystemRandom::new()
+        .fill(&mut serial)
+        .map_err(|_unspecified| KeyError::Random)?;
     // Positive, not zero, always 16 bytes.
     serial[0] = serial[0] & 0x7f | 0x40;
     let algorithm = der::sequence(&[&der::oid(ECDSA_WITH_SHA256)]);
@@ -301,7 +331,10 @@ fn certificate(
         &der::sequence(&[&der::time(period.from), &der::time(period.to)]),
         contents.subject,
         contents.spki,
-        &der::explicit(3, &der::sequence(&[&extensions(contents, issuer_key_id, key_id)])),
+        &der::explicit(
+            3,
+            &der::sequence(&[&extensions(contents, issuer_key_id, key_id)]),
+        ),
     ]);
     let signature = signer.sign_asn1(&tbs)?;
     Ok(der::sequence(&[&tbs, &algorithm, &der::bits(&signature)]))
@@ -312,19 +345,35 @@ fn extensions(contents: &Contents<'_>, issuer_key_id: &[u8], key_id: &[u8]) -> V
     let mut add = |number: u32, critical: bool, value: &[u8]| {
         let flag = if critical { der::yes() } else { Vec::new() };
         let value = der::tlv(der::OCTET_STRING, value);
-        all.extend(der::sequence(&[&der::oid(&[2, 5, 29, number]), &flag, &value]));
+        all.extend(der::sequence(&[
+            &der::oid(&[2, 5, 29, number]),
+            &flag,
+            &value,
+        ]));
     };
     if contents.key_usage != 0 {
         add(15, true, &der::named_bits(contents.key_usage));
     }
     if !contents.extended.is_empty() {
-        let purposes: Vec<u8> = contents.extended.iter().flat_map(|arcs| der::oid(arcs)).collect();
+        let purposes: Vec<u8> = contents
+            .extended
+            .iter()
+            .flat_map(|arcs| der::oid(arcs))
+            .collect();
         add(37, false, &der::sequence(&[&purposes]));
     }
-    let constraint = if contents.authority { der::yes() } else { Vec::new() };
+    let constraint = if contents.authority {
+        der::yes()
+    } else {
+        Vec::new()
+    };
     add(19, true, &der::sequence(&[&constraint]));
     add(14, false, &der::tlv(der::OCTET_STRING, key_id));
-    add(35, false, &der::sequence(&[&der::implicit(0, issuer_key_id)]));
+    add(
+        35,
+        false,
+        &der::sequence(&[&der::implicit(0, issuer_key_id)]),
+    );
     if !contents.names.is_empty() {
         // RFC 5280, 4.2.1.6: critical when the subject is empty.
         let critical = contents.subject == der::sequence(&[]);
@@ -339,8 +388,10 @@ fn subject(common_name: Option<&str>, organizations: &[String]) -> Vec<u8> {
         let text = der::tlv(der::UTF8_STRING, text.as_bytes());
         der::set_of_one(&der::sequence(&[&der::oid(kind), &text]))
     };
-    let mut name: Vec<u8> =
-        organizations.iter().flat_map(|organization| rdn(ORGANIZATION, organization)).collect();
+    let mut name: Vec<u8> = organizations
+        .iter()
+        .flat_map(|organization| rdn(ORGANIZATION, organization))
+        .collect();
     name.extend(common_name.iter().flat_map(|text| rdn(COMMON_NAME, text)));
     der::sequence(&[&name])
 }
@@ -368,8 +419,11 @@ fn unreadable(error: impl fmt::Display) -> CaError {
 }
 
 fn read(path: &Path) -> Result<String, CaError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| CaError::File { action: "read", path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|source| CaError::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Writes a file that only its owner can read, whole or not at all.
@@ -389,7 +443,11 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), CaError> {
         file.sync_all()?;
         std::fs::rename(&partial, path)
     };
-    write().map_err(|source| CaError::File { action: "write", path: path.to_owned(), source })
+    write().map_err(|source| CaError::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! written in Go put several organizations in one RDN, which other encoders would take apart.
 
 mod admission;
+pub mod update;
 mod controller;
 
 use std::collections::BTreeSet;
@@ -15,8 +16,8 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Name;
 
-pub use self::admission::{stamp, validate};
 pub(crate) use self::admission::{check_create, check_update};
+pub use self::admission::{stamp, validate};
 pub use self::controller::run;
 use super::ca::{Authority, CaError, Contents, key_id, usage};
 use super::der;
@@ -85,10 +86,21 @@ enum NameKind {
 /// shape of its RDNs. An attribute that is not text is an error: who is it?
 pub(crate) fn read_subject(name: &X509Name<'_>) -> Result<(String, Vec<String>), String> {
     let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| {
-        value.as_str().map(str::to_owned).map_err(|error| format!("a name is no text: {error}"))
+        value
+            .as_str()
+            .map(str::to_owned)
+            .map_err(|error| format!("a name is no text: {error}"))
     };
-    let common = name.iter_common_name().last().map(text).transpose()?.unwrap_or_default();
-    let organizations = name.iter_organization().map(text).collect::<Result<_, _>>()?;
+    let common = name
+        .iter_common_name()
+        .last()
+        .map(text)
+        .transpose()?
+        .unwrap_or_default();
+    let organizations = name
+        .iter_organization()
+        .map(text)
+        .collect::<Result<_, _>>()?;
     Ok((common, organizations))
 }
 
@@ -105,7 +117,9 @@ impl Request {
         if !rest.is_empty() {
             return Err(malformed("there is something behind it".to_owned()));
         }
-        parsed.verify_signature().map_err(|error| CsrError::Signature(error.to_string()))?;
+        parsed
+            .verify_signature()
+            .map_err(|error| CsrError::Signature(error.to_string()))?;
         let info = &parsed.certification_request_info;
         let (common_name, organizations) = read_subject(&info.subject).map_err(malformed)?;
         let mut request = Self {
@@ -124,7 +138,10 @@ impl Request {
             for extension in &wanted.extensions {
                 if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension()
                 {
-                    names.general_names.iter().for_each(|name| request.add_name(name));
+                    names
+                        .general_names
+                        .iter()
+                        .for_each(|name| request.add_name(name));
                 }
             }
         }
@@ -215,7 +232,9 @@ fn kubelet(request: &Request, usages: &[String], purpose: &str) -> Result<(), St
         return Err("subject organization is not system:nodes".to_owned());
     }
     let serving = purpose == "server auth";
-    let reachable = [NameKind::Dns, NameKind::Ip].iter().any(|kind| request.kinds.contains(kind));
+    let reachable = [NameKind::Dns, NameKind::Ip]
+        .iter()
+        .any(|kind| request.kinds.contains(kind));
     if serving && !reachable {
         return Err("DNS or IP subjectAltName is required".to_owned());
     }
@@ -229,7 +248,10 @@ fn kubelet(request: &Request, usages: &[String], purpose: &str) -> Result<(), St
             (NameKind::Uri, "URI"),
         ]
     };
-    if let Some((_, name)) = forbidden.iter().find(|(kind, _)| request.kinds.contains(kind)) {
+    if let Some((_, name)) = forbidden
+        .iter()
+        .find(|(kind, _)| request.kinds.contains(kind))
+    {
         return Err(format!("{name} subjectAltNames are not allowed"));
     }
     if !request.common_name.starts_with("system:node:") {

@@ -75,7 +75,11 @@ pub(crate) fn yes() -> Vec<u8> {
 
 /// A positive INTEGER from big endian bytes.
 pub(crate) fn positive(bytes: &[u8]) -> Vec<u8> {
-    let mut content: Vec<u8> = bytes.iter().skip_while(|byte| **byte == 0).copied().collect();
+    let mut content: Vec<u8> = bytes
+        .iter()
+        .skip_while(|byte| **byte == 0)
+        .copied()
+        .collect();
     if content.first().is_none_or(|byte| *byte >= 0x80) {
         content.insert(0, 0);
     }
@@ -102,9 +106,15 @@ pub(crate) fn named_bits(mask: u16) -> Vec<u8> {
 pub(crate) fn time(at: Timestamp) -> Vec<u8> {
     let at = at.to_zoned(TimeZone::UTC);
     if (1950..2050).contains(&at.year()) {
-        tlv(UTC_TIME, at.strftime("%y%m%d%H%M%SZ").to_string().as_bytes())
+        tlv(
+            UTC_TIME,
+            at.strftime("%y%m%d%H%M%SZ").to_string().as_bytes(),
+        )
     } else {
-        tlv(GENERALIZED_TIME, at.strftime("%Y%m%d%H%M%SZ").to_string().as_bytes())
+        tlv(
+            GENERALIZED_TIME,
+            at.strftime("%Y%m%d%H%M%SZ").to_string().as_bytes(),
+        )
     }
 }
 

@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
+use super::allows;
 use super::rbac::{self, Index, Rule, uncovered};
 use super::rbac_quoted;
 use super::user::{Attributes, MASTERS, User};
-use super::allows;
 use crate::status::{ApiError, ApiResult, Subject};
 
 pub(super) fn check(
@@ -49,8 +49,17 @@ fn check_role(
     if gathers.is_some_and(|selectors| !selectors.is_empty()) {
         let any = || vec!["*".to_owned()];
         let everything = [
-            Rule { verbs: any(), groups: any(), resources: any(), ..Rule::default() },
-            Rule { verbs: any(), urls: any(), ..Rule::default() },
+            Rule {
+                verbs: any(),
+                groups: any(),
+                resources: any(),
+                ..Rule::default()
+            },
+            Rule {
+                verbs: any(),
+                urls: any(),
+                ..Rule::default()
+            },
         ];
         if confirm(index, user, &everything, "").is_err() {
             return refuse("must have cluster-admin privileges to use the aggregationRule");
@@ -68,15 +77,25 @@ fn check_binding(
 ) -> ApiResult<()> {
     let name = binding["metadata"]["name"].as_str().unwrap_or_default();
     let part = |key: &str| binding["roleRef"][key].as_str().unwrap_or_default();
-    let roles = if part("kind") == "ClusterRole" { "clusterroles" } else { "roles" };
+    let roles = if part("kind") == "ClusterRole" {
+        "clusterroles"
+    } else {
+        "roles"
+    };
     let asked = rbac_attributes("bind", roles, namespace, part("name"));
     if allows(index, user, &asked) {
         return Ok(());
     }
-    let rules = index.role(part("kind"), namespace, part("name")).map_err(|missing| {
-        let subject = Subject { group: rbac::GROUP, resource: missing.kind, name: &missing.name };
-        ApiError::not_found(subject)
-    })?;
+    let rules = index
+        .role(part("kind"), namespace, part("name"))
+        .map_err(|missing| {
+            // As recorded from kube-apiserver: the role is missed as if it were a binding.
+            ApiError::not_found(Subject {
+                group: rbac::GROUP,
+                resource,
+                name: &missing.name,
+            })
+        })?;
     confirm(index, user, &rules, namespace).map_err(|why| refusal(resource, name, &why))
 }
 
@@ -87,7 +106,15 @@ fn rbac_attributes<'a>(
     name: &'a str,
 ) -> Attributes<'a> {
     let (group, version) = (rbac::GROUP, "*");
-    Attributes { verb, group, version, resource, namespace, name, ..Attributes::default() }
+    Attributes {
+        verb,
+        group,
+        version,
+        resource,
+        namespace,
+        name,
+        ..Attributes::default()
+    }
 }
 
 fn confirm(index: &Index, user: &User, wanted: &[Rule], namespace: &str) -> Result<(), String> {
@@ -104,11 +131,22 @@ fn confirm(index: &Index, user: &User, wanted: &[Rule], namespace: &str) -> Resu
     );
     if !missing.is_empty() {
         let errors: Vec<String> = missing.iter().map(ToString::to_string).collect();
-        why.push_str(&format!("; resolution errors: [{}]", errors.join(", ")));
+        why.extend(["; resolution errors: [", &errors.join(", "), "]"]);
     }
     Err(why)
 }
 
+#[expect(
+    clippy::unnecessary_box_returns,
+    reason = "as everything that makes an ApiError"
+)]
 fn refusal(resource: &str, name: &str, why: &str) -> Box<ApiError> {
-    ApiError::forbidden(Subject { group: rbac::GROUP, resource, name }, why)
+    ApiError::forbidden(
+        Subject {
+            group: rbac::GROUP,
+            resource,
+            name,
+        },
+        why,
+    )
 }

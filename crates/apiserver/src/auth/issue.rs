@@ -1,10 +1,13 @@
 //! Answers to TokenRequests (kubernetes: pkg/registry/core/serviceaccount/storage/token.go).
 
+use std::fmt;
+use std::sync::Arc;
+
 use drover_schema::field_error::FieldError;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{Auth, seconds};
+use super::{Auth, User, fields, seconds};
 use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Key, Object};
 
@@ -16,6 +19,16 @@ const MAXIMAL_SECONDS: i64 = 1 << 32;
 const GROUP: &str = "authentication.k8s.io";
 const KIND: &str = "TokenRequest";
 
+/// A request that was understood and may be granted.
+struct Asked<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    account: Arc<Object>,
+    /// Seconds.
+    life: i64,
+    bound: Option<(&'static str, Arc<Object>)>,
+}
+
 impl Auth {
     pub(super) fn answer_token_request(
         &self,
@@ -23,74 +36,117 @@ impl Auth {
         name: &str,
         mut request: Value,
     ) -> ApiResult<Value> {
+        let failed = |error: &dyn fmt::Display| {
+            ApiError::internal(format!("failed to generate token: {error}"))
+        };
+        let asked = self.understand(namespace, name, &request)?;
+        let now = self.now();
+        let life = SignedDuration::from_secs(asked.life);
+        let expires = now.checked_add(life).map_err(|error| failed(&error))?;
+        let claims = self.claims(&asked, &request["spec"]["audiences"], now, expires);
+        let token = self
+            .inner
+            .keys
+            .sign(&claims)
+            .map_err(|error| failed(&error))?;
+        fill(&mut request, &asked, &claims, now);
+        request["status"] = json!({"token": token, "expirationTimestamp": seconds(expires)});
+        Ok(request)
+    }
+
+    fn understand<'a>(
+        &self,
+        namespace: &'a str,
+        name: &'a str,
+        request: &Value,
+    ) -> ApiResult<Asked<'a>> {
         if !request.is_object() {
             return Err(ApiError::bad_request("not a TokenRequest"));
         }
-        let invalid = |name: &str, error: FieldError| {
-            Err(ApiError::invalid(Subject { group: GROUP, resource: KIND, name }, &[error]))
-        };
         let given = |key: &str| request["metadata"][key].as_str().unwrap_or_default();
-        for (key, wanted, detail) in [
-            ("name", name, "must match the service account name if specified"),
-            ("namespace", namespace, "must match the service account namespace if specified"),
+        for (key, wanted, what) in [
+            ("name", name, "name"),
+            ("namespace", namespace, "namespace"),
         ] {
             if !given(key).is_empty() && given(key) != wanted {
+                let detail = format!("must match the service account {what} if specified");
                 let path = format!("metadata.{key}");
-                return invalid(name, FieldError::invalid(path, given(key), detail));
+                return Err(invalid(name, FieldError::invalid(path, given(key), detail)));
             }
         }
         let account = self.existing("serviceaccounts", namespace, name)?;
-        let uid = account.meta.uid.to_string();
+        let uid = &*account.meta.uid;
         if !given("uid").is_empty() && given("uid") != uid {
             let why = format!(
                 "the UID in the token request ({}) does not match the UID of the service account ({uid})",
                 given("uid")
             );
-            return Err(ApiError::conflict(Subject { group: GROUP, resource: KIND, name }, &why));
+            return Err(ApiError::conflict(
+                Subject {
+                    group: GROUP,
+                    resource: KIND,
+                    name,
+                },
+                &why,
+            ));
         }
-        let seconds_wanted = request["spec"]["expirationSeconds"].as_i64();
-        let life = seconds_wanted.unwrap_or(DEFAULT_SECONDS);
-        let path = "spec.expirationSeconds";
+        let life = request["spec"]["expirationSeconds"]
+            .as_i64()
+            .unwrap_or(DEFAULT_SECONDS);
+        let refuse = |detail: &str| {
+            Err(invalid(
+                "",
+                FieldError::invalid("spec.expirationSeconds", life, detail),
+            ))
+        };
         if life < MINIMAL_SECONDS {
-            let detail = "may not specify a duration less than 10 minutes";
-            return invalid("", FieldError::invalid(path, life, detail));
+            return refuse("may not specify a duration less than 10 minutes");
         }
         if life > MAXIMAL_SECONDS {
-            let detail = "may not specify a duration larger than 2^32 seconds";
-            return invalid("", FieldError::invalid(path, life, detail));
+            return refuse("may not specify a duration larger than 2^32 seconds");
         }
         let bound = self.bound_object(&request["spec"]["boundObjectRef"], namespace, name)?;
-        let mut audiences = request["spec"]["audiences"].clone();
-        if audiences.as_array().is_none_or(Vec::is_empty) {
-            audiences = json!(self.inner.options.audiences);
-        }
-        let now = self.now();
-        let expires = now
-            .checked_add(SignedDuration::from_secs(life))
-            .map_err(|error| ApiError::internal(format!("failed to generate token: {error}")))?;
-        let reference = |object: &Object| json!({"name": &*object.key.name, "uid": &*object.meta.uid});
+        Ok(Asked {
+            namespace,
+            name,
+            account,
+            life,
+            bound,
+        })
+    }
+
+    fn claims(
+        &self,
+        asked: &Asked<'_>,
+        audiences: &Value,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Value {
+        let options = &self.inner.options;
+        let chosen = audiences.as_array().is_some_and(|list| !list.is_empty());
+        let audiences = if chosen {
+            audiences.clone()
+        } else {
+            json!(options.audiences)
+        };
+        let reference =
+            |object: &Object| json!({"name": &*object.key.name, "uid": &*object.meta.uid});
         let mut private = Map::new();
-        private.insert("namespace".to_owned(), namespace.into());
-        private.insert("serviceaccount".to_owned(), reference(&account));
-        if let Some((claim, object)) = &bound {
+        private.insert("namespace".to_owned(), asked.namespace.into());
+        private.insert("serviceaccount".to_owned(), reference(&asked.account));
+        if let Some((claim, object)) = &asked.bound {
             private.insert((*claim).to_owned(), reference(object));
         }
-        let claims = json!({
+        json!({
             "aud": audiences,
             "exp": expires.as_second(),
             "iat": now.as_second(),
-            "iss": self.inner.options.issuer,
+            "iss": options.issuer,
             "jti": uuid::Uuid::new_v4().to_string(),
             "kubernetes.io": private,
             "nbf": now.as_second(),
-            "sub": super::User::service_account(namespace, name).name,
-        });
-        let token = self.inner.keys.sign(&claims);
-        let token = token
-            .map_err(|error| ApiError::internal(format!("failed to generate token: {error}")))?;
-        fill(&mut request, &claims, &uid, namespace, name, life, now);
-        request["status"] = json!({"token": token, "expirationTimestamp": seconds(expires)});
-        Ok(request)
+            "sub": User::service_account(asked.namespace, asked.name).name,
+        })
     }
 
     /// The object that the token shall die with, and the claim that names it.
@@ -99,7 +155,7 @@ impl Auth {
         reference: &Value,
         namespace: &str,
         account: &str,
-    ) -> ApiResult<Option<(&'static str, std::sync::Arc<Object>)>> {
+    ) -> ApiResult<Option<(&'static str, Arc<Object>)>> {
         if reference.is_null() {
             return Ok(None);
         }
@@ -126,45 +182,64 @@ impl Auth {
                 "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
                 part("uid")
             );
-            let subject = Subject { group: "", resource: part("kind"), name: part("name") };
+            let subject = Subject {
+                group: "",
+                resource: part("kind"),
+                name: part("name"),
+            };
             return Err(ApiError::conflict(subject, &why));
         }
         Ok(Some((claim, object)))
     }
 
-    fn existing(
-        &self,
-        plural: &str,
-        namespace: &str,
-        name: &str,
-    ) -> ApiResult<std::sync::Arc<Object>> {
+    fn existing(&self, plural: &str, namespace: &str, name: &str) -> ApiResult<Arc<Object>> {
         let key = Key {
             resource: format!("/{plural}").into(),
             namespace: namespace.into(),
             name: name.into(),
         };
         let found = self.inner.store.get(&key);
-        found.ok_or_else(|| ApiError::not_found(Subject { group: "", resource: plural, name }))
+        found.ok_or_else(|| {
+            ApiError::not_found(Subject {
+                group: "",
+                resource: plural,
+                name,
+            })
+        })
     }
 }
 
 /// What the server adds to the request that it gives back.
-fn fill(
-    request: &mut Value,
-    claims: &Value,
-    uid: &str,
-    namespace: &str,
-    name: &str,
-    life: i64,
-    now: Timestamp,
-) {
-    for (key, value) in [("name", name), ("namespace", namespace), ("uid", uid)] {
-        request["metadata"][key] = value.into();
+fn fill(request: &mut Value, asked: &Asked<'_>, claims: &Value, now: Timestamp) {
+    if let Some(metadata) = fields(request, "metadata") {
+        let uid = &*asked.account.meta.uid;
+        for (key, value) in [
+            ("name", asked.name),
+            ("namespace", asked.namespace),
+            ("uid", uid),
+        ] {
+            metadata.insert(key.to_owned(), value.into());
+        }
+        metadata.insert("creationTimestamp".to_owned(), seconds(now).into());
     }
-    request["metadata"]["creationTimestamp"] = seconds(now).into();
-    request["spec"]["audiences"] = claims["aud"].clone();
-    request["spec"]["expirationSeconds"] = life.into();
-    if request["spec"].get("boundObjectRef").is_none() {
-        request["spec"]["boundObjectRef"] = Value::Null;
+    if let Some(spec) = fields(request, "spec") {
+        spec.insert("audiences".to_owned(), claims["aud"].clone());
+        spec.insert("expirationSeconds".to_owned(), asked.life.into());
+        spec.entry("boundObjectRef").or_insert(Value::Null);
     }
+}
+
+#[expect(
+    clippy::unnecessary_box_returns,
+    reason = "as everything that makes an ApiError"
+)]
+fn invalid(name: &str, error: FieldError) -> Box<ApiError> {
+    ApiError::invalid(
+        Subject {
+            group: GROUP,
+            resource: KIND,
+            name,
+        },
+        &[error],
+    )
 }

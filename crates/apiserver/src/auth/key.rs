@@ -97,7 +97,10 @@ impl Key {
         message: &[u8],
     ) -> Result<Vec<u8>, KeyError> {
         let signed = pair(algorithm, &self.pkcs8)?.sign(&SystemRandom::new(), message);
-        Ok(signed.map_err(|_unspecified| KeyError::Random)?.as_ref().to_vec())
+        Ok(signed
+            .map_err(|_unspecified| KeyError::Random)?
+            .as_ref()
+            .to_vec())
     }
 }
 

@@ -17,7 +17,9 @@ pub fn objects() -> Vec<(&'static str, Value)> {
     // From the inside out: `view` is part of `edit`, `edit` of `admin`.
     for _round in 0..table::DEPTH {
         for position in 0..roles.len() {
-            let Some(role) = roles.get(position) else { continue };
+            let Some(role) = roles.get(position) else {
+                continue;
+            };
             if !role["aggregationRule"].is_null() {
                 let gathered = aggregate::rules(role, &roles);
                 if let Some(role) = roles.get_mut(position) {
@@ -28,7 +30,13 @@ pub fn objects() -> Vec<(&'static str, Value)> {
     }
     let roles = roles.into_iter().map(|role| (CLUSTER_ROLES, role));
     let bindings = table::cluster_role_bindings();
-    roles.chain(bindings.into_iter().map(|binding| (CLUSTER_ROLE_BINDINGS, binding))).collect()
+    roles
+        .chain(
+            bindings
+                .into_iter()
+                .map(|binding| (CLUSTER_ROLE_BINDINGS, binding)),
+        )
+        .collect()
 }
 
 fn name(object: &Value) -> &str {
@@ -39,8 +47,11 @@ fn name(object: &Value) -> &str {
 /// object what every object has: uid, creation time, managed fields.
 pub async fn ensure(store: &Store, stamp: impl Fn(&mut Value)) -> Result<(), WriteError> {
     for (resource, mut object) in objects() {
-        let key =
-            Key { resource: resource.into(), namespace: "".into(), name: name(&object).into() };
+        let key = Key {
+            resource: resource.into(),
+            namespace: "".into(),
+            name: name(&object).into(),
+        };
         if store.get(&key).is_some() {
             continue;
         }

@@ -7,11 +7,9 @@ mod rule;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use futures::FutureExt as _;
-
 pub use self::index::{Binding, Index, Missing, Outcome};
-pub use self::rule::{Rule, uncovered};
 pub(crate) use self::rule::quoted;
+pub use self::rule::{Rule, uncovered};
 use crate::store::{Change, Store, Watch};
 
 /// Group of the four resources.
@@ -78,12 +76,12 @@ impl Policy {
     /// Applies what is waiting; `false` when a watch lost its place.
     fn drain(&self, watches: &mut [Watch]) -> bool {
         for watch in watches {
-            // Unconstrained: a task that used up its turn must not hide a change from this.
-            while let Some(next) =
-                tokio::task::coop::unconstrained(watch.next()).now_or_never()
-            {
-                let Ok(change) = next else { return false };
-                self.write(|index| apply(index, &change));
+            loop {
+                match watch.try_next() {
+                    Ok(Some(change)) => self.write(|index| apply(index, &change)),
+                    Ok(None) => break,
+                    Err(_expired) => return false,
+                }
             }
         }
         true
@@ -96,7 +94,12 @@ impl Policy {
         for resource in RESOURCES {
             let listing = self.store.list(resource, None);
             for object in &listing.items {
-                index.set(resource, &object.key.namespace, &object.key.name, &object.value());
+                index.set(
+                    resource,
+                    &object.key.namespace,
+                    &object.key.name,
+                    &object.value(),
+                );
             }
             opened.extend(self.store.watch(resource, listing.revision));
         }
@@ -113,7 +116,12 @@ impl Policy {
 
 fn apply(index: &mut Index, change: &Arc<Change>) {
     if let Some(new) = &change.new {
-        index.set(&new.key.resource, &new.key.namespace, &new.key.name, &new.value());
+        index.set(
+            &new.key.resource,
+            &new.key.namespace,
+            &new.key.name,
+            &new.value(),
+        );
     } else if let Some(old) = &change.old {
         index.remove(&old.key.resource, &old.key.namespace, &old.key.name);
     }

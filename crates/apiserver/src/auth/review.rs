@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::rbac::{Index, Outcome, Rule};
 use super::user::{Attributes, MASTERS, User};
-use super::{Auth, missing_reason, seconds};
+use super::{Auth, fields, missing_reason, seconds};
 use crate::status::{ApiError, ApiResult, Subject};
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -23,10 +23,17 @@ impl Auth {
         let status = match kind {
             "TokenReview" => self.review_token(&object["spec"])?,
             "SelfSubjectReview" => {
-                object["metadata"]["creationTimestamp"] = seconds(self.now()).into();
+                if let Some(metadata) = fields(&mut object, "metadata") {
+                    metadata.insert("creationTimestamp".to_owned(), seconds(self.now()).into());
+                }
                 json!({"userInfo": user_info(caller)})
             }
-            "SelfSubjectRulesReview" => self.review_rules(&object["spec"], caller)?,
+            "SelfSubjectRulesReview" => {
+                let status = self.review_rules(&object["spec"], caller)?;
+                // As recorded from kube-apiserver: the answer does not repeat the question.
+                object["spec"] = json!({});
+                status
+            }
             "SelfSubjectAccessReview" => {
                 check_access_review(kind, &object)?;
                 self.review_access(&object["spec"], caller)
@@ -45,11 +52,16 @@ impl Auth {
     fn review_token(&self, spec: &Value) -> ApiResult<Value> {
         let token = spec["token"].as_str().unwrap_or_default();
         if token.is_empty() {
-            return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+            return Err(ApiError::bad_request(
+                "token is required for TokenReview in authentication",
+            ));
         }
         let wanted = strings(&spec["audiences"]);
-        let audiences =
-            if wanted.is_empty() { &self.inner.options.audiences } else { &wanted };
+        let audiences = if wanted.is_empty() {
+            &self.inner.options.audiences
+        } else {
+            &wanted
+        };
         Ok(match self.token_holder(token, audiences) {
             Ok(holder) => json!({
                 "authenticated": true,
@@ -65,12 +77,15 @@ impl Auth {
         if user.is_in(MASTERS) {
             return json!({"allowed": true});
         }
-        let (allowed, reason) = self.inner.policy.read(|index| match index.decide(user, &asked) {
-            Outcome::Allowed(binding) => {
-                (true, format!("RBAC: allowed by {}", binding.describe(user)))
-            }
-            Outcome::NoOpinion(missing) => (false, missing_reason(&missing)),
-        });
+        let (allowed, reason) = self
+            .inner
+            .policy
+            .read(|index| match index.decide(user, &asked) {
+                Outcome::Allowed(binding) => {
+                    (true, format!("RBAC: allowed by {}", binding.describe(user)))
+                }
+                Outcome::NoOpinion(missing) => (false, missing_reason(&missing)),
+            });
         let mut status = json!({"allowed": allowed});
         if !reason.is_empty() {
             status["reason"] = reason.into();
@@ -83,13 +98,24 @@ impl Auth {
         if namespace.is_empty() {
             return Err(ApiError::bad_request("no namespace on request"));
         }
-        let (mut rules, missing) =
-            self.inner.policy.read(|index: &Index| index.rules_for(caller, namespace));
+        let (mut rules, missing) = self
+            .inner
+            .policy
+            .read(|index: &Index| index.rules_for(caller, namespace));
         if caller.is_in(MASTERS) && rules.is_empty() {
             // The bypass is not written in any role.
             let any = || vec!["*".to_owned()];
-            rules.push(Rule { verbs: any(), groups: any(), resources: any(), ..Rule::default() });
-            rules.push(Rule { verbs: any(), urls: any(), ..Rule::default() });
+            rules.push(Rule {
+                verbs: any(),
+                groups: any(),
+                resources: any(),
+                ..Rule::default()
+            });
+            rules.push(Rule {
+                verbs: any(),
+                urls: any(),
+                ..Rule::default()
+            });
         }
         let resources = rules.iter().filter(|rule| !rule.resources.is_empty());
         let paths = rules.iter().filter(|rule| !rule.urls.is_empty());
@@ -98,7 +124,11 @@ impl Auth {
             if urls {
                 rule.urls.clear();
             } else {
-                rule = Rule { verbs: rule.verbs, urls: rule.urls, ..Rule::default() };
+                rule = Rule {
+                    verbs: rule.verbs,
+                    urls: rule.urls,
+                    ..Rule::default()
+                };
             }
             rule.to_value()
         };
@@ -148,7 +178,9 @@ fn named_user(spec: &Value) -> User {
         name: text("user"),
         uid: text("uid"),
         groups: strings(&spec["groups"]),
-        extra: extra.map(|(key, values)| (key.clone(), strings(values))).collect(),
+        extra: extra
+            .map(|(key, values)| (key.clone(), strings(values)))
+            .collect(),
     }
 }
 
@@ -182,11 +214,19 @@ fn check_access_review(kind: &str, object: &Value) -> ApiResult<()> {
     let mut errors = Vec::new();
     if !resource.is_null() && !path.is_null() {
         let detail = "cannot be specified in combination with resourceAttributes";
-        errors.push(FieldError::invalid("spec.nonResourceAttributes", path.clone(), detail));
+        errors.push(FieldError::invalid(
+            "spec.nonResourceAttributes",
+            path.clone(),
+            detail,
+        ));
     }
     if resource.is_null() && path.is_null() {
         let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        errors.push(FieldError::invalid("spec.resourceAttributes", Value::Null, detail));
+        errors.push(FieldError::invalid(
+            "spec.resourceAttributes",
+            Value::Null,
+            detail,
+        ));
     }
     let own = kind == "SelfSubjectAccessReview";
     let user = spec["user"].as_str().unwrap_or_default();
@@ -198,20 +238,40 @@ fn check_access_review(kind: &str, object: &Value) -> ApiResult<()> {
         if !resource.is_null() && resource["namespace"] != object["metadata"]["namespace"] {
             let detail = "must match metadata.namespace";
             let found = resource["namespace"].as_str().unwrap_or_default();
-            errors.push(FieldError::invalid("spec.resourceAttributes.namespace", found, detail));
+            errors.push(FieldError::invalid(
+                "spec.resourceAttributes.namespace",
+                found,
+                detail,
+            ));
         }
         if !path.is_null() {
             let detail = "disallowed on this kind of request";
-            errors.push(FieldError::invalid("spec.nonResourceAttributes", path.clone(), detail));
+            errors.push(FieldError::invalid(
+                "spec.nonResourceAttributes",
+                path.clone(),
+                detail,
+            ));
         }
     }
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(Subject { group: AUTHORIZATION, resource: kind, name: "" }, &errors))
+    // As recorded from kube-apiserver: the kind is left out.
+    Err(ApiError::invalid(
+        Subject {
+            group: AUTHORIZATION,
+            resource: "",
+            name: "",
+        },
+        &errors,
+    ))
 }
 
 fn strings(list: &Value) -> Vec<String> {
-    let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let texts = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     texts.map(str::to_owned).collect()
 }

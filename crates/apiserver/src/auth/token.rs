@@ -54,7 +54,12 @@ impl TokenKeys {
     /// Keys as PEM (PKCS#8), the one that signs first; the others still verify.
     /// An empty list gives `None`.
     pub fn from_pem(texts: &[&str]) -> Result<Option<Self>, KeyError> {
-        Ok(Self::new(texts.iter().map(|text| Key::from_pem(text)).collect::<Result<_, _>>()?))
+        Ok(Self::new(
+            texts
+                .iter()
+                .map(|text| Key::from_pem(text))
+                .collect::<Result<_, _>>()?,
+        ))
     }
 
     fn new(keys: Vec<Key>) -> Option<Self> {
@@ -62,7 +67,9 @@ impl TokenKeys {
             let digest = ring::digest::digest(&ring::digest::SHA256, &key.spki());
             URL_SAFE_NO_PAD.encode(digest)
         };
-        (!keys.is_empty()).then(|| Self { keys: keys.into_iter().map(|key| (id(&key), key)).collect() })
+        (!keys.is_empty()).then(|| Self {
+            keys: keys.into_iter().map(|key| (id(&key), key)).collect(),
+        })
     }
 
     /// The keys as PEM, the one that signs first: secret.
@@ -99,11 +106,16 @@ impl TokenKeys {
         if claims["iss"] != issuer {
             return Err(TokenError::Foreign);
         }
-        let key = self.keys.iter().find(|(id, _)| header["kid"] == id.as_str());
+        let key = self
+            .keys
+            .iter()
+            .find(|(id, _)| header["kid"] == id.as_str());
         let (Some((_, key)), true) = (key, header["alg"] == "ES256") else {
             return Err(TokenError::Signature);
         };
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_error| TokenError::Signature)?;
+        let signature = URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_error| TokenError::Signature)?;
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.public())
             .verify(signed.as_bytes(), &signature)
             .map_err(|_unspecified| TokenError::Signature)?;
@@ -139,7 +151,10 @@ fn check_times(claims: &Value, now: Timestamp) -> Result<(), TokenError> {
         return Err(TokenError::Expired);
     }
     let early = ["nbf", "iat"].into_iter().filter_map(at);
-    if early.into_iter().any(|begin| begin.duration_since(now) > LEEWAY) {
+    if early
+        .into_iter()
+        .any(|begin| begin.duration_since(now) > LEEWAY)
+    {
         return Err(TokenError::Early);
     }
     Ok(())
@@ -151,7 +166,11 @@ fn common_audiences(claimed: &Value, accepted: &[String]) -> Vec<String> {
         Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    accepted.iter().filter(|one| claimed.contains(&one.as_str())).cloned().collect()
+    accepted
+        .iter()
+        .filter(|one| claimed.contains(&one.as_str()))
+        .cloned()
+        .collect()
 }
 
 fn encode(part: &Value) -> String {
@@ -159,7 +178,9 @@ fn encode(part: &Value) -> String {
 }
 
 fn decode(part: &str) -> Result<Value, TokenError> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_error| TokenError::Foreign)?;
+    let bytes = URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_error| TokenError::Foreign)?;
     serde_json::from_slice(&bytes).map_err(|_error| TokenError::Foreign)
 }
 

@@ -79,7 +79,10 @@ impl User {
 }
 
 pub(crate) fn service_account_groups(namespace: &str) -> Vec<String> {
-    vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
+    vec![
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+    ]
 }
 
 /// Namespace and name in `system:serviceaccount:NAMESPACE:NAME`.
@@ -125,14 +128,15 @@ impl Attributes<'_> {
     pub fn refusal(&self, user: &User) -> String {
         let mut text = format!("User {:?} cannot {} ", user.name, self.verb);
         if !self.is_resource() {
-            text.push_str(&format!("path {:?}", self.path));
+            let _infallible = write!(text, "path {:?}", self.path);
             return escape(&text);
         }
         let slash = if self.subresource.is_empty() { "" } else { "/" };
-        text.push_str(&format!(
+        let _infallible = write!(
+            text,
             "resource \"{}{slash}{}\" in API group {:?} ",
             self.resource, self.subresource, self.group
-        ));
+        );
         if self.namespace.is_empty() {
             text.push_str("at the cluster scope");
         } else {
@@ -142,10 +146,17 @@ impl Attributes<'_> {
     }
 
     /// The 403 for a refused request; `reason` as in [`Decision::Deny`].
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "as everything that makes an ApiError"
+    )]
     pub fn forbidden(&self, reason: &str) -> Box<ApiError> {
         if self.is_resource() {
-            let subject =
-                Subject { group: self.group, resource: self.resource, name: self.name };
+            let subject = Subject {
+                group: self.group,
+                resource: self.resource,
+                name: self.name,
+            };
             return ApiError::forbidden(subject, reason);
         }
         let mut error = ApiError::new(403, "Forbidden", format!("forbidden: {reason}"));
@@ -156,7 +167,9 @@ impl Attributes<'_> {
 
 /// No answer may look like HTML.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// What the authorizer says.

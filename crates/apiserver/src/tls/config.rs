@@ -58,7 +58,9 @@ pub struct ReloadableTls {
 impl ReloadableTls {
     /// Settings to begin with.
     pub fn new(files: &TlsFiles) -> Result<Self, TlsError> {
-        Ok(Self { current: Arc::new(RwLock::new(config(files)?)) })
+        Ok(Self {
+            current: Arc::new(RwLock::new(config(files)?)),
+        })
     }
 
     /// Exchanges the settings; on an error the old ones stay.
@@ -77,8 +79,11 @@ impl ReloadableTls {
 fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(default_provider());
     let chain = certificates("server certificate", &files.certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(files.key.as_bytes())
-        .map_err(|error| TlsError::Pem { what: "server key", why: error.to_string() })?;
+    let key =
+        PrivateKeyDer::from_pem_slice(files.key.as_bytes()).map_err(|error| TlsError::Pem {
+            what: "server key",
+            why: error.to_string(),
+        })?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
     let mut config = match &files.client_ca {
@@ -91,7 +96,9 @@ fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .allow_unauthenticated()
                 .build()?;
-            builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)?
+            builder
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(chain, key)?
         }
     };
     if files.client_ca.is_some() {

@@ -4,40 +4,15 @@
 //! on runs through a *child*. The two are independent: `spec` may be owned without anything in it,
 //! and the other way round.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::literal;
+use super::literal::{self, Literal};
 
 /// How deep a set may be. Deeper ones cannot come from an object that was accepted.
 const MAX_DEPTH: usize = 256;
-
-/// A JSON value with the order and equality of Kubernetes.
-#[derive(Clone, Debug)]
-pub(crate) struct Literal(pub(crate) Value);
-
-impl PartialEq for Literal {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Literal {}
-
-impl PartialOrd for Literal {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Literal {
-    fn cmp(&self, other: &Self) -> Ordering {
-        literal::compare(&self.0, &other.0)
-    }
-}
 
 /// One step of a path. The order of the variants is the order of sets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,6 +6,30 @@ use std::fmt::Write as _;
 
 use serde_json::{Number, Value};
 
+/// A JSON value with the order and equality of Kubernetes.
+#[derive(Clone, Debug)]
+pub(crate) struct Literal(pub(crate) Value);
+
+impl PartialEq for Literal {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Literal {}
+
+impl PartialOrd for Literal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Literal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
 /// Whether two values are the same.
 pub(crate) fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {

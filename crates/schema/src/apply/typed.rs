@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
-use super::fieldset::{Element, FieldSet, Literal, path_text};
-use super::literal;
+use super::fieldset::{Element, FieldSet, path_text};
+use super::literal::{self, Literal};
 use crate::types::{Field, ListKind, Node, PatchStrategy, Schema, Shape, Type, TypeId, Types};
 
 /// How deep values are walked. Request bodies are bounded far below this.
@@ -269,14 +269,28 @@ const ALWAYS_THERE: &[(&str, &[&str])] = &[
     ("deprecatedSource", &[]),
 ];
 
-/// An object with the structs that are always there.
-pub(super) fn filled<'v>(ty: Ty<'_>, object: &'v Value) -> Cow<'v, Value> {
-    let Some(map) = ty.map() else { return Cow::Borrowed(object) };
-    let mut filled = Cow::Borrowed(object);
+/// Two objects of a built-in kind as their Go types have them: structs that are always there are,
+/// and a field that is null or empty text in one is not there when the other lacks it.
+pub(super) fn as_structs<'v>(
+    ty: Ty<'_>,
+    before: &'v Value,
+    after: &'v Value,
+) -> (Cow<'v, Value>, Cow<'v, Value>) {
+    if !ty.is_built_in() {
+        return (Cow::Borrowed(before), Cow::Borrowed(after));
+    }
+    let (mut before, mut after) = (before.clone(), after.clone());
+    fill_structs(ty, &mut before);
+    fill_structs(ty, &mut after);
+    drop_zeros(ty, &mut before, &mut after);
+    (Cow::Owned(before), Cow::Owned(after))
+}
+
+fn fill_structs(ty: Ty<'_>, object: &mut Value) {
+    let (Some(map), Some(object)) = (ty.map(), object.as_object_mut()) else { return };
     for (name, nested) in ALWAYS_THERE {
         let Some(ty) = map.built_in_struct(name) else { continue };
-        let Some(fields) = filled.to_mut().as_object_mut() else { continue };
-        let value = fields.entry(*name).or_insert_with(|| Value::Object(Map::new()));
+        let value = object.entry(*name).or_insert_with(|| Value::Object(Map::new()));
         let Some(fields) = value.as_object_mut() else { continue };
         for name in *nested {
             if ty.map().is_some_and(|map| map.built_in_struct(name).is_some()) {
@@ -284,7 +298,20 @@ pub(super) fn filled<'v>(ty: Ty<'_>, object: &'v Value) -> Cow<'v, Value> {
             }
         }
     }
-    filled
+}
+
+fn drop_zeros(ty: Ty<'_>, left: &mut Value, right: &mut Value) {
+    let Some(map) = ty.map() else { return };
+    let (Some(left), Some(right)) = (left.as_object_mut(), right.as_object_mut()) else { return };
+    let is_zero = |value: &Value| value.is_null() || value == "";
+    let declared = |name: &str| map.field(name).0;
+    left.retain(|name, value| !is_zero(value) || !declared(name) || right.contains_key(name));
+    right.retain(|name, value| !is_zero(value) || !declared(name) || left.contains_key(name));
+    for (name, left) in left {
+        if let (Some(ty), Some(right)) = (map.built_in_struct(name), right.get_mut(name)) {
+            drop_zeros(ty, left, right);
+        }
+    }
 }
 
 /// The list, where null counts as none and anything else as none too.

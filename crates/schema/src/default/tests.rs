@@ -30,13 +30,22 @@ fn defaults_reach_into_what_defaults_made() {
 
 #[test]
 fn a_null_counts_as_absent_unless_it_is_a_value() {
-    check(json!({"dd": {"x": null, "y": null, "z": null}}), json!({"dd": {"x": 3, "y": null}}));
+    check(
+        json!({"dd": {"x": null, "y": null, "z": null}}),
+        json!({"dd": {"x": 3, "y": null}}),
+    );
     check(json!({"dd": null}), json!({"dd": {"x": 3, "y": "q"}}));
 }
 
 #[test]
 fn items_and_values_are_filled_in() {
     let dd = json!({"x": 3, "y": "q"});
-    check(json!({"l": [{}, null, {"p": 2}]}), json!({"dd": dd, "l": [{"p": 80}, {"p": 1}, {"p": 2}]}));
-    check(json!({"m": {"a": {}, "b": null}}), json!({"dd": dd, "m": {"a": {"p": 80}}}));
+    check(
+        json!({"l": [{}, null, {"p": 2}]}),
+        json!({"dd": dd, "l": [{"p": 80}, {"p": 1}, {"p": 2}]}),
+    );
+    check(
+        json!({"m": {"a": {}, "b": null}}),
+        json!({"dd": dd, "m": {"a": {"p": 80}}}),
+    );
 }

@@ -31,7 +31,14 @@ fn refuse(path: &str, why: &str) {
 
 #[test]
 fn fields_by_dots_and_brackets() {
-    for path in [".metadata.name", "metadata.name", "$.metadata.name", "{.metadata.name}", "{$.metadata['name']}", "{ .metadata[\"name\"] }"] {
+    for path in [
+        ".metadata.name",
+        "metadata.name",
+        "$.metadata.name",
+        "{.metadata.name}",
+        "{$.metadata['name']}",
+        "{ .metadata[\"name\"] }",
+    ] {
         check(path, json!(["n"]));
     }
     check(r".metadata.labels.a\.b/c", json!(["dotted"]));
@@ -61,10 +68,22 @@ fn indexes_slices_and_unions() {
 
 #[test]
 fn filters_compare() {
-    check(r#".status.conditions[?(@.type=="Ready")].status"#, json!(["True"]));
-    check(r"{.status.conditions[?(@.type == 'Available')].status}", json!(["False"]));
-    check(r#".status.conditions[?(@.type!="Ready")].type"#, json!(["Available"]));
-    check(".status.conditions[?(@.ok==true)].type", json!(["Available"]));
+    check(
+        r#".status.conditions[?(@.type=="Ready")].status"#,
+        json!(["True"]),
+    );
+    check(
+        r"{.status.conditions[?(@.type == 'Available')].status}",
+        json!(["False"]),
+    );
+    check(
+        r#".status.conditions[?(@.type!="Ready")].type"#,
+        json!(["Available"]),
+    );
+    check(
+        ".status.conditions[?(@.ok==true)].type",
+        json!(["Available"]),
+    );
     check(".status.conditions[?(@.ok)].type", json!(["Available"]));
     check(".spec.items[?(@.v>1)].n", json!(["b"]));
     check(".spec.items[?(@.v>=1)].n", json!(["a", "b"]));
@@ -79,7 +98,10 @@ fn malformed_paths_say_why() {
     refuse(".a[", "unclosed bracket");
     refuse(".a['x]", "unclosed quote");
     refuse(".a.", "ends with a dot");
-    refuse(".a[?(@.b==x)]", "\"x\" is neither quoted, a number, true nor false");
+    refuse(
+        ".a[?(@.b==x)]",
+        "\"x\" is neither quoted, a number, true nor false",
+    );
     refuse(".a[1:2:0]", "the step of a slice must be positive, not 0");
     refuse(".a b", "unexpected ' ' at 2");
     refuse(&".a".repeat(4_000), "longer than 4096 bytes");

@@ -5,12 +5,14 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::apply::literal;
 
 /// More operations than this are refused (apiserver: `maxJSONPatchOperations`).
 const MAX_OPERATIONS: usize = 10_000;
 /// All that `copy` operations may add, in bytes of JSON (apiserver: `JSONPatchMaxCopyBytes`).
 const MAX_COPIED_BYTES: usize = 3 * 1024 * 1024;
+
+/// How deep an object may become (a few operations can nest a value in itself over and over).
+const MAX_DEPTH: usize = 512;
 
 /// The object after the patch.
 pub(super) fn apply(object: &Value, patch: &Value) -> Result<Value, PatchError> {
@@ -111,9 +113,10 @@ impl Document {
 
     /// The map or list that a path ends in, and the last part of the path.
     fn parent<'d>(root: &'d mut Value, path: &str) -> Option<(&'d mut Value, String)> {
-        let (parents, last) = path.strip_prefix('/').map(|rest| {
-            rest.rsplit_once('/').map_or((None, rest), |(parents, last)| (Some(parents), last))
-        })?;
+        // Like upstream, whatever stands before the first slash is not looked at.
+        let (_, rest) = path.split_once('/')?;
+        let (parents, last) =
+            rest.rsplit_once('/').map_or((None, rest), |(parents, last)| (Some(parents), last));
         let mut value = root;
         for part in parents.into_iter().flat_map(|parents| parents.split('/')) {
             let part = unescape(part);
@@ -141,6 +144,7 @@ impl Document {
     }
 
     fn add(&mut self, kind: &str, path: &str, value: Value) -> Result<(), String> {
+        check_depth(kind, path, &value)?;
         let (parent, key) = self.parent_or(kind, "path", path)?;
         match parent {
             Value::Object(fields) => {
@@ -180,6 +184,7 @@ impl Document {
             self.root = value;
             return Ok(());
         }
+        check_depth("replace", path, &value)?;
         let (parent, key) = self.parent_or("replace", "path", path)?;
         match parent {
             Value::Object(fields) => {
@@ -216,7 +221,8 @@ impl Document {
 
     fn test(&mut self, path: &str, expected: &Value) -> Result<(), String> {
         let found = if path.is_empty() { Some(&self.root) } else { self.get("test", path)? };
-        if literal::equal(found.unwrap_or(&Value::Null), expected) {
+        // As written: `1` is not `1.0` here.
+        if found.unwrap_or(&Value::Null) == expected {
             Ok(())
         } else {
             Err(format!("testing value {path} failed: test failed"))
@@ -235,6 +241,23 @@ fn place(part: &str, room: usize) -> Result<usize, String> {
         usize::try_from(index).ok().filter(|place| *place < room)
     };
     place.ok_or_else(|| format!("Unable to access invalid index: {index}: invalid index referenced"))
+}
+
+fn check_depth(kind: &str, path: &str, value: &Value) -> Result<(), String> {
+    let room = MAX_DEPTH.saturating_sub(path.split('/').count());
+    if fits(value, room) {
+        return Ok(());
+    }
+    Err(format!("error in {kind} for path: '{path}': nested more than {MAX_DEPTH} levels deep"))
+}
+
+fn fits(value: &Value, room: usize) -> bool {
+    match (value, room.checked_sub(1)) {
+        (_, None) => false,
+        (Value::Object(fields), Some(room)) => fields.values().all(|value| fits(value, room)),
+        (Value::Array(items), Some(room)) => items.iter().all(|value| fits(value, room)),
+        (_, Some(_)) => true,
+    }
 }
 
 fn unescape(part: &str) -> String {

@@ -6,12 +6,12 @@
 //! - `$deleteFromPrimitiveList/x`: these values leave the list `x`;
 //! - `$setElementOrder/x`: the items of `x` stand in this order.
 
-use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::apply::literal;
+use crate::apply::literal::{self, Literal};
 use crate::types::{Node, PatchStrategy};
 
 const DIRECTIVE: &str = "$patch";
@@ -40,14 +40,14 @@ fn bad_retain_keys() -> PatchError {
 }
 
 fn not_a_list(value: &Value) -> PatchError {
-    let got = literal::type_name(value);
+    let got = if value.is_null() { "%!s(<nil>)" } else { literal::type_name(value) };
     PatchError::CannotMerge(format!("expected a []interface {{}}, but received a {got}"))
 }
 
-fn unknown_directive(directive: &Value, fields: &Fields) -> PatchError {
+fn unknown_directive(fields: &Fields) -> PatchError {
     PatchError::CannotMerge(format!(
         "unknown patch type: {} in map: {}",
-        literal::plain(directive),
+        literal::plain(fields.get(DIRECTIVE).unwrap_or(&Value::Null)),
         literal::plain(&Value::Object(fields.clone()))
     ))
 }
@@ -69,12 +69,14 @@ fn merge_map(
     mut original: Fields,
     mut patch: Fields,
 ) -> Result<Fields, PatchError> {
-    if let Some(directive) = patch.remove(DIRECTIVE) {
-        return match directive.as_str() {
-            Some("replace") => Ok(patch),
-            Some("delete") => Ok(Fields::new()),
-            _ => Err(unknown_directive(&directive, &patch)),
-        };
+    match patch.get(DIRECTIVE).map(Value::as_str) {
+        None => {}
+        Some(Some("replace")) => {
+            patch.remove(DIRECTIVE);
+            return Ok(patch);
+        }
+        Some(Some("delete")) => return Ok(Fields::new()),
+        Some(_) => return Err(unknown_directive(&patch)),
     }
     retain_keys(&mut original, &mut patch)?;
     set_orders(node, &mut original, &mut patch)?;
@@ -150,6 +152,7 @@ fn set_orders(
         let key = strategy.merge_key.as_deref();
         check_order(new.as_deref().unwrap_or_default(), &order, key)?;
         patch.remove(&name);
+        let places = places(old.as_deref().unwrap_or_default(), new.as_deref(), key);
         let merged = match (&old, new) {
             (None, None) => continue,
             (Some(old), None) => old.clone(),
@@ -159,10 +162,28 @@ fn set_orders(
             },
             (Some(old), Some(new)) => merge_list(list, &strategy, old.clone(), new, false)?,
         };
-        let ordered = in_order(merged, &order, old.as_deref().unwrap_or_default(), key)?;
+        let ordered = in_order(merged, &order, &places, key)?;
         original.insert(name, Value::Array(ordered));
     }
     Ok(())
+}
+
+/// The order that a list had, for weaving in what the patch says nothing of. New items take the
+/// places of deleted ones (upstream reuses their storage).
+fn places(old: &[Value], new: Option<&[Value]>, key: Option<&str>) -> Vec<Value> {
+    let (Some(new), Some(key)) = (new, key) else { return old.to_vec() };
+    let (deleted, added): (Vec<&Value>, Vec<&Value>) =
+        new.iter().partition(|item| item.get(DIRECTIVE).is_some_and(|d| d == "delete"));
+    let deleted = Places::of(deleted, Some(key));
+    let mut places: Vec<Value> =
+        old.iter().filter(|item| !deleted.has(item, Some(key))).cloned().collect();
+    let freed = old.len() - places.len();
+    let kept = Places::of(&places, Some(key));
+    let plain = added.into_iter().filter(|item| item.get(DIRECTIVE).is_none());
+    let added: Vec<Value> =
+        plain.filter(|item| !kept.has(item, Some(key))).take(freed).cloned().collect();
+    places.extend(added);
+    places
 }
 
 /// The items of a patch must stand in the order that it asks for.
@@ -170,23 +191,26 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<()
     if patch.is_empty() || order.is_empty() {
         return Ok(());
     }
-    let mut rest = order.iter();
-    for item in patch.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
-        let wanted = identity(item, key)?;
-        let mut found = false;
-        for other in rest.by_ref() {
-            if literal::equal(wanted, identity(other, key)?) {
-                found = true;
-                break;
-            }
+    let is_deleted = |item: &Value| item.get(DIRECTIVE).is_some_and(|d| d == "delete");
+    let mut items = patch.iter().filter(|item| key.is_none() || !is_deleted(item)).peekable();
+    let mut rest = order.iter().peekable();
+    while let (Some(item), Some(wanted)) = (items.peek(), rest.peek()) {
+        if item.get(DIRECTIVE).is_some() {
+            items.next();
+            continue;
         }
-        if !found {
-            return Err(PatchError::CannotMerge(format!(
-                "The order in patch list:\n{}\n doesn't match {SET_ORDER} list:\n{}\n",
-                literal::plain(&Value::from(patch)),
-                literal::plain(&Value::from(order)),
-            )));
+        if literal::equal(identity(item, key)?, identity(wanted, key)?) {
+            items.next();
         }
+        rest.next();
+    }
+    if items.peek().is_some() {
+        return Err(PatchError::CannotMerge(format!(
+            "The order in patch list:\n{}\n doesn't match {} list:\n{}\n",
+            literal::plain(&Value::from(patch)),
+            SET_ORDER.trim_end_matches('/'),
+            literal::plain(&Value::from(order)),
+        )));
     }
     Ok(())
 }
@@ -203,15 +227,34 @@ fn identity<'v>(item: &'v Value, key: Option<&str>) -> Result<&'v Value, PatchEr
     }
 }
 
-fn position(items: &[Value], wanted: &Value, key: Option<&str>) -> Option<usize> {
-    let wanted = match key {
-        Some(key) => wanted.get(key)?,
-        None => wanted,
-    };
-    items.iter().position(|item| match key {
-        Some(key) => item.get(key).is_some_and(|other| literal::equal(wanted, other)),
-        None => literal::equal(wanted, item),
-    })
+/// Where the items of a list stand, by what they are known by.
+struct Places(BTreeMap<Literal, usize>);
+
+impl Places {
+    fn of<'v>(items: impl IntoIterator<Item = &'v Value>, key: Option<&str>) -> Self {
+        let mut places = BTreeMap::new();
+        for (place, item) in items.into_iter().enumerate() {
+            if let Some(id) = id(item, key) {
+                places.entry(Literal(id.clone())).or_insert(place);
+            }
+        }
+        Self(places)
+    }
+
+    fn get(&self, item: &Value, key: Option<&str>) -> Option<usize> {
+        self.0.get(&Literal(id(item, key)?.clone())).copied()
+    }
+
+    fn has(&self, item: &Value, key: Option<&str>) -> bool {
+        self.get(item, key).is_some()
+    }
+}
+
+fn id<'v>(item: &'v Value, key: Option<&str>) -> Option<&'v Value> {
+    match key {
+        Some(key) => item.get(key),
+        None => Some(item),
+    }
 }
 
 /// All items must be of one type; `None` where there are none.
@@ -257,17 +300,14 @@ fn merge_list(
             merge_items(item, key, original, patch)
         }
         Some(_) if delete => {
-            let gone = |item: &Value| patch.iter().any(|other| literal::equal(item, other));
-            Ok(original.into_iter().filter(|item| !gone(item)).collect())
+            let gone = Places::of(&patch, None);
+            Ok(original.into_iter().filter(|item| !gone.has(item, None)).collect())
         }
         Some(_) => {
-            let mut merged: Vec<Value> = Vec::with_capacity(original.len() + patch.len());
-            for item in original.iter().chain(&patch) {
-                if position(&merged, item, None).is_none() {
-                    merged.push(item.clone());
-                }
-            }
-            in_order(merged, &patch, &original, None)
+            let mut seen = BTreeSet::new();
+            let merged = original.iter().chain(&patch);
+            let merged = merged.filter(|item| seen.insert(Literal((*item).clone()))).cloned();
+            in_order(merged.collect(), &patch, &original, None)
         }
     }
 }
@@ -278,8 +318,8 @@ fn merge_items(
     original: Vec<Value>,
     patch: Vec<Value>,
 ) -> Result<Vec<Value>, PatchError> {
-    let mut original = original;
     let mut plain = Vec::with_capacity(patch.len());
+    let mut gone = BTreeSet::new();
     let mut replace = false;
     for value in patch {
         let Some(fields) = value.as_object() else { continue };
@@ -287,10 +327,8 @@ fn merge_items(
             None => plain.push(value),
             Some(directive) => match directive.as_str() {
                 Some("delete") => {
-                    let gone = fields.get(key).ok_or_else(|| no_merge_key(fields, key))?;
-                    let is_gone =
-                        |item: &Value| item.get(key).is_some_and(|id| literal::equal(id, gone));
-                    original.retain(|item| !is_gone(item));
+                    let id = fields.get(key).ok_or_else(|| no_merge_key(fields, key))?;
+                    gone.insert(Literal(id.clone()));
                 }
                 Some("replace") => replace = true,
                 Some("merge") => {
@@ -298,24 +336,28 @@ fn merge_items(
                         "merging lists cannot yet be specified in the patch".to_owned(),
                     ));
                 }
-                _ => return Err(unknown_directive(directive, fields)),
+                _ => return Err(unknown_directive(fields)),
             },
         }
     }
     if replace {
         return Ok(plain);
     }
+    let original: Vec<Value> = original
+        .into_iter()
+        .filter(|item| item.get(key).is_none_or(|id| !gone.contains(&Literal(id.clone()))))
+        .collect();
     let mut merged = original.clone();
+    let mut places = Places::of(&original, Some(key)).0;
     for value in &plain {
-        let wanted = identity(value, Some(key))?;
-        let found = merged
-            .iter_mut()
-            .find(|item| item.get(key).is_some_and(|id| literal::equal(id, wanted)));
-        match (found, value) {
+        let wanted = Literal(identity(value, Some(key))?.clone());
+        let place = *places.entry(wanted).or_insert(merged.len());
+        match (merged.get_mut(place), value) {
             (Some(Value::Object(old)), Value::Object(new)) => {
                 *old = merge_map(item, std::mem::take(old), new.clone())?;
             }
-            _ => merged.extend(without_directives(without_nulls(value.clone()))),
+            // Directives inside a new item stay, to be dropped as the unknown fields that they are.
+            _ => merged.push(without_nulls(value.clone())),
         }
     }
     in_order(merged, &plain, &original, Some(key))
@@ -332,34 +374,28 @@ fn in_order(
     for item in merged.iter().chain(patch_order) {
         identity(item, key)?;
     }
+    let patch_places = Places::of(patch_order, key);
+    let server_places = Places::of(server_order, key);
     let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| position(patch_order, item, key).is_some());
-    let by = |order: &[Value], a: &Value, b: &Value| {
-        match (position(order, a, key), position(order, b, key)) {
-            (Some(a), Some(b)) => a.cmp(&b),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
-        }
-    };
-    named.sort_by(|a, b| by(patch_order, a, b));
-    others.sort_by(|a, b| by(server_order, a, b));
+        merged.into_iter().partition(|item| patch_places.has(item, key));
+    named.sort_by_cached_key(|item| patch_places.get(item, key));
+    others.sort_by_cached_key(|item| server_places.get(item, key).unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(named.len() + others.len());
-    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
-    loop {
-        let other_first = match (others.peek(), named.peek()) {
-            (None, None) => return Ok(out),
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (Some(other), Some(named)) => {
-                match (position(server_order, other, key), position(server_order, named, key)) {
-                    (Some(other), Some(named)) => other < named,
-                    _ => false,
-                }
-            }
+    let mut named = named.into_iter().peekable();
+    for other in others {
+        let place = server_places.get(&other, key);
+        let before = |named: &Value| {
+            // An item that had no place comes before whatever is left.
+            let named = server_places.get(named, key);
+            named.is_none() || place.is_none() || named <= place
         };
-        out.extend(if other_first { others.next() } else { named.next() });
+        while let Some(item) = named.next_if(before) {
+            out.push(item);
+        }
+        out.push(other);
     }
+    out.extend(named);
+    Ok(out)
 }
 
 /// What a patch sets where nothing was: its nulls delete nothing.

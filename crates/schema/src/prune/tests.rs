@@ -28,11 +28,31 @@ fn check(spec: Value, expected: Value, dropped: &[&str]) {
 
 #[test]
 fn unknown_fields_are_dropped_and_named() {
-    check(json!({"x": 1, "text": "t"}), json!({"text": "t"}), &["spec.x"]);
-    check(json!({"a": [{"b": "1"}, {"c": 1}]}), json!({"a": [{"b": "1"}, {}]}), &["spec.a[1].c"]);
-    check(json!({"m": {"k": {"b": "", "z": 1}}}), json!({"m": {"k": {"b": ""}}}), &["spec.m.k.z"]);
-    check(json!({"text": {"z": [1]}}), json!({"text": {}}), &["spec.text.z"]);
-    check(json!({"loose": {"n": 1, "o": {"p": 1}}}), json!({"loose": {"n": 1, "o": {}}}), &["spec.loose.o.p"]);
+    check(
+        json!({"x": 1, "text": "t"}),
+        json!({"text": "t"}),
+        &["spec.x"],
+    );
+    check(
+        json!({"a": [{"b": "1"}, {"c": 1}]}),
+        json!({"a": [{"b": "1"}, {}]}),
+        &["spec.a[1].c"],
+    );
+    check(
+        json!({"m": {"k": {"b": "", "z": 1}}}),
+        json!({"m": {"k": {"b": ""}}}),
+        &["spec.m.k.z"],
+    );
+    check(
+        json!({"text": {"z": [1]}}),
+        json!({"text": {}}),
+        &["spec.text.z"],
+    );
+    check(
+        json!({"loose": {"n": 1, "o": {"p": 1}}}),
+        json!({"loose": {"n": 1, "o": {}}}),
+        &["spec.loose.o.p"],
+    );
 }
 
 #[test]

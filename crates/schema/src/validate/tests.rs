@@ -62,92 +62,253 @@ fn check(field: &str, value: Value, expected: &[&str]) {
 
 #[test]
 fn types_are_told_by_their_openapi_names() {
-    check("r", json!(1), &[r#"spec.r: Invalid value: "integer": spec.r in body must be of type string: "integer""#]);
-    check("i", json!("x"), &[r#"spec.i: Invalid value: "string": spec.i in body must be of type integer: "string""#]);
-    check("i", json!(1.5), &[
-        r#"spec.i: Invalid value: "number": spec.i in body must be of type integer: "number""#,
-        r#"<nil>: Invalid value: "": Checked value must be of type integer (default format) in spec.i"#,
-    ]);
+    check(
+        "r",
+        json!(1),
+        &[r#"spec.r: Invalid value: "integer": spec.r in body must be of type string: "integer""#],
+    );
+    check(
+        "i",
+        json!("x"),
+        &[r#"spec.i: Invalid value: "string": spec.i in body must be of type integer: "string""#],
+    );
+    check(
+        "i",
+        json!(1.5),
+        &[
+            r#"spec.i: Invalid value: "number": spec.i in body must be of type integer: "number""#,
+            r#"<nil>: Invalid value: "": Checked value must be of type integer (default format) in spec.i"#,
+        ],
+    );
     check("i", json!(2.0), &[]);
-    check("b", json!("true"), &[r#"spec.b: Invalid value: "string": spec.b in body must be of type boolean: "string""#]);
-    check("l", json!({"a": 1}), &[r#"spec.l: Invalid value: "object": spec.l in body must be of type array: "object""#]);
-    check("l", json!([1, null]), &[
-        r#"spec.l[0]: Invalid value: "integer": spec.l[0] in body must be of type string: "integer""#,
-        r#"spec.l[1]: Invalid value: "null": spec.l[1] in body must be of type string: "null""#,
-    ]);
-    check("ios", json!(true), &[r#"spec.ios: Invalid value: "boolean": spec.ios in body must be of type integer,string: "boolean""#]);
+    check(
+        "b",
+        json!("true"),
+        &[r#"spec.b: Invalid value: "string": spec.b in body must be of type boolean: "string""#],
+    );
+    check(
+        "l",
+        json!({"a": 1}),
+        &[r#"spec.l: Invalid value: "object": spec.l in body must be of type array: "object""#],
+    );
+    check(
+        "l",
+        json!([1, null]),
+        &[
+            r#"spec.l[0]: Invalid value: "integer": spec.l[0] in body must be of type string: "integer""#,
+            r#"spec.l[1]: Invalid value: "null": spec.l[1] in body must be of type string: "null""#,
+        ],
+    );
+    check(
+        "ios",
+        json!(true),
+        &[
+            r#"spec.ios: Invalid value: "boolean": spec.ios in body must be of type integer,string: "boolean""#,
+        ],
+    );
     check("ios", json!("50%"), &[]);
-    check("dt", json!(5), &[r#"spec.dt: Invalid value: "int64": spec.dt in body must be of type date-time: "int64""#]);
-    check("dt", json!("x"), &[r#"spec.dt: Invalid value: "x": spec.dt in body must be of type date-time: "x""#]);
+    check(
+        "dt",
+        json!(5),
+        &[r#"spec.dt: Invalid value: "int64": spec.dt in body must be of type date-time: "int64""#],
+    );
+    check(
+        "dt",
+        json!("x"),
+        &[r#"spec.dt: Invalid value: "x": spec.dt in body must be of type date-time: "x""#],
+    );
 }
 
 #[test]
 fn numbers_stay_within_bounds() {
-    check("i", json!(0), &["spec.i: Invalid value: 0: spec.i in body should be greater than or equal to 1"]);
-    check("i", json!(101), &["spec.i: Invalid value: 101: spec.i in body should be less than or equal to 100"]);
-    check("i32", json!(3_000_000_000_u64), &[r#"<nil>: Invalid value: "": Checked value must be of type integer with format int32 in spec.i32"#]);
-    check("num", json!(0.3), &["spec.num: Invalid value: 0.3: spec.num in body should be a multiple of 0.5"]);
-    check("num", json!(0), &["spec.num: Invalid value: 0: spec.num in body should be greater than 0"]);
-    check("num", json!(99.5), &["spec.num: Invalid value: 99.5: spec.num in body should be less than 99.5"]);
+    check(
+        "i",
+        json!(0),
+        &["spec.i: Invalid value: 0: spec.i in body should be greater than or equal to 1"],
+    );
+    check(
+        "i",
+        json!(101),
+        &["spec.i: Invalid value: 101: spec.i in body should be less than or equal to 100"],
+    );
+    check(
+        "i32",
+        json!(3_000_000_000_u64),
+        &[
+            r#"<nil>: Invalid value: "": Checked value must be of type integer with format int32 in spec.i32"#,
+        ],
+    );
+    check(
+        "num",
+        json!(0.3),
+        &["spec.num: Invalid value: 0.3: spec.num in body should be a multiple of 0.5"],
+    );
+    check(
+        "num",
+        json!(0),
+        &["spec.num: Invalid value: 0: spec.num in body should be greater than 0"],
+    );
+    check(
+        "num",
+        json!(99.5),
+        &["spec.num: Invalid value: 99.5: spec.num in body should be less than 99.5"],
+    );
     check("num", json!(3), &[]);
 }
 
 #[test]
 fn texts_are_told_of_one_thing_at_a_time() {
-    check("s", json!("A"), &[r#"spec.s: Invalid value: "A": spec.s in body should be at least 2 chars long"#]);
-    check("s", json!("abcdef"), &["spec.s: Too long: may not be more than 5 bytes"]);
-    check("s", json!("aB"), &[r#"spec.s: Invalid value: "aB": spec.s in body should match '^[a-z]*$'"#]);
+    check(
+        "s",
+        json!("A"),
+        &[r#"spec.s: Invalid value: "A": spec.s in body should be at least 2 chars long"#],
+    );
+    check(
+        "s",
+        json!("abcdef"),
+        &["spec.s: Too long: may not be more than 5 bytes"],
+    );
+    check(
+        "s",
+        json!("aB"),
+        &[r#"spec.s: Invalid value: "aB": spec.s in body should match '^[a-z]*$'"#],
+    );
     check("s", json!(null), &[]);
-    check("e", json!("c"), &[r#"spec.e: Unsupported value: "c": supported values: "b", "a""#]);
-    check("ei", json!(3), &[r#"spec.ei: Unsupported value: 3: supported values: "1", "2""#]);
-    check("e", json!(3), &[
-        r#"spec.e: Invalid value: "integer": spec.e in body must be of type string: "integer""#,
-        r#"spec.e: Unsupported value: 3: supported values: "b", "a""#,
-    ]);
+    check(
+        "e",
+        json!("c"),
+        &[r#"spec.e: Unsupported value: "c": supported values: "b", "a""#],
+    );
+    check(
+        "ei",
+        json!(3),
+        &[r#"spec.ei: Unsupported value: 3: supported values: "1", "2""#],
+    );
+    check(
+        "e",
+        json!(3),
+        &[
+            r#"spec.e: Invalid value: "integer": spec.e in body must be of type string: "integer""#,
+            r#"spec.e: Unsupported value: 3: supported values: "b", "a""#,
+        ],
+    );
 }
 
 #[test]
 fn collections_have_sizes_and_keys() {
-    check("l", json!([]), &["spec.l: Invalid value: 0: spec.l in body should have at least 1 items"]);
-    check("l", json!(["a", "b", "c", "d"]), &["spec.l: Too many: 4: must have at most 3 items"]);
-    check("set", json!(["a", "b", "a", "a"]), &[r#"spec.set[2]: Duplicate value: "a""#]);
-    check("mm", json!([{"name": "a"}, {"name": "a", "port": 80}]), &[r#"spec.mm[1]: Duplicate value: {"name":"a","port":80}"#]);
-    check("mm", json!([{"port": 1}]), &["spec.mm[0].name: Required value"]);
-    check("map", json!({}), &["spec.map: Invalid value: 0: spec.map in body should have at least 1 properties"]);
-    check("map", json!({"a": "b", "c": "d", "e": "f"}), &["spec.map: Too many: 3: must have at most 2 items"]);
-    check("map", json!({"a.b": "toolong"}), &["spec.map.a.b: Too long: may not be more than 3 bytes"]);
+    check(
+        "l",
+        json!([]),
+        &["spec.l: Invalid value: 0: spec.l in body should have at least 1 items"],
+    );
+    check(
+        "l",
+        json!(["a", "b", "c", "d"]),
+        &["spec.l: Too many: 4: must have at most 3 items"],
+    );
+    check(
+        "set",
+        json!(["a", "b", "a", "a"]),
+        &[r#"spec.set[2]: Duplicate value: "a""#],
+    );
+    check(
+        "mm",
+        json!([{"name": "a"}, {"name": "a", "port": 80}]),
+        &[r#"spec.mm[1]: Duplicate value: {"name":"a","port":80}"#],
+    );
+    check(
+        "mm",
+        json!([{"port": 1}]),
+        &["spec.mm[0].name: Required value"],
+    );
+    check(
+        "map",
+        json!({}),
+        &["spec.map: Invalid value: 0: spec.map in body should have at least 1 properties"],
+    );
+    check(
+        "map",
+        json!({"a": "b", "c": "d", "e": "f"}),
+        &["spec.map: Too many: 3: must have at most 2 items"],
+    );
+    check(
+        "map",
+        json!({"a.b": "toolong"}),
+        &["spec.map.a.b: Too long: may not be more than 3 bytes"],
+    );
 }
 
 #[test]
 fn combinations_tell_what_fits_best() {
-    check("o", json!({}), &[
-        r#"<nil>: Invalid value: "": "spec.o" must validate one and only one schema (oneOf). Found none valid"#,
-        "spec.o.a: Required value",
-    ]);
-    check("o", json!({"a": "1", "b": "2"}), &[r#"<nil>: Invalid value: "": "spec.o" must validate one and only one schema (oneOf). Found 2 valid alternatives"#]);
-    check("an", json!({}), &[
-        r#"<nil>: Invalid value: "": "spec.an" must validate at least one schema (anyOf)"#,
-        "spec.an.a: Required value",
-    ]);
-    check("al", json!("bcd"), &[
-        r#"spec.al: Invalid value: "bcd": spec.al in body should match '^a'"#,
-        "spec.al: Too long: may not be more than 2 bytes",
-        r#"<nil>: Invalid value: "": "spec.al" must validate all the schemas (allOf). None validated"#,
-    ]);
-    check("no", json!("x"), &[r#"<nil>: Invalid value: "": "spec.no" must not validate the schema (not)"#]);
+    check(
+        "o",
+        json!({}),
+        &[
+            r#"<nil>: Invalid value: "": "spec.o" must validate one and only one schema (oneOf). Found none valid"#,
+            "spec.o.a: Required value",
+        ],
+    );
+    check(
+        "o",
+        json!({"a": "1", "b": "2"}),
+        &[
+            r#"<nil>: Invalid value: "": "spec.o" must validate one and only one schema (oneOf). Found 2 valid alternatives"#,
+        ],
+    );
+    check(
+        "an",
+        json!({}),
+        &[
+            r#"<nil>: Invalid value: "": "spec.an" must validate at least one schema (anyOf)"#,
+            "spec.an.a: Required value",
+        ],
+    );
+    check(
+        "al",
+        json!("bcd"),
+        &[
+            r#"spec.al: Invalid value: "bcd": spec.al in body should match '^a'"#,
+            "spec.al: Too long: may not be more than 2 bytes",
+            r#"<nil>: Invalid value: "": "spec.al" must validate all the schemas (allOf). None validated"#,
+        ],
+    );
+    check(
+        "no",
+        json!("x"),
+        &[r#"<nil>: Invalid value: "": "spec.no" must not validate the schema (not)"#],
+    );
 }
 
 #[test]
 fn embedded_resources_say_what_they_are() {
-    check("emb", json!({}), &["spec.emb.apiVersion: Required value", "spec.emb.kind: Required value"]);
-    check("emb", json!({"apiVersion": "v1", "kind": "Foo", "more": {"x": 1}}), &[]);
-    check("emb", json!({"apiVersion": "v1", "kind": "Foo", "metadata": {"labels": {"a": 1}}}), &[
-        r#"spec.emb.metadata: Invalid value: {"labels":{"a":1}}: json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string"#,
-    ]);
-    check("emb", json!({"apiVersion": "", "kind": 3}), &[
-        r#"spec.emb.apiVersion: Invalid value: "": must not be empty"#,
-        "spec.emb.kind: Invalid value: 3: must be a string",
-    ]);
+    check(
+        "emb",
+        json!({}),
+        &[
+            "spec.emb.apiVersion: Required value",
+            "spec.emb.kind: Required value",
+        ],
+    );
+    check(
+        "emb",
+        json!({"apiVersion": "v1", "kind": "Foo", "more": {"x": 1}}),
+        &[],
+    );
+    check(
+        "emb",
+        json!({"apiVersion": "v1", "kind": "Foo", "metadata": {"labels": {"a": 1}}}),
+        &[
+            r#"spec.emb.metadata: Invalid value: {"labels":{"a":1}}: json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string"#,
+        ],
+    );
+    check(
+        "emb",
+        json!({"apiVersion": "", "kind": 3}),
+        &[
+            r#"spec.emb.apiVersion: Invalid value: "": must not be empty"#,
+            "spec.emb.kind: Invalid value: 3: must be a string",
+        ],
+    );
 }
 
 #[test]
@@ -162,7 +323,11 @@ fn formats_are_what_the_api_server_takes() {
     for (name, good, bad) in [
         ("date", "2024-02-29", "2023-02-29"),
         ("date-time", "2024-01-01T00:00:00.5Z", "2024-01-01"),
-        ("date-time", "2024-01-01T23:59:59+02:00", "2024-01-01T24:00:00Z"),
+        (
+            "date-time",
+            "2024-01-01T23:59:59+02:00",
+            "2024-01-01T24:00:00Z",
+        ),
         ("duration", "1h30m", "a"),
         ("duration", "3 days", "days"),
         ("ipv4", "010.0.0.1", "1.2.3"),

@@ -31,11 +31,18 @@ fn bearer_tokens() {
 fn impersonation_headers() {
     #[track_caller]
     fn check(lines: &[(&str, &str)], asked: &[&str], expected: &User) {
-        let wanted = Impersonation::read(&headers(lines)).expect("readable").expect("there");
+        let wanted = Impersonation::read(&headers(lines))
+            .expect("readable")
+            .expect("there");
         let found: Vec<String> = wanted
             .attributes()
             .iter()
-            .map(|a| format!("{}/{}/{} {} {}", a.group, a.resource, a.subresource, a.namespace, a.name))
+            .map(|a| {
+                format!(
+                    "{}/{}/{} {} {}",
+                    a.group, a.resource, a.subresource, a.namespace, a.name
+                )
+            })
             .collect();
         assert_eq!(found, asked);
         assert_eq!(&wanted.user(), expected);
@@ -45,9 +52,17 @@ fn impersonation_headers() {
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         ..User::default()
     };
-    check(&[("Impersonate-User", "ann")], &["/users/  ann"], &user("ann", &[AUTHENTICATED]));
     check(
-        &[("Impersonate-User", "ann"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b")],
+        &[("Impersonate-User", "ann")],
+        &["/users/  ann"],
+        &user("ann", &[AUTHENTICATED]),
+    );
+    check(
+        &[
+            ("Impersonate-User", "ann"),
+            ("Impersonate-Group", "a"),
+            ("Impersonate-Group", "b"),
+        ],
         &["/users/  ann", "/groups/  a", "/groups/  b"],
         &user("ann", &["a", "b", AUTHENTICATED]),
     );
@@ -56,7 +71,11 @@ fn impersonation_headers() {
         &["/serviceaccounts/ n s"],
         &user(
             "system:serviceaccount:n:s",
-            &["system:serviceaccounts", "system:serviceaccounts:n", AUTHENTICATED],
+            &[
+                "system:serviceaccounts",
+                "system:serviceaccounts:n",
+                AUTHENTICATED,
+            ],
         ),
     );
     check(
@@ -68,18 +87,35 @@ fn impersonation_headers() {
     special.uid = "1".to_owned();
     special.extra.insert("a/b".to_owned(), vec!["x".to_owned()]);
     check(
-        &[("Impersonate-User", "ann"), ("Impersonate-Extra-a%2fb", "x"), ("Impersonate-Uid", "1")],
-        &["/users/  ann", "authentication.k8s.io/userextras/a/b  x", "authentication.k8s.io/uids/  1"],
+        &[
+            ("Impersonate-User", "ann"),
+            ("Impersonate-Extra-a%2fb", "x"),
+            ("Impersonate-Uid", "1"),
+        ],
+        &[
+            "/users/  ann",
+            "authentication.k8s.io/userextras/a/b  x",
+            "authentication.k8s.io/uids/  1",
+        ],
         &special,
     );
-    assert_eq!(Impersonation::read(&headers(&[("accept", "*/*")])), Ok(None));
+    assert_eq!(
+        Impersonation::read(&headers(&[("accept", "*/*")])),
+        Ok(None)
+    );
     let refused = Impersonation::read(&headers(&[("Impersonate-Group", "system:masters")]));
     assert_eq!(refused.expect_err("refused").code, 400);
 }
 
 #[test]
 fn escapes_in_extra_keys() {
-    for (escaped, expected) in [("a%2Fb", "a/b"), ("a%", "a%"), ("%zz", "%zz"), ("", ""), ("%ff", "%ff")] {
+    for (escaped, expected) in [
+        ("a%2Fb", "a/b"),
+        ("a%", "a%"),
+        ("%zz", "%zz"),
+        ("", ""),
+        ("%ff", "%ff"),
+    ] {
         assert_eq!(unescape(escaped), expected);
     }
 }
@@ -91,11 +127,16 @@ fn users_of_certificates() {
     let ca = Authority::create("ca", day, now).expect("an authority");
     let groups = ["a".to_owned(), "b".to_owned()];
     let user = |name: &str| {
-        let issued = ca.issue_client(name, &groups, day, now).expect("a certificate");
+        let issued = ca
+            .issue_client(name, &groups, day, now)
+            .expect("a certificate");
         certificate_user(pem::parse(issued.certificate).expect("PEM").contents())
     };
     let ann = user("ann").expect("a user");
-    assert_eq!((ann.name.as_str(), ann.groups.as_slice()), ("ann", groups.as_slice()));
+    assert_eq!(
+        (ann.name.as_str(), ann.groups.as_slice()),
+        ("ann", groups.as_slice())
+    );
     assert!(ann.extra["authentication.kubernetes.io/credential-id"][0].starts_with("X509SHA256="));
     user("").expect_err("no name");
     certificate_user(b"x").expect_err("no certificate");
@@ -117,7 +158,10 @@ fn bootstrap_groups() {
 
 #[test]
 fn static_tokens_are_found_by_their_hash() {
-    let tokens = vec![("t".to_owned(), User::anonymous()), (String::new(), User::system())];
+    let tokens = vec![
+        ("t".to_owned(), User::anonymous()),
+        (String::new(), User::system()),
+    ];
     let tokens = StaticTokens::new(tokens).expect("randomness");
     assert_eq!(tokens.find("t"), Some(&User::anonymous()));
     assert_eq!(tokens.find("u"), None);

@@ -38,15 +38,23 @@ fn what_does_not_fit_is_refused() {
     let two = Authority::create("two", day(), now()).expect("an authority");
     let mixed = Authority::from_pem(one.certificate_pem(), &two.key_pem());
     assert!(matches!(mixed, Err(CaError::Mismatch)));
-    let client = one.issue_client("x", &[], day(), now()).expect("a certificate");
+    let client = one
+        .issue_client("x", &[], day(), now())
+        .expect("a certificate");
     let leaf = Authority::from_pem(&client.certificate, &client.key);
     assert!(matches!(leaf, Err(CaError::Certificate(_))));
     for wrong in ["", "x", one.certificate_pem()] {
-        assert!(matches!(Authority::from_pem(one.certificate_pem(), wrong), Err(CaError::Key(_))));
+        assert!(matches!(
+            Authority::from_pem(one.certificate_pem(), wrong),
+            Err(CaError::Key(_))
+        ));
         assert!(wrong.contains("CERT") || Authority::from_pem(wrong, &one.key_pem()).is_err());
     }
     let later = now() + day();
-    assert!(matches!(one.issue_client("x", &[], day(), later), Err(CaError::Expired(_))));
+    assert!(matches!(
+        one.issue_client("x", &[], day(), later),
+        Err(CaError::Expired(_))
+    ));
     let never = one.issue_client("x", &[], SignedDuration::ZERO, now());
     assert!(matches!(never, Err(CaError::Lifetime(_))));
     let name = one.issue_server(&["a b".to_owned()], day(), now());
@@ -57,8 +65,13 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn no_certificate_outlives_its_authority() {
     let ca = Authority::create("ca", day(), now()).expect("an authority");
-    let issued = ca.issue_client("x", &[], day() * 10, now()).expect("a certificate");
+    let issued = ca
+        .issue_client("x", &[], day() * 10, now())
+        .expect("a certificate");
     let block = pem::parse(issued.certificate).expect("PEM");
     let (_, certificate) = X509Certificate::from_der(block.contents()).expect("a certificate");
-    assert_eq!(certificate.validity().not_after.timestamp(), ca.not_after().as_second());
+    assert_eq!(
+        certificate.validity().not_after.timestamp(),
+        ca.not_after().as_second()
+    );
 }

@@ -12,12 +12,12 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{CsrError, LIFE, MINIMAL_LIFE, RESOURCE, admission, check_signer};
-use crate::auth::Auth;
 use crate::auth::ca::Authority;
+use crate::auth::{Auth, fields};
 use crate::store::{Object, Store, WriteError};
 
 /// How often old requests are looked for.
-const SWEEP: Duration = Duration::from_secs(600);
+const SWEEP: Duration = Duration::from_mins(10);
 /// How long a request stays that was answered.
 const ANSWERED: SignedDuration = SignedDuration::from_hours(1);
 /// How long one stays that waits.
@@ -37,7 +37,10 @@ pub async fn run(store: Store, auth: Auth, cancel: CancellationToken) {
             for object in &listing.items {
                 handle(&store, &auth, object).await;
             }
-            let Ok(mut watch) = store.watch(RESOURCE, listing.revision) else { continue };
+            let Ok(mut watch) = store.watch(RESOURCE, listing.revision) else {
+                tokio::task::yield_now().await;
+                continue;
+            };
             loop {
                 tokio::select! {
                     change = watch.next() => match change {
@@ -57,17 +60,31 @@ pub async fn run(store: Store, auth: Auth, cancel: CancellationToken) {
 
 async fn handle(store: &Store, auth: &Auth, object: &Arc<Object>) {
     let mut value = object.value();
-    let Some(authority) = auth.authority() else { return };
+    let Some(authority) = auth.authority() else {
+        return;
+    };
     if !answer(authority, &mut value, auth.now()) {
         return;
     }
-    settle(object, store.update(object.key.clone(), object.revision, value).await.map(drop));
+    settle(
+        object,
+        store
+            .update(object.key.clone(), object.revision, value)
+            .await
+            .map(drop),
+    );
 }
 
 async fn clean(store: &Store, now: Timestamp) {
     for object in store.list(RESOURCE, None).items {
         if is_stale(&object.value(), now) {
-            settle(&object, store.delete(object.key.clone(), object.revision).await.map(drop));
+            settle(
+                &object,
+                store
+                    .delete(object.key.clone(), object.revision)
+                    .await
+                    .map(drop),
+            );
         }
     }
 }
@@ -103,7 +120,13 @@ pub(super) fn answer(authority: &Authority, object: &mut Value, now: Timestamp) 
     };
     match outcome {
         Ok(certificate) => {
-            object["status"]["certificate"] = STANDARD.encode(certificate).into();
+            let Some(status) = fields(object, "status") else {
+                return false;
+            };
+            status.insert(
+                "certificate".to_owned(),
+                STANDARD.encode(certificate).into(),
+            );
             true
         }
         Err(CsrError::Authority(error)) => {
@@ -120,8 +143,12 @@ pub(super) fn answer(authority: &Authority, object: &mut Value, now: Timestamp) 
 }
 
 fn is_ours(signer: &str) -> bool {
-    [super::CLIENT_SIGNER, super::KUBELET_CLIENT_SIGNER, super::KUBELET_SERVING_SIGNER]
-        .contains(&signer)
+    [
+        super::CLIENT_SIGNER,
+        super::KUBELET_CLIENT_SIGNER,
+        super::KUBELET_SERVING_SIGNER,
+    ]
+    .contains(&signer)
 }
 
 fn fail(object: &mut Value, message: &str, now: Timestamp) {
@@ -130,9 +157,14 @@ fn fail(object: &mut Value, message: &str, now: Timestamp) {
         "type": "Failed", "status": "True", "reason": "SignerValidationFailure",
         "message": message, "lastUpdateTime": at, "lastTransitionTime": at,
     });
-    match object["status"]["conditions"].as_array_mut() {
+    let Some(status) = fields(object, "status") else {
+        return;
+    };
+    match status.get_mut("conditions").and_then(Value::as_array_mut) {
         Some(conditions) => conditions.push(condition),
-        None => object["status"]["conditions"] = json!([condition]),
+        None => {
+            status.insert("conditions".to_owned(), json!([condition]));
+        }
     }
 }
 
@@ -144,12 +176,19 @@ fn life(spec: &Value) -> SignedDuration {
 }
 
 pub(super) fn usages(spec: &Value) -> Vec<String> {
-    let list = spec["usages"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let list = spec["usages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     list.map(str::to_owned).collect()
 }
 
 fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
-    object["status"]["conditions"].as_array().into_iter().flatten()
+    object["status"]["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
 }
 
 fn has_condition(object: &Value, kind: &str) -> bool {
@@ -159,7 +198,9 @@ fn has_condition(object: &Value, kind: &str) -> bool {
 /// Whether nobody needs a request any more.
 pub(super) fn is_stale(object: &Value, now: Timestamp) -> bool {
     let older = |time: &Value, than: SignedDuration| {
-        let parsed = time.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        let parsed = time
+            .as_str()
+            .and_then(|text| text.parse::<Timestamp>().ok());
         parsed.is_some_and(|at| now.duration_since(at) > than)
     };
     if conditions(object).next().is_none() {

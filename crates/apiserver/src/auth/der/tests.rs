@@ -2,7 +2,11 @@ use super::*;
 
 #[track_caller]
 fn check(found: &[u8], expected: &str) {
-    let hex: Vec<String> = found.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hex: Vec<String> = found
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     assert_eq!(hex.join(" "), expected);
 }
 

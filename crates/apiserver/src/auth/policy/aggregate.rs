@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::rbac::CLUSTER_ROLES;
-use crate::store::{Object, Store, WriteError};
+use crate::selector::LabelSelector;
+use crate::store::{Meta, Object, Store, WriteError};
 
 /// Keeps aggregated ClusterRoles up to date until cancelled. Starts from what is stored, so it may
 /// be killed at any time.
@@ -16,7 +17,10 @@ pub async fn run(store: Store, cancel: CancellationToken) {
         loop {
             let listing = store.list(CLUSTER_ROLES, None);
             write(&store, &listing.items).await;
-            let Ok(mut watch) = store.watch(CLUSTER_ROLES, listing.revision) else { continue };
+            let Ok(mut watch) = store.watch(CLUSTER_ROLES, listing.revision) else {
+                tokio::task::yield_now().await;
+                continue;
+            };
             // Any change is reason to look at all of them: there are few. The own writes come back
             // here too, and find nothing to do. An expired watch starts the same look.
             drop(watch.next().await);
@@ -32,12 +36,18 @@ async fn write(store: &Store, objects: &[Arc<Object>]) {
             continue;
         }
         let gathered = rules(role, &roles);
-        if role["rules"].as_array().is_some_and(|current| *current == gathered) {
+        if role["rules"]
+            .as_array()
+            .is_some_and(|current| *current == gathered)
+        {
             continue;
         }
         let mut role = role.clone();
         role["rules"] = gathered.into();
-        match store.update(object.key.clone(), object.revision, role).await {
+        match store
+            .update(object.key.clone(), object.revision, role)
+            .await
+        {
             // A conflict comes back through the watch.
             Ok(_) | Err(WriteError::Changed(_) | WriteError::Missing | WriteError::Closed) => {}
             Err(error) => {
@@ -53,10 +63,15 @@ pub(super) fn rules(role: &Value, all: &[Value]) -> Vec<Value> {
     sorted.sort_by_key(|role| super::name(role));
     let selectors = role["aggregationRule"]["clusterRoleSelectors"].as_array();
     let mut gathered: Vec<Value> = Vec::new();
-    for selector in selectors.into_iter().flatten() {
+    // A selector that cannot be read selects nothing.
+    let selectors = selectors
+        .into_iter()
+        .flatten()
+        .filter_map(|s| LabelSelector::from_json(s).ok());
+    for selector in selectors {
         for other in &sorted {
             let own = super::name(other) == super::name(role);
-            if own || !selects(selector, &other["metadata"]["labels"]) {
+            if own || !selector.matches(&Meta::of(other).labels) {
                 continue;
             }
             for rule in other["rules"].as_array().into_iter().flatten() {
@@ -67,27 +82,4 @@ pub(super) fn rules(role: &Value, all: &[Value]) -> Vec<Value> {
         }
     }
     gathered
-}
-
-/// A LabelSelector; one that cannot be read selects nothing.
-fn selects(selector: &Value, labels: &Value) -> bool {
-    let mut fields = selector["matchLabels"].as_object().into_iter().flatten();
-    let mut expressions = selector["matchExpressions"].as_array().into_iter().flatten();
-    selector.is_object()
-        && fields.all(|(key, value)| labels.get(key) == Some(value))
-        && expressions.all(|expression| meets(expression, labels))
-}
-
-fn meets(expression: &Value, labels: &Value) -> bool {
-    let label = labels.get(expression["key"].as_str().unwrap_or_default());
-    let empty = json!([]);
-    let values = expression.get("values").unwrap_or(&empty).as_array();
-    let among = values.zip(label).is_some_and(|(values, label)| values.contains(label));
-    match expression["operator"].as_str() {
-        Some("In") => among,
-        Some("NotIn") => !among,
-        Some("Exists") => label.is_some(),
-        Some("DoesNotExist") => label.is_none(),
-        _ => false,
-    }
 }

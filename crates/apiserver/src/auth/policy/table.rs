@@ -42,8 +42,18 @@ const VIEW: &[Line] = &[
          statefulsets/scale statefulsets/status",
         "",
     ),
-    (READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status", ""),
-    (READ, "batch", "cronjobs cronjobs/status jobs jobs/status", ""),
+    (
+        READ,
+        "autoscaling",
+        "horizontalpodautoscalers horizontalpodautoscalers/status",
+        "",
+    ),
+    (
+        READ,
+        "batch",
+        "cronjobs cronjobs/status jobs jobs/status",
+        "",
+    ),
     (
         READ,
         "extensions",
@@ -52,15 +62,40 @@ const VIEW: &[Line] = &[
          replicationcontrollers/scale",
         "",
     ),
-    (READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status", ""),
-    (READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies", ""),
-    (READ, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates", ""),
+    (
+        READ,
+        "policy",
+        "poddisruptionbudgets poddisruptionbudgets/status",
+        "",
+    ),
+    (
+        READ,
+        "networking.k8s.io",
+        "ingresses ingresses/status networkpolicies",
+        "",
+    ),
+    (
+        READ,
+        "resource.k8s.io",
+        "resourceclaims resourceclaims/status resourceclaimtemplates",
+        "",
+    ),
 ];
 
 const EDIT: &[Line] = &[
-    (READ, "core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy", ""),
+    (
+        READ,
+        "core",
+        "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy",
+        "",
+    ),
     ("impersonate", "core", "serviceaccounts", ""),
-    (WRITE, "core", "pods pods/attach pods/exec pods/portforward pods/proxy", ""),
+    (
+        WRITE,
+        "core",
+        "pods pods/attach pods/exec pods/portforward pods/proxy",
+        "",
+    ),
     ("create", "core", "pods/eviction", ""),
     (
         WRITE,
@@ -90,11 +125,21 @@ const EDIT: &[Line] = &[
     (WRITE, "policy", "poddisruptionbudgets", ""),
     (WRITE, "networking.k8s.io", "ingresses networkpolicies", ""),
     (READ_WRITE, "coordination.k8s.io", "leases", ""),
-    (WRITE, "resource.k8s.io", "resourceclaims resourceclaimtemplates", ""),
+    (
+        WRITE,
+        "resource.k8s.io",
+        "resourceclaims resourceclaimtemplates",
+        "",
+    ),
 ];
 
 const ADMIN: &[Line] = &[
-    ("create", "authorization.k8s.io", "localsubjectaccessreviews", ""),
+    (
+        "create",
+        "authorization.k8s.io",
+        "localsubjectaccessreviews",
+        "",
+    ),
     (READ_WRITE, GROUP, "rolebindings roles", ""),
 ];
 
@@ -116,7 +161,12 @@ const ROLES: &[(&str, &[Line])] = &[
     (
         "system:basic-user",
         &[
-            ("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews", ""),
+            (
+                "create",
+                "authorization.k8s.io",
+                "selfsubjectaccessreviews selfsubjectrulesreviews",
+                "",
+            ),
             ("create", "authentication.k8s.io", "selfsubjectreviews", ""),
         ],
     ),
@@ -126,15 +176,30 @@ const ROLES: &[(&str, &[Line])] = &[
     ),
     (
         "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-        &[("create", CSR, "certificatesigningrequests/selfnodeclient", "")],
+        &[(
+            "create",
+            CSR,
+            "certificatesigningrequests/selfnodeclient",
+            "",
+        )],
     ),
     (
         "system:certificates.k8s.io:kube-apiserver-client-approver",
-        &[("approve", CSR, "signers", "kubernetes.io/kube-apiserver-client")],
+        &[(
+            "approve",
+            CSR,
+            "signers",
+            "kubernetes.io/kube-apiserver-client",
+        )],
     ),
     (
         "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
-        &[("approve", CSR, "signers", "kubernetes.io/kube-apiserver-client-kubelet")],
+        &[(
+            "approve",
+            CSR,
+            "signers",
+            "kubernetes.io/kube-apiserver-client-kubelet",
+        )],
     ),
     (
         "system:certificates.k8s.io:kubelet-serving-approver",
@@ -166,8 +231,19 @@ const ROLES: &[(&str, &[Line])] = &[
             ("get", "core", "nodes/metrics", ""),
         ],
     ),
-    ("system:node-bootstrapper", &[("create get list watch", CSR, "certificatesigningrequests", "")]),
-    ("system:public-info-viewer", &[("get", "", "/healthz /livez /readyz /version /version/", "")]),
+    (
+        "system:node-bootstrapper",
+        &[(
+            "create get list watch",
+            CSR,
+            "certificatesigningrequests",
+            "",
+        )],
+    ),
+    (
+        "system:public-info-viewer",
+        &[("get", "", "/healthz /livez /readyz /version /version/", "")],
+    ),
     (
         "system:service-account-issuer-discovery",
         &[(
@@ -182,8 +258,11 @@ const ROLES: &[(&str, &[Line])] = &[
 
 /// Roles whose rules are those of the roles that have a label `aggregate-to-…`: name, own label,
 /// label that it gathers.
-const AGGREGATES: &[(&str, &str, &str)] =
-    &[("admin", "", "admin"), ("edit", "admin", "edit"), ("view", "edit", "view")];
+const AGGREGATES: &[(&str, &str, &str)] = &[
+    ("admin", "", "admin"),
+    ("edit", "admin", "edit"),
+    ("view", "edit", "view"),
+];
 
 /// Role, which is the binding's name too, and groups.
 const BINDINGS: &[(&str, &[&str])] = &[
@@ -191,14 +270,18 @@ const BINDINGS: &[(&str, &[&str])] = &[
     ("system:basic-user", &["system:authenticated"]),
     ("system:discovery", &["system:authenticated"]),
     ("system:monitoring", &["system:monitoring"]),
-    ("system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),
-    ("system:service-account-issuer-discovery", &["system:serviceaccounts"]),
+    (
+        "system:public-info-viewer",
+        &["system:authenticated", "system:unauthenticated"],
+    ),
+    (
+        "system:service-account-issuer-discovery",
+        &["system:serviceaccounts"],
+    ),
 ];
 
 pub(super) fn cluster_roles() -> Vec<Value> {
-    let role = |name: &str| {
-        json!({"apiVersion": api_version(), "kind": "ClusterRole", "metadata": metadata(name)})
-    };
+    let role = |name: &str| json!({"apiVersion": api_version(), "kind": "ClusterRole", "metadata": metadata(name)});
     let label = |role: &mut Value, target: &str| {
         role["metadata"]["labels"][format!("{GROUP}/aggregate-to-{target}")] = "true".into();
     };
@@ -240,7 +323,15 @@ pub(super) fn cluster_role_bindings() -> Vec<Value> {
 fn rule((verbs, groups, resources, names): &Line) -> Value {
     let list = |text: &str| -> Vec<String> {
         let words = text.split_whitespace();
-        words.map(|word| if word == "core" { String::new() } else { word.to_owned() }).collect()
+        words
+            .map(|word| {
+                if word == "core" {
+                    String::new()
+                } else {
+                    word.to_owned()
+                }
+            })
+            .collect()
     };
     let mut rule = json!({"verbs": list(verbs)});
     if groups.is_empty() {

@@ -26,14 +26,17 @@ struct Subject {
     namespace: String,
 }
 
+/// Rules by the name of the role.
+type Roles = HashMap<Box<str>, Arc<[Rule]>>;
+
 /// Bindings of one subject: by namespace, then by name.
 type Bound = HashMap<Box<str>, BTreeMap<Box<str>, Arc<Binding>>>;
 
 /// All roles and bindings of one logical cluster.
 #[derive(Debug, Default)]
 pub struct Index {
-    cluster_roles: HashMap<Box<str>, Arc<[Rule]>>,
-    roles: HashMap<Box<str>, HashMap<Box<str>, Arc<[Rule]>>>,
+    cluster_roles: Roles,
+    roles: HashMap<Box<str>, Roles>,
     bindings: HashMap<(Box<str>, Box<str>), Arc<Binding>>,
     users: HashMap<Box<str>, Bound>,
     groups: HashMap<Box<str>, Bound>,
@@ -63,7 +66,8 @@ impl Index {
     pub fn set(&mut self, resource: &str, namespace: &str, name: &str, object: &Value) {
         match resource {
             CLUSTER_ROLES => {
-                self.cluster_roles.insert(name.into(), Rule::list(&object["rules"]).into());
+                self.cluster_roles
+                    .insert(name.into(), Rule::list(&object["rules"]).into());
             }
             ROLES => {
                 let roles = self.roles.entry(namespace.into()).or_default();
@@ -101,9 +105,15 @@ impl Index {
         let (found, kind) = if kind == "ClusterRole" {
             (self.cluster_roles.get(name), "clusterrole")
         } else {
-            (self.roles.get(namespace).and_then(|roles| roles.get(name)), "role")
+            (
+                self.roles.get(namespace).and_then(|roles| roles.get(name)),
+                "role",
+            )
         };
-        found.cloned().ok_or_else(|| Missing { kind, name: name.to_owned() })
+        found.cloned().ok_or_else(|| Missing {
+            kind,
+            name: name.to_owned(),
+        })
     }
 
     /// Whether a binding of the user allows it.
@@ -131,8 +141,10 @@ impl Index {
         let mut missing = BTreeSet::new();
         for namespace in scopes(namespace) {
             // A user can be bound twice by one binding: as a user and through a group.
-            let bindings: BTreeMap<&str, _> =
-                self.bound(user, namespace).map(|b| (b.name.as_str(), b)).collect();
+            let bindings: BTreeMap<&str, _> = self
+                .bound(user, namespace)
+                .map(|b| (b.name.as_str(), b))
+                .collect();
             for binding in bindings.into_values() {
                 match self.rules_of(binding) {
                     Ok(found) => rules.extend(found.iter().cloned()),
@@ -155,7 +167,10 @@ impl Index {
         namespace: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Binding>> {
         let own = self.users.get(user.name.as_str());
-        let groups = user.groups.iter().filter_map(|group| self.groups.get(group.as_str()));
+        let groups = user
+            .groups
+            .iter()
+            .filter_map(|group| self.groups.get(group.as_str()));
         own.into_iter()
             .chain(groups)
             .filter_map(move |bound| bound.get(namespace))
@@ -164,22 +179,41 @@ impl Index {
 
     fn bind(&mut self, binding: Arc<Binding>) {
         for subject in &binding.subjects {
-            let Some((group, who)) = subject.key(&binding.namespace) else { continue };
-            let index = if group { &mut self.groups } else { &mut self.users };
+            let Some((group, who)) = subject.key(&binding.namespace) else {
+                continue;
+            };
+            let index = if group {
+                &mut self.groups
+            } else {
+                &mut self.users
+            };
             let bound = index.entry(who.into()).or_default();
             let names = bound.entry(binding.namespace.as_str().into()).or_default();
             names.insert(binding.name.as_str().into(), Arc::clone(&binding));
         }
-        let key = (binding.namespace.as_str().into(), binding.name.as_str().into());
+        let key = (
+            binding.namespace.as_str().into(),
+            binding.name.as_str().into(),
+        );
         self.bindings.insert(key, binding);
     }
 
     fn unbind(&mut self, namespace: &str, name: &str) {
-        let Some(binding) = self.bindings.remove(&(namespace.into(), name.into())) else { return };
+        let Some(binding) = self.bindings.remove(&(namespace.into(), name.into())) else {
+            return;
+        };
         for subject in &binding.subjects {
-            let Some((group, who)) = subject.key(namespace) else { continue };
-            let index = if group { &mut self.groups } else { &mut self.users };
-            let Some(bound) = index.get_mut(who.as_str()) else { continue };
+            let Some((group, who)) = subject.key(namespace) else {
+                continue;
+            };
+            let index = if group {
+                &mut self.groups
+            } else {
+                &mut self.users
+            };
+            let Some(bound) = index.get_mut(who.as_str()) else {
+                continue;
+            };
             if let Some(names) = bound.get_mut(namespace) {
                 names.remove(name);
                 if names.is_empty() {
@@ -247,14 +281,23 @@ impl Subject {
             "Group" => Some((true, self.name.clone())),
             "ServiceAccount" => {
                 let home = self.home(namespace);
-                (!home.is_empty()).then(|| (false, format!("{SERVICE_ACCOUNT_PREFIX}{home}:{}", self.name)))
+                (!home.is_empty()).then(|| {
+                    (
+                        false,
+                        format!("{SERVICE_ACCOUNT_PREFIX}{home}:{}", self.name),
+                    )
+                })
             }
             _ => None,
         }
     }
 
     fn home<'a>(&'a self, namespace: &'a str) -> &'a str {
-        if self.namespace.is_empty() { namespace } else { &self.namespace }
+        if self.namespace.is_empty() {
+            namespace
+        } else {
+            &self.namespace
+        }
     }
 }
 

@@ -25,7 +25,10 @@ pub struct Rule {
 impl Rule {
     /// Reads `rules` of a role; what is not a rule is no rule.
     pub fn list(rules: &Value) -> Vec<Self> {
-        rules.as_array().map(|list| list.iter().map(Self::read).collect()).unwrap_or_default()
+        rules
+            .as_array()
+            .map(|list| list.iter().map(Self::read).collect())
+            .unwrap_or_default()
     }
 
     fn read(rule: &Value) -> Self {
@@ -68,7 +71,10 @@ impl Rule {
             return self.urls.iter().any(|url| url_covers(url, asked.path));
         }
         has(&self.groups, asked.group)
-            && self.resources.iter().any(|resource| resource_allows(resource, asked))
+            && self
+                .resources
+                .iter()
+                .any(|resource| resource_allows(resource, asked))
             && (self.names.is_empty() || self.names.iter().any(|name| name == asked.name))
     }
 
@@ -88,14 +94,21 @@ impl Rule {
                     if self.names.is_empty() {
                         atoms.push(atom);
                     } else {
-                        atoms.extend(self.names.iter().map(|n| Self { names: one(n), ..atom.clone() }));
+                        atoms.extend(self.names.iter().map(|n| Self {
+                            names: one(n),
+                            ..atom.clone()
+                        }));
                     }
                 }
             }
         }
         for url in &self.urls {
             for verb in &self.verbs {
-                atoms.push(Self { verbs: one(verb), urls: one(url), ..Self::default() });
+                atoms.push(Self {
+                    verbs: one(verb),
+                    urls: one(url),
+                    ..Self::default()
+                });
             }
         }
         atoms
@@ -108,8 +121,14 @@ impl Rule {
         names
             && atom.verbs.iter().all(|verb| has(&self.verbs, verb))
             && atom.groups.iter().all(|group| has(&self.groups, group))
-            && atom.resources.iter().all(|resource| self.covers_resource(resource))
-            && atom.urls.iter().all(|url| self.urls.iter().any(|own| url_covers(own, url)))
+            && atom
+                .resources
+                .iter()
+                .all(|resource| self.covers_resource(resource))
+            && atom
+                .urls
+                .iter()
+                .all(|url| self.urls.iter().any(|own| url_covers(own, url)))
     }
 
     fn covers_resource(&self, wanted: &str) -> bool {
@@ -126,21 +145,35 @@ impl Rule {
 
 /// What of `wanted` is not in `owned`, in the words of Kubernetes, one text for each resource.
 pub fn uncovered(owned: &[Rule], wanted: &[Rule]) -> BTreeSet<String> {
-    let mut missing: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), Vec<String>> = BTreeMap::new();
+    // Atoms that differ only by verb become one line.
+    let mut missing: BTreeMap<[Vec<String>; 3], Vec<String>> = BTreeMap::new();
     let mut lines = BTreeSet::new();
     for atom in wanted.iter().flat_map(Rule::broken_down) {
         if owned.iter().any(|rule| rule.covers(&atom)) {
             continue;
         }
         if atom.urls.is_empty() {
-            missing.entry((atom.groups, atom.resources, atom.names)).or_default().extend(atom.verbs);
+            missing
+                .entry([atom.groups, atom.resources, atom.names])
+                .or_default()
+                .extend(atom.verbs);
         } else {
             lines.insert(describe(&atom));
         }
     }
-    lines.extend(missing.into_iter().map(|((groups, resources, names), verbs)| {
-        describe(&Rule { verbs, groups, resources, names, ..Rule::default() })
-    }));
+    lines.extend(
+        missing
+            .into_iter()
+            .map(|([groups, resources, names], verbs)| {
+                describe(&Rule {
+                    verbs,
+                    groups,
+                    resources,
+                    names,
+                    ..Rule::default()
+                })
+            }),
+    );
     lines
 }
 
@@ -167,7 +200,11 @@ pub(crate) fn quoted(list: &[String]) -> String {
 }
 
 fn strings(list: &Value) -> Vec<String> {
-    let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let texts = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     texts.map(str::to_owned).collect()
 }
 

@@ -11,7 +11,6 @@ fn claims() -> Value {
 
 #[test]
 fn what_is_believed() {
-    let keys = TokenKeys::generate().expect("keys");
     #[track_caller]
     fn check(keys: &TokenKeys, claim: &str, value: Value, expected: Result<Vec<&str>, TokenError>) {
         let mut claims = claims();
@@ -20,8 +19,12 @@ fn what_is_believed() {
         let accepted = ["me".to_owned(), "you".to_owned()];
         let found = keys.verify(&token, "https://me", &accepted, now());
         let found = found.map(|(_, audiences)| audiences);
-        assert_eq!(found, expected.map(|list| list.into_iter().map(str::to_owned).collect()));
+        assert_eq!(
+            found,
+            expected.map(|list| list.into_iter().map(str::to_owned).collect())
+        );
     }
+    let keys = TokenKeys::generate().expect("keys");
     let at = now().as_second();
     check(&keys, "sub", json!("x"), Ok(vec!["me"]));
     check(&keys, "aud", json!(["you", "me"]), Ok(vec!["me", "you"]));
@@ -49,9 +52,18 @@ fn forged_tokens() {
     let mut greater = claims();
     greater["sub"] = "root".into();
     let none = encode(&json!({"alg": "none", "kid": keys.jwks()["keys"][0]["kid"]}));
-    assert_eq!(verify(&format!("{}.{}.{}", parts[0], encode(&greater), parts[2])), TokenError::Signature);
-    assert_eq!(verify(&format!("{none}.{}.", parts[1])), TokenError::Signature);
-    let other = TokenKeys::generate().expect("keys").sign(&claims()).expect("a token");
+    assert_eq!(
+        verify(&format!("{}.{}.{}", parts[0], encode(&greater), parts[2])),
+        TokenError::Signature
+    );
+    assert_eq!(
+        verify(&format!("{none}.{}.", parts[1])),
+        TokenError::Signature
+    );
+    let other = TokenKeys::generate()
+        .expect("keys")
+        .sign(&claims())
+        .expect("a token");
     assert_eq!(verify(&other), TokenError::Signature);
     for foreign in ["", ".", "..", "a.b.c", "abc", &"x".repeat(20_000)] {
         assert_eq!(verify(foreign), TokenError::Foreign, "{foreign}");
@@ -65,8 +77,11 @@ fn an_old_key_still_verifies() {
     let new = TokenKeys::generate().expect("keys");
     let pems = [new.to_pem(), old.to_pem()].concat();
     let pems: Vec<&str> = pems.iter().map(String::as_str).collect();
-    let both = TokenKeys::from_pem(&pems).expect("readable").expect("two keys");
-    both.verify(&token, "https://me", &["me".to_owned()], now()).expect("believed");
+    let both = TokenKeys::from_pem(&pems)
+        .expect("readable")
+        .expect("two keys");
+    both.verify(&token, "https://me", &["me".to_owned()], now())
+        .expect("believed");
     assert_eq!(both.jwks()["keys"].as_array().map(Vec::len), Some(2));
     assert!(TokenKeys::from_pem(&[]).expect("readable").is_none());
     assert!(!format!("{both:?}").contains("PRIVATE"));
