@@ -28,7 +28,10 @@ pub(crate) struct Document {
 impl Document {
     pub(crate) fn new(tree: &Value) -> Self {
         let body = encode(tree);
-        let hash = Sha512::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
+        let hash = Sha512::digest(&body)
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
         Self { body, hash }
     }
 }
@@ -45,7 +48,10 @@ impl Documents {
         let both = |core: bool| {
             ["v2", "v2beta1"].map(|version| Document::new(&aggregated(registry, core, version)))
         };
-        Self { core: both(true), groups: both(false) }
+        Self {
+            core: both(true),
+            groups: both(false),
+        }
     }
 }
 
@@ -61,30 +67,56 @@ fn subresources(resource: &Resource) -> Vec<Sub<'_>> {
     let mut all = Vec::new();
     let own = &*resource.kind;
     if resource.status {
-        all.push(Sub { name: "status", kind: own, of: None, verbs: &SUBRESOURCE_VERBS });
+        all.push(Sub {
+            name: "status",
+            kind: own,
+            of: None,
+            verbs: &SUBRESOURCE_VERBS,
+        });
     }
     if resource.scale.is_some() {
         let of = Some(("autoscaling", "v1"));
-        all.push(Sub { name: "scale", kind: "Scale", of, verbs: &SUBRESOURCE_VERBS });
+        all.push(Sub {
+            name: "scale",
+            kind: "Scale",
+            of,
+            verbs: &SUBRESOURCE_VERBS,
+        });
     }
     for name in resource.subresources {
         let (kind, of, verbs): (_, _, &[&str]) = match *name {
-            "token" => ("TokenRequest", Some(("authentication.k8s.io", "v1")), &["create"]),
+            "token" => (
+                "TokenRequest",
+                Some(("authentication.k8s.io", "v1")),
+                &["create"],
+            ),
             "eviction" => ("Eviction", Some(("policy", "v1")), &["create"]),
             "binding" => ("Binding", None, &["create"]),
             "finalize" => (own, None, &["update"]),
             _ => (own, None, &SUBRESOURCE_VERBS),
         };
-        all.push(Sub { name, kind, of, verbs });
+        all.push(Sub {
+            name,
+            kind,
+            of,
+            verbs,
+        });
     }
     all
 }
 
 fn aggregated(registry: &Registry, core: bool, version: &str) -> Value {
-    let groups = registry.groups().iter().filter(|group| group.name.is_empty() == core);
+    let groups = registry
+        .groups()
+        .iter()
+        .filter(|group| group.name.is_empty() == core);
     let items: Vec<Value> = groups
         .map(|group| {
-            let metadata = if core { json!({}) } else { json!({"name": &*group.name}) };
+            let metadata = if core {
+                json!({})
+            } else {
+                json!({"name": &*group.name})
+            };
             let versions: Vec<Value> = group
                 .versions
                 .iter()
@@ -193,7 +225,10 @@ pub(super) fn cached(document: &Document, headers: &HeaderMap, media: &'static s
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .any(|text| text.split(',').any(|part| part.trim().trim_start_matches("W/") == tag));
+        .any(|text| {
+            text.split(',')
+                .any(|part| part.trim().trim_start_matches("W/") == tag)
+        });
     let mut response = if known {
         wire::bytes(304, media, Bytes::new())
     } else {
@@ -202,7 +237,9 @@ pub(super) fn cached(document: &Document, headers: &HeaderMap, media: &'static s
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    response.headers_mut().insert(header::VARY, wire::value("Accept"));
+    response
+        .headers_mut()
+        .insert(header::VARY, wire::value("Accept"));
     response
 }
 
@@ -219,7 +256,11 @@ impl ApiServer {
             return Ok(wire::text(405, "405 method not allowed\n"));
         }
         let registry = self.registry();
-        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        let path = if path.len() > 1 {
+            path.trim_end_matches('/')
+        } else {
+            path
+        };
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         Ok(match segments.as_slice() {
             [""] => wire::json(200, &json!({"paths": paths(&registry)})),
@@ -232,7 +273,10 @@ impl ApiServer {
                 })
             }),
             ["apis"] => self.aggregated_or(parts, &registry, false, || {
-                let named = registry.groups().iter().filter(|group| !group.name.is_empty());
+                let named = registry
+                    .groups()
+                    .iter()
+                    .filter(|group| !group.name.is_empty());
                 let groups: Vec<Value> = named.map(group).collect();
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
             }),
@@ -241,7 +285,11 @@ impl ApiServer {
                 None => not_found(),
             },
             ["apis", name] => {
-                match registry.groups().iter().find(|g| &*g.name == *name && !name.is_empty()) {
+                match registry
+                    .groups()
+                    .iter()
+                    .find(|g| &*g.name == *name && !name.is_empty())
+                {
                     Some(found) => {
                         let mut found = group(found);
                         found["kind"] = "APIGroup".into();
@@ -286,10 +334,17 @@ impl ApiServer {
         legacy: impl FnOnce() -> Value,
     ) -> Response {
         let documents = registry.documents.get_or_init(|| Documents::of(registry));
-        let documents = if core { &documents.core } else { &documents.groups };
+        let documents = if core {
+            &documents.core
+        } else {
+            &documents.groups
+        };
         for parameters in wire::json_ranges(&parts.headers) {
             let get = |name: &str| {
-                parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+                parameters
+                    .iter()
+                    .find(|(key, _)| key == name)
+                    .map(|(_, value)| value.as_str())
             };
             match (get("as"), get("g"), get("v")) {
                 (None, ..) => break,
@@ -328,7 +383,12 @@ fn paths(registry: &Registry) -> Vec<String> {
             all.push(root.clone());
             root
         };
-        all.extend(group.versions.iter().map(|version| format!("{root}/{version}")));
+        all.extend(
+            group
+                .versions
+                .iter()
+                .map(|version| format!("{root}/{version}")),
+        );
     }
     all.sort();
     all
@@ -351,9 +411,10 @@ fn version(git: &str) -> Value {
 
 fn health(name: &str, check: &[&str], query: &Query) -> Response {
     match check {
-        [] if query.is_true("verbose") => {
-            wire::text(200, format!("[+]ping ok\n[+]store ok\n{name} check passed\n"))
-        }
+        [] if query.is_true("verbose") => wire::text(
+            200,
+            format!("[+]ping ok\n[+]store ok\n{name} check passed\n"),
+        ),
         [] | ["ping" | "store"] => wire::text(200, "ok"),
         _ => wire::text(404, "404 page not found\n"),
     }

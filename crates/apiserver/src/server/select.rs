@@ -28,9 +28,14 @@ impl Selection {
         fields
             .expect(|field| resource.is_selectable(field), UnknownField::Own)
             .map_err(refuse)?;
-        let by_key =
-            fields.fields().all(|field| matches!(field, "metadata.name" | "metadata.namespace"));
-        Ok(Self { labels, fields, by_key })
+        let by_key = fields
+            .fields()
+            .all(|field| matches!(field, "metadata.name" | "metadata.namespace"));
+        Ok(Self {
+            labels,
+            fields,
+            by_key,
+        })
     }
 
     pub(super) fn is_everything(&self) -> bool {
@@ -44,7 +49,11 @@ impl Selection {
         if self.fields.is_empty() {
             return true;
         }
-        let value = if self.by_key { None } else { Some(resource.read(object)) };
+        let value = if self.by_key {
+            None
+        } else {
+            Some(resource.read(object))
+        };
         self.fields.matches(|field| {
             Some(match (field, &value) {
                 ("metadata.name", _) => Cow::Borrowed(&*object.key.name),
