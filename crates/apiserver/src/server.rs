@@ -86,8 +86,8 @@ impl Default for Config {
             metrics: None,
             admission: Vec::new(),
             root_ca: None,
-            bookmark_every: Duration::from_secs(60),
-            watch_for: Duration::from_secs(1800),
+            bookmark_every: Duration::from_mins(1),
+            watch_for: Duration::from_mins(30),
         }
     }
 }

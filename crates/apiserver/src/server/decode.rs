@@ -235,7 +235,6 @@ fn mistyped(
         }
     };
     match (node.shape(), value) {
-        (_, Value::Null) | (Shape::Any, _) => None,
         (Shape::Struct { fields, .. }, Value::Object(map)) => {
             map.iter().find_map(|(key, value)| {
                 let field = fields.get(key.as_str())?;
@@ -248,13 +247,15 @@ fn mistyped(
         (Shape::List { item, .. }, Value::Array(list)) => list
             .iter()
             .find_map(|value| mistyped(node.at(*item), value, path)),
-        (Shape::Struct { .. } | Shape::Map { .. }, _) => wrong("map[string]interface {}"),
-        (Shape::List { .. }, _) => wrong("[]interface {}"),
-        (Shape::String { .. }, Value::String(_))
+        (_, Value::Null)
+        | (Shape::Any, _)
+        | (Shape::String { .. }, Value::String(_))
         | (Shape::Number, Value::Number(_))
         | (Shape::Boolean, Value::Bool(_))
         | (Shape::IntOrString, Value::String(_) | Value::Number(_)) => None,
         (Shape::Integer { .. }, Value::Number(number)) if !number.is_f64() => None,
+        (Shape::Struct { .. } | Shape::Map { .. }, _) => wrong("map[string]interface {}"),
+        (Shape::List { .. }, _) => wrong("[]interface {}"),
         (Shape::String { .. }, _) => wrong("string"),
         (Shape::Integer { format }, _) => wrong(if &**format == "int64" {
             "int64"

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
 use super::ApiServer;
+use super::openapi::openapi_v2;
 use super::query::Query;
 use super::wire::{self, Response};
 use crate::resource::registry::{Group, Registry};
@@ -28,12 +29,19 @@ pub(crate) struct Document {
 impl Document {
     pub(crate) fn new(tree: &Value) -> Self {
         let body = encode(tree);
-        let hash = Sha512::digest(&body)
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect();
+        let hash = upper_hex(&Sha512::digest(&body));
         Self { body, hash }
     }
+}
+
+fn upper_hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+        }
+    }
+    text
 }
 
 /// Aggregated discovery of one registry.
@@ -264,7 +272,7 @@ impl ApiServer {
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         Ok(match segments.as_slice() {
             [""] => wire::json(200, &json!({"paths": paths(&registry)})),
-            ["api"] => self.aggregated_or(parts, &registry, true, || {
+            ["api"] => aggregated_or(parts, &registry, true, || {
                 json!({
                     "kind": "APIVersions", "versions": ["v1"],
                     "serverAddressByClientCIDRs": [{
@@ -272,7 +280,7 @@ impl ApiServer {
                     }],
                 })
             }),
-            ["apis"] => self.aggregated_or(parts, &registry, false, || {
+            ["apis"] => aggregated_or(parts, &registry, false, || {
                 let named = registry
                     .groups()
                     .iter()
@@ -306,7 +314,7 @@ impl ApiServer {
             ["openapi", "v3", rest @ ..] => {
                 self.openapi_v3(&parts.headers, &registry, &rest.join("/"), query)
             }
-            ["openapi", "v2"] => self.openapi_v2(&parts.headers, &registry)?,
+            ["openapi", "v2"] => openapi_v2(&parts.headers, &registry)?,
             ["version"] => wire::json(200, &version(&self.config().version)),
             ["healthz" | "livez" | "readyz", ..] => health(segments[0], &segments[1..], query),
             ["metrics"] => match &self.config().metrics {
@@ -325,40 +333,39 @@ impl ApiServer {
             _ => not_found(),
         })
     }
+}
 
-    fn aggregated_or(
-        &self,
-        parts: &Parts,
-        registry: &Registry,
-        core: bool,
-        legacy: impl FnOnce() -> Value,
-    ) -> Response {
-        let documents = registry.documents.get_or_init(|| Documents::of(registry));
-        let documents = if core {
-            &documents.core
-        } else {
-            &documents.groups
+fn aggregated_or(
+    parts: &Parts,
+    registry: &Registry,
+    core: bool,
+    legacy: impl FnOnce() -> Value,
+) -> Response {
+    let documents = registry.documents.get_or_init(|| Documents::of(registry));
+    let documents = if core {
+        &documents.core
+    } else {
+        &documents.groups
+    };
+    for parameters in wire::json_ranges(&parts.headers) {
+        let get = |name: &str| {
+            parameters
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
         };
-        for parameters in wire::json_ranges(&parts.headers) {
-            let get = |name: &str| {
-                parameters
-                    .iter()
-                    .find(|(key, _)| key == name)
-                    .map(|(_, value)| value.as_str())
-            };
-            match (get("as"), get("g"), get("v")) {
-                (None, ..) => break,
-                (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) => {
-                    return cached(&documents[0], &parts.headers, V2);
-                }
-                (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2beta1")) => {
-                    return cached(&documents[1], &parts.headers, V2BETA1);
-                }
-                _ => {}
+        match (get("as"), get("g"), get("v")) {
+            (None, ..) => break,
+            (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) => {
+                return cached(&documents[0], &parts.headers, V2);
             }
+            (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2beta1")) => {
+                return cached(&documents[1], &parts.headers, V2BETA1);
+            }
+            _ => {}
         }
-        wire::json(200, &legacy())
     }
+    wire::json(200, &legacy())
 }
 
 fn paths(registry: &Registry) -> Vec<String> {

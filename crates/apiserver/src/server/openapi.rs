@@ -142,27 +142,23 @@ impl ApiServer {
         }
         response
     }
+}
 
-    /// Clients that want it in protobuf learn that there is none, and do without.
-    pub(super) fn openapi_v2(
-        &self,
-        headers: &HeaderMap,
-        registry: &Registry,
-    ) -> ApiResult<Response> {
-        let wanted = wire::negotiate(headers, false, false)
-            .map_err(|_| ApiError::not_acceptable(&[JSON]))?;
-        if wanted.encoding != wire::Encoding::Json {
-            return Err(ApiError::not_acceptable(&[JSON]));
-        }
-        let document = registry.openapi.get_or_init(|| {
-            let described: Vec<Described<'_>> = registry
-                .resources()
-                .iter()
-                .map(|resource| describe(resource))
-                .collect();
-            let tree: Value = openapi::v2(&described);
-            Document::new(&tree)
-        });
-        Ok(cached(document, headers, JSON))
+/// Clients that want it in protobuf learn that there is none, and do without.
+pub(super) fn openapi_v2(headers: &HeaderMap, registry: &Registry) -> ApiResult<Response> {
+    let wanted =
+        wire::negotiate(headers, false, false).map_err(|_| ApiError::not_acceptable(&[JSON]))?;
+    if wanted.encoding != wire::Encoding::Json {
+        return Err(ApiError::not_acceptable(&[JSON]));
     }
+    let document = registry.openapi.get_or_init(|| {
+        let described: Vec<Described<'_>> = registry
+            .resources()
+            .iter()
+            .map(|resource| describe(resource))
+            .collect();
+        let tree: Value = openapi::v2(&described);
+        Document::new(&tree)
+    });
+    Ok(cached(document, headers, JSON))
 }

@@ -112,21 +112,16 @@ impl Call<'_> {
                 "type": "PodScheduled", "status": "True", "lastProbeTime": null,
                 "lastTransitionTime": now,
             });
-            let status = match new["status"].as_object_mut() {
-                Some(status) => status,
-                None => {
-                    new["status"] = json!({});
-                    match new["status"].as_object_mut() {
-                        Some(status) => status,
-                        None => return Err(ApiError::internal("the status of a pod is no object")),
-                    }
-                }
-            };
-            let conditions = status.entry("conditions").or_insert_with(|| json!([]));
-            if let Some(list) = conditions.as_array_mut() {
-                list.retain(|condition| condition["type"] != "PodScheduled");
-                list.push(scheduled);
+            if !new["status"].is_object() {
+                new["status"] = json!({});
             }
+            let mut conditions = new["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            conditions.retain(|condition| condition["type"] != "PodScheduled");
+            conditions.push(scheduled);
+            new["status"]["conditions"] = Value::Array(conditions);
             if self
                 .replace(&live, &old, new, &options, true)
                 .await?

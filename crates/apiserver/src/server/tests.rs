@@ -64,6 +64,10 @@ pub(super) fn definition() -> Value {
 
 impl World {
     pub(super) async fn new() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub(super) async fn with(config: Config) -> Self {
         let database = Database::memory();
         let store = database.store("test").unwrap();
         let options = Options {
@@ -85,7 +89,7 @@ impl World {
                     *place = *byte;
                 }
             }),
-            ..Config::default()
+            ..config
         };
         let server = ApiServer::new(store, auth, config).acting_as(User::system());
         server.bootstrap().await.unwrap();

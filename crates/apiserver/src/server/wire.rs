@@ -58,9 +58,12 @@ pub(super) struct Wanted {
     pub(super) json_too: bool,
 }
 
+/// Names and values behind a media range.
+pub(super) type Parameters = Vec<(String, String)>;
+
 /// Media ranges of an Accept header with their parameters, best first.
-fn ranges(accept: &str) -> Vec<(String, Vec<(String, String)>)> {
-    let mut all: Vec<(u32, String, Vec<(String, String)>)> = Vec::new();
+fn ranges(accept: &str) -> Vec<(String, Parameters)> {
+    let mut all: Vec<(u32, String, Parameters)> = Vec::new();
     for range in accept.split(',').take(64) {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -87,7 +90,7 @@ fn ranges(accept: &str) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 /// The parameters of the best range that asks for JSON with any `as` (discovery looks there).
-pub(super) fn json_ranges(headers: &HeaderMap) -> Vec<Vec<(String, String)>> {
+pub(super) fn json_ranges(headers: &HeaderMap) -> Vec<Parameters> {
     ranges(accept(headers).unwrap_or(JSON))
         .into_iter()
         .filter(|(media, _)| matches!(media.as_str(), JSON | "*/*" | "application/*"))
@@ -126,7 +129,7 @@ pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> Api
                     encoding,
                     form,
                     json_too: encoding == Encoding::Json,
-                })
+                });
             }
             Some(best) => {
                 best.json_too |= encoding == Encoding::Json && form == best.form;
@@ -286,7 +289,7 @@ pub(super) async fn compress(headers: &HeaderMap, response: Response) -> Respons
         .and_then(|value| value.to_str().ok())
         .is_some_and(|text| text.split(',').any(|part| part.trim().starts_with("gzip")));
     let size = http_body::Body::size_hint(response.body()).exact();
-    if !accepted || !size.is_some_and(|size| size >= COMPRESS_FROM as u64) {
+    if !accepted || size.is_none_or(|size| size < COMPRESS_FROM as u64) {
         return response;
     }
     let (mut parts, body) = response.into_parts();

@@ -15,7 +15,6 @@ fn things(client: &Client) -> Api<DynamicObject> {
         api_version: "example.io/v1".to_owned(),
         kind: "Thing".to_owned(),
         plural: "things".to_owned(),
-        ..ApiResource::erase::<ConfigMap>(&())
     };
     Api::namespaced_with(client.clone(), "default", &resource)
 }

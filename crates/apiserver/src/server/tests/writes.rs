@@ -683,3 +683,176 @@ async fn events_are_one_in_two_groups() {
         0
     );
 }
+
+#[tokio::test]
+async fn absent_and_null_are_the_same() {
+    let world = World::new().await;
+    let body = json!({"metadata": {"name": "c", "labels": null}, "data": null});
+    let answer = world.post(CONFIGMAPS, body).await;
+    assert_eq!(answer.code, 201, "{}", answer.text);
+    assert!(answer.body["metadata"].get("labels").is_none());
+}
+
+#[tokio::test]
+async fn status_has_its_own_owners() {
+    let world = World::new().await;
+    world.thing("a").await;
+    let mut config = thing("a");
+    config["status"] = json!({"phase": "one"});
+    let uri = format!("{THINGS}/a/status?fieldManager=one");
+    let answer = world.patch(&uri, APPLY, config.clone()).await;
+    assert_eq!(answer.body["status"]["phase"], "one", "{}", answer.text);
+    let entry = answer.body["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["manager"] == "one")
+        .unwrap();
+    assert_eq!(entry["subresource"], "status");
+    assert_eq!(entry["fieldsV1"], json!({"f:status": {"f:phase": {}}}));
+    let status = format!("{THINGS}/a/status");
+    let merge = json!({"status": {"phase": "two"}, "spec": {"b": "dropped"}});
+    let answer = world.patch(&status, MERGE, merge).await;
+    assert_eq!(answer.body["status"]["phase"], "two");
+    assert!(answer.body["spec"].get("b").is_none());
+}
+
+#[tokio::test]
+async fn updates_without_a_revision_of_built_in_kinds() {
+    let world = World::new().await;
+    let body = json!({"metadata": {"name": "c"}, "data": {"a": "1"}});
+    let created = world.post(CONFIGMAPS, body.clone()).await;
+    let uri = format!("{CONFIGMAPS}/c");
+    let same = world.put(&uri, body).await;
+    assert_eq!((same.code, same.revision()), (200, created.revision()));
+    let body = json!({"metadata": {"name": "c"}, "data": {"a": "2"}});
+    let changed = world.put(&uri, body).await;
+    assert!(changed.revision() > created.revision());
+    let body = json!({"metadata": {"name": "c", "uid": "x"}});
+    let refused = world.put(&uri, body).await;
+    assert_eq!(
+        (refused.code, &refused.body["reason"]),
+        (409, &json!("Conflict"))
+    );
+    let refused = world.put(&uri, json!({"metadata": {}})).await;
+    refused.refused(
+        400,
+        "BadRequest",
+        "the name of the object (c based on URL) was undeterminable: name must be provided",
+    );
+}
+
+#[tokio::test]
+async fn yaml_and_protobuf_bodies() {
+    let world = World::new().await;
+    let yaml = "apiVersion: example.io/v1\nkind: Thing\nmetadata: {name: yy}\nspec: {b: 'on'}\n";
+    let headers = [("content-type", "application/yaml")];
+    let answer = world.send("POST", THINGS, &headers, yaml).await;
+    assert_eq!(
+        (answer.code, &answer.body["spec"]["b"]),
+        (201, &json!("on"))
+    );
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "p"}, "data": {"a": "1"},
+    });
+    let bytes = drover_schema::protobuf::encode(&map).unwrap();
+    let headers = [("content-type", "application/vnd.kubernetes.protobuf")];
+    let answer = world
+        .send("POST", CONFIGMAPS, &headers, bytes.clone())
+        .await;
+    assert_eq!((answer.code, &answer.body["data"]["a"]), (201, &json!("1")));
+    let answer = world.send("POST", THINGS, &headers, bytes).await;
+    assert_eq!(answer.code, 415);
+}
+
+#[tokio::test]
+async fn reviews_are_answered_and_not_kept() {
+    let world = World::new().await;
+    let uri = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let body = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let answer = world.post(uri, body).await;
+    assert_eq!(
+        (answer.code, &answer.body["status"]["allowed"]),
+        (201, &json!(true))
+    );
+    assert_eq!(answer.body["kind"], "SelfSubjectAccessReview");
+    assert_eq!(world.get(uri).await.code, 405);
+}
+
+#[tokio::test]
+async fn pods_are_bound_and_evicted() {
+    let world = World::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({
+        "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    assert_eq!(world.post(pods, pod).await.code, 201);
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"},
+        "target": {"kind": "Node", "name": "n"},
+    });
+    let answer = world
+        .post(&format!("{pods}/p/binding"), binding.clone())
+        .await;
+    assert_eq!(
+        (answer.code, &answer.body["status"]),
+        (201, &json!("Success")),
+        "{}",
+        answer.text
+    );
+    let bound = world.get(&format!("{pods}/p")).await;
+    assert_eq!(bound.body["spec"]["nodeName"], "n");
+    assert_eq!(
+        world.post(&format!("{pods}/p/binding"), binding).await.code,
+        409
+    );
+    let eviction = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"},
+        "deleteOptions": {"gracePeriodSeconds": 0},
+    });
+    assert_eq!(
+        world
+            .post(&format!("{pods}/p/eviction"), eviction)
+            .await
+            .code,
+        201
+    );
+    assert_eq!(world.get(&format!("{pods}/p")).await.code, 404);
+}
+
+#[derive(Debug)]
+struct NoB;
+
+impl Admission for NoB {
+    fn admit(&self, request: &AdmissionRequest<'_>, object: Option<&mut Value>) -> ApiResult<()> {
+        let Some(object) = object.filter(|_| request.resource.is_custom()) else {
+            return Ok(());
+        };
+        if object["spec"].get("b").is_some() {
+            return Err(ApiError::forbidden(
+                request.resource.subject(request.name),
+                "no b",
+            ));
+        }
+        object["spec"]["a"] = "admitted".into();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn rules_in_process_judge_writes() {
+    let world = World::with(Config {
+        admission: vec![Arc::new(NoB)],
+        ..Config::default()
+    })
+    .await;
+    assert_eq!(world.thing("a").await.body["spec"]["a"], "admitted");
+    let answer = world
+        .patch(&format!("{THINGS}/a"), MERGE, json!({"spec": {"b": "1"}}))
+        .await;
+    answer.refused(
+        403,
+        "Forbidden",
+        "things.example.io \"a\" is forbidden: no b",
+    );
+}
