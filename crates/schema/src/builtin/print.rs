@@ -78,7 +78,7 @@ pub(super) fn columns(kind: &Kind) -> Vec<Column> {
             Column {
                 name: name.to_owned(),
                 kind: kind.to_owned(),
-                format: if name == "Name" { "name".to_owned() } else { String::new() },
+                format: if matches!(name, "Name" | "Attacher") { "name".to_owned() } else { String::new() },
                 description: match name {
                     "Name" => NAME_DESCRIPTION.to_owned(),
                     "Age" => AGE_DESCRIPTION.to_owned(),
