@@ -23,7 +23,9 @@ pub(super) fn name(kind: &Kind, name: &str) -> Vec<FieldError> {
         (_, "CronJob") if name.len() > 52 => Some("must be no more than 52 characters".to_owned()),
         _ => names::subdomain(name),
     };
-    why.map(|why| FieldError::invalid("metadata.name", name, why)).into_iter().collect()
+    why.map(|why| FieldError::invalid("metadata.name", name, why))
+        .into_iter()
+        .collect()
 }
 
 pub(super) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
@@ -32,7 +34,13 @@ pub(super) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     match kind.kind {
         "Pod" => pod::spec(&mut report, "spec", spec),
         "PodTemplate" => pod::template(&mut report, "template", &object["template"]),
-        "ReplicationController" | "ReplicaSet" | "Deployment" | "DaemonSet" | "StatefulSet" | "Job" | "CronJob" => {
+        "ReplicationController"
+        | "ReplicaSet"
+        | "Deployment"
+        | "DaemonSet"
+        | "StatefulSet"
+        | "Job"
+        | "CronJob" => {
             workload::create(&mut report, kind.kind, object);
         }
         "HorizontalPodAutoscaler" => workload::autoscaler(&mut report, spec),
@@ -56,7 +64,9 @@ pub(super) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
         "NetworkPolicy" => network::policy(&mut report, spec),
         "Ingress" => network::ingress(&mut report, spec),
         "Role" | "ClusterRole" => access::role(&mut report, kind.namespaced, object),
-        "RoleBinding" | "ClusterRoleBinding" => access::binding(&mut report, kind.namespaced, object),
+        "RoleBinding" | "ClusterRoleBinding" => {
+            access::binding(&mut report, kind.namespaced, object)
+        }
         "CertificateSigningRequest" => access::signing_request(&mut report, spec),
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
             admission::webhooks(&mut report, object);
@@ -79,17 +89,27 @@ pub(super) fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         "ConfigMap" => config::map_update(&mut report, new, old),
         "Secret" => config::secret_update(&mut report, new, old),
         "Pod" => pod::update(&mut report, spec, before),
-        "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet" | "Job" | "ControllerRevision" => {
+        "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet" | "Job"
+        | "ControllerRevision" => {
             workload::update(&mut report, kind.kind, new, old);
         }
         "Service" => network::service_update(&mut report, spec, before),
         "EndpointSlice" => report.same("addressType", &new["addressType"], &old["addressType"]),
-        "IngressClass" => report.same("spec.controller", &spec["controller"], &before["controller"]),
+        "IngressClass" => report.same(
+            "spec.controller",
+            &spec["controller"],
+            &before["controller"],
+        ),
         "RoleBinding" | "ClusterRoleBinding" => access::binding_update(&mut report, new, old),
         "PersistentVolumeClaim" => storage::claim_update(&mut report, new, old),
         "PersistentVolume" => storage::volume_update(&mut report, spec, before),
         "StorageClass" => {
-            for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            for field in [
+                "parameters",
+                "provisioner",
+                "reclaimPolicy",
+                "volumeBindingMode",
+            ] {
                 report.same(field, &new[field], &old[field]);
             }
         }
@@ -102,18 +122,30 @@ pub(super) fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         }
         "VolumeAttachment" => report.same("spec", spec, before),
         // Upstream's path has one letter more than its field.
-        "CSIDriver" => report.same("spec.attachedRequired", &spec["attachRequired"], &before["attachRequired"]),
+        "CSIDriver" => report.same(
+            "spec.attachedRequired",
+            &spec["attachRequired"],
+            &before["attachRequired"],
+        ),
         "RuntimeClass" => report.same("handler", &new["handler"], &old["handler"]),
         "PriorityClass" => {
             if new["value"] != old["value"] {
                 report.forbid("value", "may not be changed in an update.");
             }
-            report.same("preemptionPolicy", &new["preemptionPolicy"], &old["preemptionPolicy"]);
+            report.same(
+                "preemptionPolicy",
+                &new["preemptionPolicy"],
+                &old["preemptionPolicy"],
+            );
         }
         "Node" => {
-            for (field, path) in [("podCIDR", "spec.podCIDRs"), ("providerID", "spec.providerID")] {
+            for (field, path) in [
+                ("podCIDR", "spec.podCIDRs"),
+                ("providerID", "spec.providerID"),
+            ] {
                 if !text(&before[field]).is_empty() && spec[field] != before[field] {
-                    let why = format!("node updates may not change {field} except from \"\" to valid");
+                    let why =
+                        format!("node updates may not change {field} except from \"\" to valid");
                     report.forbid(path, why);
                 }
             }
@@ -138,7 +170,12 @@ struct Report {
 }
 
 impl Report {
-    fn invalid(&mut self, path: impl Into<String>, value: impl Into<Value>, why: impl Into<String>) {
+    fn invalid(
+        &mut self,
+        path: impl Into<String>,
+        value: impl Into<Value>,
+        why: impl Into<String>,
+    ) {
         self.errors.push(FieldError::invalid(path, value, why));
     }
 
@@ -155,14 +192,20 @@ impl Report {
     }
 
     fn not_found(&mut self, path: impl Into<String>, value: impl Into<Value>) {
-        self.errors.push(FieldError::with_value(Wrong::NotFound, path, value.into(), ""));
+        self.errors.push(FieldError::with_value(
+            Wrong::NotFound,
+            path,
+            value.into(),
+            "",
+        ));
     }
 
     /// The text must be one of `supported`, as listed.
     fn one_of(&mut self, path: impl Into<String>, value: &Value, supported: &[&str]) {
         let given = text(value);
         if !supported.contains(&given) {
-            self.errors.push(FieldError::not_supported(path, given, supported));
+            self.errors
+                .push(FieldError::not_supported(path, given, supported));
         }
     }
 
@@ -200,7 +243,11 @@ impl Report {
 
     fn port(&mut self, path: impl Into<String>, value: &Value) {
         if !(1..=65_535).contains(&number(value)) {
-            self.invalid(path, number(value), "must be between 1 and 65535, inclusive");
+            self.invalid(
+                path,
+                number(value),
+                "must be between 1 and 65535, inclusive",
+            );
         }
     }
 

@@ -17,7 +17,10 @@ pub(super) fn role(report: &mut Report, namespaced: bool, object: &Value) {
         let path = "aggregationRule.clusterRoleSelectors";
         let selectors = items(&object["aggregationRule"]["clusterRoleSelectors"]);
         if selectors.is_empty() {
-            report.require(path, "at least one clusterRoleSelector required if aggregationRule is non-nil");
+            report.require(
+                path,
+                "at least one clusterRoleSelector required if aggregationRule is non-nil",
+            );
         }
         for (index, selector) in selectors.iter().enumerate() {
             selector::check(report, &format!("{path}[{index}]"), selector);
@@ -28,31 +31,52 @@ pub(super) fn role(report: &mut Report, namespaced: bool, object: &Value) {
 fn rule(report: &mut Report, path: &str, namespaced: bool, rule: &Value) {
     let empty = |field: &str| items(&rule[field]).is_empty();
     if empty("verbs") {
-        report.require(format!("{path}.verbs"), "verbs must contain at least one value");
+        report.require(
+            format!("{path}.verbs"),
+            "verbs must contain at least one value",
+        );
     }
     if !empty("nonResourceURLs") {
         let urls = rule["nonResourceURLs"].clone();
         let path = format!("{path}.nonResourceURLs");
         if namespaced {
-            report.invalid(path.as_str(), urls.clone(), "namespaced rules cannot apply to non-resource URLs");
+            report.invalid(
+                path.as_str(),
+                urls.clone(),
+                "namespaced rules cannot apply to non-resource URLs",
+            );
         }
         if !empty("apiGroups") || !empty("resources") || !empty("resourceNames") {
-            report.invalid(path, urls, "rules cannot apply to both regular resources and non-resource URLs");
+            report.invalid(
+                path,
+                urls,
+                "rules cannot apply to both regular resources and non-resource URLs",
+            );
         }
         return;
     }
     if empty("apiGroups") {
-        report.require(format!("{path}.apiGroups"), "resource rules must supply at least one api group");
+        report.require(
+            format!("{path}.apiGroups"),
+            "resource rules must supply at least one api group",
+        );
     }
     if empty("resources") {
-        report.require(format!("{path}.resources"), "resource rules must supply at least one resource");
+        report.require(
+            format!("{path}.resources"),
+            "resource rules must supply at least one resource",
+        );
     }
 }
 
 pub(super) fn binding(report: &mut Report, namespaced: bool, object: &Value) {
     let role = &object["roleRef"];
     report.one_of("roleRef.apiGroup", &role["apiGroup"], &[RBAC]);
-    let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+    let kinds: &[&str] = if namespaced {
+        &["Role", "ClusterRole"]
+    } else {
+        &["ClusterRole"]
+    };
     report.one_of("roleRef.kind", &role["kind"], kinds);
     report.name("roleRef.name", &role["name"], names::path_segment);
     for (index, subject) in items(&object["subjects"]).iter().enumerate() {
@@ -74,8 +98,14 @@ pub(super) fn binding(report: &mut Report, namespaced: bool, object: &Value) {
                     report.require(format!("{path}.namespace"), "");
                 }
             }
-            "User" | "Group" => report.one_of(format!("{path}.apiGroup"), &subject["apiGroup"], &[RBAC]),
-            _ => report.one_of(format!("{path}.kind"), &subject["kind"], &["ServiceAccount", "User", "Group"]),
+            "User" | "Group" => {
+                report.one_of(format!("{path}.apiGroup"), &subject["apiGroup"], &[RBAC])
+            }
+            _ => report.one_of(
+                format!("{path}.kind"),
+                &subject["kind"],
+                &["ServiceAccount", "User", "Group"],
+            ),
         }
     }
 }
@@ -83,7 +113,8 @@ pub(super) fn binding(report: &mut Report, namespaced: bool, object: &Value) {
 pub(super) fn binding_update(report: &mut Report, new: &Value, old: &Value) {
     let role = &new["roleRef"];
     if *role != old["roleRef"] {
-        let shown = json!({"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]});
+        let shown =
+            json!({"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]});
         report.invalid("roleRef", shown, "cannot change roleRef");
     }
 }
@@ -122,7 +153,11 @@ pub(super) fn signing_request(report: &mut Report, spec: &Value) {
     let pem = STANDARD.decode(text(&spec["request"])).unwrap_or_default();
     let wanted = b"-----BEGIN CERTIFICATE REQUEST-----";
     if !pem.windows(wanted.len()).any(|part| part == wanted) {
-        report.invalid("spec.request", spec["request"].clone(), "PEM block type must be CERTIFICATE REQUEST");
+        report.invalid(
+            "spec.request",
+            spec["request"].clone(),
+            "PEM block type must be CERTIFICATE REQUEST",
+        );
     }
     let usages = items(&spec["usages"]);
     if usages.is_empty() {
@@ -141,7 +176,11 @@ pub(super) fn signing_request(report: &mut Report, spec: &Value) {
         && seconds < SHORTEST
     {
         let why = "may not specify a duration less than 600 seconds (10 minutes)";
-        report.invalid("spec.expirationSeconds", number(&spec["expirationSeconds"]), why);
+        report.invalid(
+            "spec.expirationSeconds",
+            number(&spec["expirationSeconds"]),
+            why,
+        );
     }
 }
 
@@ -159,12 +198,20 @@ fn signer(report: &mut Report, name: &str) {
     if let Some(why) = names::subdomain(domain) {
         report.invalid(path, domain, why);
     } else if !domain.contains('.') {
-        report.invalid(path, domain, "should be a domain with at least two segments separated by dots");
+        report.invalid(
+            path,
+            domain,
+            "should be a domain with at least two segments separated by dots",
+        );
     }
     if let Some(why) = names::subdomain(rest) {
         report.invalid(path, rest, format!("validating label {rest:?}: {why}"));
     }
     if name == "kubernetes.io/legacy-unknown" {
-        report.invalid(path, name, "the legacy signerName is not allowed via this API version");
+        report.invalid(
+            path,
+            name,
+            "the legacy signerName is not allowed via this API version",
+        );
     }
 }

@@ -25,12 +25,27 @@ fn webhook(report: &mut Report, path: &str, webhook: &Value) {
     for (index, rule) in items(&webhook["rules"]).iter().enumerate() {
         self::rule(report, &format!("{path}.rules[{index}]"), rule);
     }
-    report.one_of(format!("{path}.failurePolicy"), &webhook["failurePolicy"], &["Fail", "Ignore"]);
-    report.one_of(format!("{path}.matchPolicy"), &webhook["matchPolicy"], &["Equivalent", "Exact"]);
+    report.one_of(
+        format!("{path}.failurePolicy"),
+        &webhook["failurePolicy"],
+        &["Fail", "Ignore"],
+    );
+    report.one_of(
+        format!("{path}.matchPolicy"),
+        &webhook["matchPolicy"],
+        &["Equivalent", "Exact"],
+    );
     if webhook["sideEffects"].is_null() {
-        report.require(format!("{path}.sideEffects"), "must specify one of None, NoneOnDryRun");
+        report.require(
+            format!("{path}.sideEffects"),
+            "must specify one of None, NoneOnDryRun",
+        );
     } else {
-        report.one_of(format!("{path}.sideEffects"), &webhook["sideEffects"], &["None", "NoneOnDryRun"]);
+        report.one_of(
+            format!("{path}.sideEffects"),
+            &webhook["sideEffects"],
+            &["None", "NoneOnDryRun"],
+        );
     }
     if let Some(seconds) = webhook["timeoutSeconds"].as_i64()
         && !(1..=30).contains(&seconds)
@@ -41,18 +56,33 @@ fn webhook(report: &mut Report, path: &str, webhook: &Value) {
     for name in ["namespaceSelector", "objectSelector"] {
         selector::check(report, &format!("{path}.{name}"), &webhook[name]);
     }
-    client(report, &format!("{path}.clientConfig"), &webhook["clientConfig"]);
+    client(
+        report,
+        &format!("{path}.clientConfig"),
+        &webhook["clientConfig"],
+    );
     let versions = items(&webhook["admissionReviewVersions"]);
     let at = format!("{path}.admissionReviewVersions");
     if versions.is_empty() {
         report.require(at, "must specify one of v1, v1beta1");
-    } else if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
+    } else if !versions
+        .iter()
+        .any(|version| version == "v1" || version == "v1beta1")
+    {
         let value = webhook["admissionReviewVersions"].clone();
         report.invalid(at, value, "must include at least one of v1, v1beta1");
     }
     let policies = ["IfNeeded", "Never"];
-    report.maybe_one_of(format!("{path}.reinvocationPolicy"), &webhook["reinvocationPolicy"], &policies);
-    conditions(report, &format!("{path}.matchConditions"), &webhook["matchConditions"]);
+    report.maybe_one_of(
+        format!("{path}.reinvocationPolicy"),
+        &webhook["reinvocationPolicy"],
+        &policies,
+    );
+    conditions(
+        report,
+        &format!("{path}.matchConditions"),
+        &webhook["matchConditions"],
+    );
 }
 
 fn client(report: &mut Report, path: &str, client: &Value) {
@@ -63,17 +93,29 @@ fn client(report: &mut Report, path: &str, client: &Value) {
         let path = format!("{path}.url");
         let form = "; desired format: https://host[/path]";
         match url.split_once("://") {
-            None => report.invalid(path, "", format!("'https' is the only allowed URL scheme{form}")),
+            None => report.invalid(
+                path,
+                "",
+                format!("'https' is the only allowed URL scheme{form}"),
+            ),
             Some((scheme, rest)) => {
                 if scheme != "https" {
-                    report.invalid(path.as_str(), scheme, format!("'https' is the only allowed URL scheme{form}"));
+                    report.invalid(
+                        path.as_str(),
+                        scheme,
+                        format!("'https' is the only allowed URL scheme{form}"),
+                    );
                 }
                 let host = rest.split('/').next().unwrap_or_default();
                 if host.is_empty() {
                     report.invalid(path.as_str(), host, format!("host must be specified{form}"));
                 }
                 if host.contains('@') {
-                    report.invalid(path.as_str(), host, "user information is not permitted in the URL");
+                    report.invalid(
+                        path.as_str(),
+                        host,
+                        "user information is not permitted in the URL",
+                    );
                 }
                 if rest.contains('#') {
                     report.invalid(path.as_str(), "", "fragments are not permitted in the URL");
@@ -87,7 +129,10 @@ fn client(report: &mut Report, path: &str, client: &Value) {
         let path = format!("{path}.service");
         for field in ["name", "namespace"] {
             if text(&service[field]).is_empty() {
-                report.require(format!("{path}.{field}"), format!("service {field} is required"));
+                report.require(
+                    format!("{path}.{field}"),
+                    format!("service {field} is required"),
+                );
             }
         }
         let port = number(&service["port"]);
@@ -105,7 +150,11 @@ fn rule(report: &mut Report, path: &str, rule: &Value) {
     }
     if operations.len() > 1 && operations.iter().any(|operation| operation == "*") {
         let why = "if '*' is present, must not specify other operations";
-        report.invalid(format!("{path}.operations"), rule["operations"].clone(), why);
+        report.invalid(
+            format!("{path}.operations"),
+            rule["operations"].clone(),
+            why,
+        );
     }
     for (index, operation) in operations.iter().enumerate() {
         let supported = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
@@ -117,13 +166,21 @@ fn rule(report: &mut Report, path: &str, rule: &Value) {
             report.require(format!("{path}.{field}"), "");
         }
         if field != "resources" && values.len() > 1 && values.iter().any(|value| value == "*") {
-            let what = if field == "apiGroups" { "API groups" } else { "API versions" };
+            let what = if field == "apiGroups" {
+                "API groups"
+            } else {
+                "API versions"
+            };
             let why = format!("if '*' is present, must not specify other {what}");
             report.invalid(format!("{path}.{field}"), rule[field].clone(), why);
         }
     }
     if let Some(scope) = rule["scope"].as_str() {
-        report.one_of(format!("{path}.scope"), &Value::from(scope), &["*", "Cluster", "Namespaced"]);
+        report.one_of(
+            format!("{path}.scope"),
+            &Value::from(scope),
+            &["*", "Cluster", "Namespaced"],
+        );
     }
 }
 
@@ -137,7 +194,11 @@ fn conditions(report: &mut Report, path: &str, conditions: &Value) {
 }
 
 pub(super) fn policy(report: &mut Report, spec: &Value) {
-    report.one_of("spec.failurePolicy", &spec["failurePolicy"], &["Fail", "Ignore"]);
+    report.one_of(
+        "spec.failurePolicy",
+        &spec["failurePolicy"],
+        &["Fail", "Ignore"],
+    );
     let constraints = &spec["matchConstraints"];
     if constraints.is_null() {
         report.require("spec.matchConstraints", "");
@@ -147,18 +208,26 @@ pub(super) fn policy(report: &mut Report, spec: &Value) {
             report.require("spec.matchConstraints.resourceRules", "");
         }
         for (index, rule) in rules.iter().enumerate() {
-            self::rule(report, &format!("spec.matchConstraints.resourceRules[{index}]"), rule);
+            self::rule(
+                report,
+                &format!("spec.matchConstraints.resourceRules[{index}]"),
+                rule,
+            );
         }
     }
     conditions(report, "spec.matchConditions", &spec["matchConditions"]);
     let validations = items(&spec["validations"]);
     if validations.is_empty() && items(&spec["auditAnnotations"]).is_empty() {
-        let why = "validations or auditAnnotations must be set";
-        report.require("spec.validations", format!("{why}; auditAnnotations or validations must be set"));
+        let why = "validations or auditAnnotations must contain at least one item";
+        report.require("spec.validations", why);
+        report.require("spec.auditAnnotations", why);
     }
     for (index, validation) in validations.iter().enumerate() {
         if text(&validation["expression"]).trim().is_empty() {
-            report.require(format!("spec.validations[{index}].expression"), "expression is not specified");
+            report.require(
+                format!("spec.validations[{index}].expression"),
+                "expression is not specified",
+            );
         }
     }
 }
@@ -167,7 +236,10 @@ pub(super) fn binding(report: &mut Report, spec: &Value) {
     report.filled("spec.policyName", &spec["policyName"]);
     let actions = items(&spec["validationActions"]);
     if actions.is_empty() {
-        report.require("spec.validationActions", "at least one validation action is required");
+        report.require(
+            "spec.validationActions",
+            "at least one validation action is required",
+        );
     }
     let mut seen: Vec<&Value> = Vec::new();
     for (index, action) in actions.iter().enumerate() {

@@ -17,7 +17,12 @@ const FROZEN: &str = "field is immutable when `immutable` is set";
 
 fn too_long(path: &str, most: usize) -> FieldError {
     let detail = format!("may not be more than {most} bytes");
-    FieldError { path: path.to_owned(), kind: Wrong::TooLong, value: None, detail }
+    FieldError {
+        path: path.to_owned(),
+        kind: Wrong::TooLong,
+        value: None,
+        detail,
+    }
 }
 
 /// Bytes of base64 text.
@@ -84,7 +89,10 @@ pub(super) fn secret(report: &mut Report, object: &Value) {
     match text(&object["type"]) {
         "kubernetes.io/service-account-token" => {
             let name = &object["metadata"]["annotations"]["kubernetes.io/service-account.name"];
-            report.filled("metadata.annotations[kubernetes.io/service-account.name]", name);
+            report.filled(
+                "metadata.annotations[kubernetes.io/service-account.name]",
+                name,
+            );
         }
         "kubernetes.io/dockercfg" => json_key(report, data, ".dockercfg"),
         "kubernetes.io/dockerconfigjson" => json_key(report, data, ".dockerconfigjson"),
@@ -116,7 +124,10 @@ fn json_key(report: &mut Report, data: &Value, key: &str) {
     if serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes).is_err() {
         let why = match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
             Some(byte) if !b"{[\"-0123456789tfn".contains(byte) => {
-                format!("invalid character '{}' looking for beginning of value", char::from(*byte))
+                format!(
+                    "invalid character '{}' looking for beginning of value",
+                    char::from(*byte)
+                )
             }
             _ => "unexpected end of JSON input".to_owned(),
         };
@@ -133,7 +144,11 @@ pub(super) fn lease(report: &mut Report, spec: &Value) {
     if let Some(seconds) = spec["leaseDurationSeconds"].as_i64()
         && seconds <= 0
     {
-        report.invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0");
+        report.invalid(
+            "spec.leaseDurationSeconds",
+            seconds,
+            "must be greater than 0",
+        );
     }
     report.not_negative("spec.leaseTransitions", &spec["leaseTransitions"]);
 }
@@ -144,9 +159,17 @@ pub(super) fn event(report: &mut Report, kind: &Kind, object: &Value) {
     let namespace = text(&object["metadata"]["namespace"]);
     let target = &object[if core { "involvedObject" } else { "regarding" }];
     let of = text(&target["namespace"]);
-    let fits = if of.is_empty() { matches!(namespace, "" | "default" | "kube-system") } else { of == namespace };
+    let fits = if of.is_empty() {
+        matches!(namespace, "" | "default" | "kube-system")
+    } else {
+        of == namespace
+    };
     if !fits {
-        report.invalid("involvedObject.namespace", of, "does not match event.namespace");
+        report.invalid(
+            "involvedObject.namespace",
+            of,
+            "does not match event.namespace",
+        );
     }
     if core {
         return;
@@ -159,7 +182,18 @@ pub(super) fn event(report: &mut Report, kind: &Kind, object: &Value) {
         }
         return;
     }
-    report.name("reportingController", &object["reportingController"], names::qualified);
+    let controller = text(&object["reportingController"]);
+    if let Some(why) = names::qualified(controller) {
+        report.invalid("reportingController", controller, why);
+        if controller.is_empty() {
+            // Upstream says so three times.
+            let at = report.errors.len() - 1;
+            report
+                .errors
+                .insert(at, FieldError::required("reportingController", ""));
+            report.invalid("reportingController", controller, names::NAME_PART);
+        }
+    }
     report.filled("reportingInstance", &object["reportingInstance"]);
     report.filled("action", &object["action"]);
     report.filled("reason", &object["reason"]);
@@ -167,7 +201,12 @@ pub(super) fn event(report: &mut Report, kind: &Kind, object: &Value) {
     if !matches!(kind, "Normal" | "Warning") {
         report.invalid("type", kind, format!("has invalid value: {kind}"));
     }
-    for (field, most) in [("reportingInstance", 128), ("action", 128), ("reason", 128), ("note", 1024)] {
+    for (field, most) in [
+        ("reportingInstance", 128),
+        ("action", 128),
+        ("reason", 128),
+        ("note", 1024),
+    ] {
         if text(&object[field]).len() > most {
             let path = if field == "note" { "message" } else { field };
             report.invalid(path, "", format!("can have at most {most} characters"));
@@ -217,9 +256,15 @@ pub(super) fn quota(report: &mut Report, spec: &Value) {
         if let Some(why) = names::qualified(name) {
             report.invalid(path.as_str(), name.as_str(), why);
         }
-        let own = name.contains('/') || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-");
+        let own = name.contains('/')
+            || name.starts_with("hugepages-")
+            || name.starts_with("requests.hugepages-");
         if !own && !QUOTAS.contains(&name.as_str()) {
-            report.invalid(path.as_str(), name.as_str(), "must be a standard resource for quota");
+            report.invalid(
+                path.as_str(),
+                name.as_str(),
+                "must be a standard resource for quota",
+            );
         }
         let nanos = quantity::nanos(text(amount)).unwrap_or(0);
         if nanos < 0 {
@@ -237,10 +282,16 @@ const MAX_PRIORITY: i64 = 1_000_000_000;
 pub(super) fn priority(report: &mut Report, object: &Value) {
     let name = text(&object["metadata"]["name"]);
     if name.starts_with("system-") {
-        let known = matches!((name, number(&object["value"])), ("system-node-critical", 2_000_001_000) | ("system-cluster-critical", 2_000_000_000));
+        let known = matches!(
+            (name, number(&object["value"])),
+            ("system-node-critical", 2_000_001_000) | ("system-cluster-critical", 2_000_000_000)
+        );
         if !known {
             let why = "priority class names with 'system-' prefix are reserved for system use only. error: ";
-            report.forbid("metadata.name", format!("{why}{name} is not a known system priority class"));
+            report.forbid(
+                "metadata.name",
+                format!("{why}{name} is not a known system priority class"),
+            );
         }
     } else if number(&object["value"]) > MAX_PRIORITY {
         let why = format!("maximum allowed value of a user defined priority is {MAX_PRIORITY}");

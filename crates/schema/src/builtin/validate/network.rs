@@ -11,7 +11,9 @@ const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::f
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
     match (address.parse::<IpAddr>(), bits.parse::<u8>()) {
         (Ok(IpAddr::V4(_)), Ok(bits)) => bits <= 32,
         (Ok(IpAddr::V6(_)), Ok(bits)) => bits <= 128,
@@ -33,7 +35,10 @@ pub(super) fn service(report: &mut Report, spec: &Value) {
         }
         "ExternalName" => {
             if !text(&spec["clusterIP"]).is_empty() {
-                report.forbid("spec.clusterIPs", "may not be set when `type` is 'ExternalName'");
+                report.forbid(
+                    "spec.clusterIPs",
+                    "may not be set when `type` is 'ExternalName'",
+                );
             }
             let name = text(&spec["externalName"]).trim_end_matches('.');
             if name.is_empty() {
@@ -46,10 +51,20 @@ pub(super) fn service(report: &mut Report, spec: &Value) {
     }
     let mut seen = Vec::new();
     for (index, port) in ports.iter().enumerate() {
-        self::port(report, &format!("spec.ports[{index}]"), port, ports.len() > 1, &mut seen);
+        self::port(
+            report,
+            &format!("spec.ports[{index}]"),
+            port,
+            ports.len() > 1,
+            &mut seen,
+        );
     }
     selector::labels(report, "spec.selector", &spec["selector"]);
-    report.one_of("spec.sessionAffinity", &spec["sessionAffinity"], &["ClientIP", "None"]);
+    report.one_of(
+        "spec.sessionAffinity",
+        &spec["sessionAffinity"],
+        &["ClientIP", "None"],
+    );
     for (index, address) in items(&spec["clusterIPs"]).iter().map(text).enumerate() {
         if address != "None" && address.parse::<IpAddr>().is_err() {
             report.invalid(format!("spec.clusterIPs[{index}]"), address, ADDRESS);
@@ -60,7 +75,11 @@ pub(super) fn service(report: &mut Report, spec: &Value) {
             report.invalid(format!("spec.externalIPs[{index}]"), address, ADDRESS);
         }
     }
-    report.one_of("spec.type", &spec["type"], &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
+    report.one_of(
+        "spec.type",
+        &spec["type"],
+        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+    );
     exposed(report, spec, kind);
     let mut seen: Vec<(i64, &str)> = Vec::new();
     for (index, port) in ports.iter().enumerate() {
@@ -93,7 +112,11 @@ fn port<'v>(
         }
     }
     report.port(format!("{path}.port"), &port["port"]);
-    report.one_of(format!("{path}.protocol"), &port["protocol"], &["SCTP", "TCP", "UDP"]);
+    report.one_of(
+        format!("{path}.protocol"),
+        &port["protocol"],
+        &["SCTP", "TCP", "UDP"],
+    );
     report.port_or_name(format!("{path}.targetPort"), &port["targetPort"]);
 }
 
@@ -106,9 +129,17 @@ fn exposed(report: &mut Report, spec: &Value, kind: &str) {
             }
         }
     }
-    for (index, range) in items(&spec["loadBalancerSourceRanges"]).iter().map(text).enumerate() {
+    for (index, range) in items(&spec["loadBalancerSourceRanges"])
+        .iter()
+        .map(text)
+        .enumerate()
+    {
         if kind == "LoadBalancer" && !is_cidr(range.trim()) {
-            report.invalid(format!("spec.LoadBalancerSourceRanges[{index}]"), range, CIDR);
+            report.invalid(
+                format!("spec.LoadBalancerSourceRanges[{index}]"),
+                range,
+                CIDR,
+            );
         }
     }
     if kind != "LoadBalancer" {
@@ -124,7 +155,8 @@ fn exposed(report: &mut Report, spec: &Value, kind: &str) {
         }
     }
     let outside = &spec["externalTrafficPolicy"];
-    let external = matches!(kind, "LoadBalancer" | "NodePort") || !items(&spec["externalIPs"]).is_empty();
+    let external =
+        matches!(kind, "LoadBalancer" | "NodePort") || !items(&spec["externalIPs"]).is_empty();
     if external {
         report.maybe_one_of("spec.externalTrafficPolicy", outside, &["Cluster", "Local"]);
     } else if !outside.is_null() {
@@ -132,7 +164,11 @@ fn exposed(report: &mut Report, spec: &Value, kind: &str) {
         report.invalid("spec.externalTrafficPolicy", outside.clone(), why);
     }
     if kind != "ExternalName" {
-        report.maybe_one_of("spec.internalTrafficPolicy", &spec["internalTrafficPolicy"], &["Cluster", "Local"]);
+        report.maybe_one_of(
+            "spec.internalTrafficPolicy",
+            &spec["internalTrafficPolicy"],
+            &["Cluster", "Local"],
+        );
     }
 }
 
@@ -140,16 +176,26 @@ pub(super) fn service_update(report: &mut Report, new: &Value, old: &Value) {
     let named = |spec: &Value| spec["type"] == "ExternalName";
     let had = text(&old["clusterIP"]);
     if !named(new) && !named(old) && !had.is_empty() && new["clusterIP"] != old["clusterIP"] {
-        report.invalid("spec.clusterIPs[0]", new["clusterIPs"].clone(), "may not change once set");
+        report.invalid(
+            "spec.clusterIPs[0]",
+            new["clusterIPs"].clone(),
+            "may not change once set",
+        );
     }
 }
 
 pub(super) fn endpoints(report: &mut Report, object: &Value) {
     for (index, subset) in items(&object["subsets"]).iter().enumerate() {
         let path = format!("subsets[{index}]");
-        let (ready, waiting) = (items(&subset["addresses"]), items(&subset["notReadyAddresses"]));
+        let (ready, waiting) = (
+            items(&subset["addresses"]),
+            items(&subset["notReadyAddresses"]),
+        );
         if ready.is_empty() && waiting.is_empty() {
-            report.require(path.as_str(), "must specify `addresses` or `notReadyAddresses`");
+            report.require(
+                path.as_str(),
+                "must specify `addresses` or `notReadyAddresses`",
+            );
         }
         for (list, addresses) in [("addresses", ready), ("notReadyAddresses", waiting)] {
             for (at, address) in addresses.iter().enumerate() {
@@ -163,7 +209,11 @@ pub(super) fn endpoints(report: &mut Report, object: &Value) {
         }
         for (at, port) in items(&subset["ports"]).iter().enumerate() {
             report.port(format!("{path}.ports[{at}].port"), &port["port"]);
-            report.one_of(format!("{path}.ports[{at}].protocol"), &port["protocol"], &["SCTP", "TCP", "UDP"]);
+            report.one_of(
+                format!("{path}.ports[{at}].protocol"),
+                &port["protocol"],
+                &["SCTP", "TCP", "UDP"],
+            );
         }
     }
 }
@@ -172,7 +222,11 @@ pub(super) fn endpoint_slice(report: &mut Report, object: &Value) {
     if text(&object["addressType"]).is_empty() {
         report.require("addressType", "");
     } else {
-        report.one_of("addressType", &object["addressType"], &["FQDN", "IPv4", "IPv6"]);
+        report.one_of(
+            "addressType",
+            &object["addressType"],
+            &["FQDN", "IPv4", "IPv6"],
+        );
     }
     for (index, endpoint) in items(&object["endpoints"]).iter().enumerate() {
         let path = format!("endpoints[{index}].addresses");
@@ -203,7 +257,11 @@ pub(super) fn policy(report: &mut Report, spec: &Value) {
             let path = format!("spec.{direction}[{index}]");
             for (at, port) in items(&rule["ports"]).iter().enumerate() {
                 let path = format!("{path}.ports[{at}]");
-                report.maybe_one_of(format!("{path}.protocol"), &port["protocol"], &["TCP", "UDP", "SCTP"]);
+                report.maybe_one_of(
+                    format!("{path}.protocol"),
+                    &port["protocol"],
+                    &["TCP", "UDP", "SCTP"],
+                );
                 if !port["port"].is_null() {
                     report.port_or_name(format!("{path}.port"), &port["port"]);
                 }
@@ -219,11 +277,19 @@ pub(super) fn policy(report: &mut Report, spec: &Value) {
     }
     let types = items(&spec["policyTypes"]);
     if types.len() > 2 {
-        report.invalid("spec.policyTypes", spec["policyTypes"].clone(), "may not specify more than two policyTypes");
+        report.invalid(
+            "spec.policyTypes",
+            spec["policyTypes"].clone(),
+            "may not specify more than two policyTypes",
+        );
         return;
     }
     for (index, kind) in types.iter().enumerate() {
-        report.one_of(format!("spec.policyTypes[{index}]"), kind, &["Ingress", "Egress"]);
+        report.one_of(
+            format!("spec.policyTypes[{index}]"),
+            kind,
+            &["Ingress", "Egress"],
+        );
     }
 }
 
@@ -254,7 +320,11 @@ fn peer(report: &mut Report, path: &str, peer: &Value) {
 pub(super) fn ingress(report: &mut Report, spec: &Value) {
     let rules = items(&spec["rules"]);
     if rules.is_empty() && spec["defaultBackend"].is_null() {
-        report.invalid("spec", Value::Null, "either `defaultBackend` or `rules` must be specified");
+        report.invalid(
+            "spec",
+            Value::Null,
+            "either `defaultBackend` or `rules` must be specified",
+        );
     }
     if spec["defaultBackend"].is_object() {
         backend(report, "spec.defaultBackend", &spec["defaultBackend"]);
@@ -263,7 +333,11 @@ pub(super) fn ingress(report: &mut Report, spec: &Value) {
         let path = format!("spec.rules[{index}]");
         let host = text(&rule["host"]);
         if host.parse::<IpAddr>().is_ok() {
-            report.invalid(format!("{path}.host"), host, "must be a DNS name, not an IP address");
+            report.invalid(
+                format!("{path}.host"),
+                host,
+                "must be a DNS name, not an IP address",
+            );
         } else if !host.is_empty() {
             // A wildcard covers one label.
             let name = host.strip_prefix("*.").unwrap_or(host);
@@ -301,7 +375,11 @@ fn http_path(report: &mut Report, path: &str, one: &Value) {
             }
             for part in ["//", "/./", "/../", "%2f", "%2F"] {
                 if at.contains(part) {
-                    report.invalid(format!("{path}.path"), at, format!("must not contain '{part}'"));
+                    report.invalid(
+                        format!("{path}.path"),
+                        at,
+                        format!("must not contain '{part}'"),
+                    );
                 }
             }
         }
@@ -326,7 +404,11 @@ fn backend(report: &mut Report, path: &str, backend: &Value) {
         report.filled(format!("{path}.resource.kind"), &resource["kind"]);
         report.filled(format!("{path}.resource.name"), &resource["name"]);
     } else if service.is_object() {
-        report.name(format!("{path}.service.name"), &service["name"], names::label);
+        report.name(
+            format!("{path}.service.name"),
+            &service["name"],
+            names::label,
+        );
         let port = &service["port"];
         match (text(&port["name"]), number(&port["number"])) {
             ("", 0) => report.require(path, "port name or number is required"),

@@ -8,7 +8,11 @@ use crate::builtin::quantity;
 
 /// A template: labels and the pod.
 pub(super) fn template(report: &mut Report, path: &str, template: &Value) {
-    selector::labels(report, &format!("{path}.labels"), &template["metadata"]["labels"]);
+    selector::labels(
+        report,
+        &format!("{path}.labels"),
+        &template["metadata"]["labels"],
+    );
     spec(report, &format!("{path}.spec"), &template["spec"]);
 }
 
@@ -32,10 +36,18 @@ pub(super) fn spec(report: &mut Report, path: &str, spec: &Value) {
             probes(report, &path, one, init);
         }
     }
-    report.one_of(format!("{path}.restartPolicy"), &spec["restartPolicy"], &["Always", "OnFailure", "Never"]);
+    report.one_of(
+        format!("{path}.restartPolicy"),
+        &spec["restartPolicy"],
+        &["Always", "OnFailure", "Never"],
+    );
     let dns = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     report.one_of(format!("{path}.dnsPolicy"), &spec["dnsPolicy"], &dns);
-    selector::labels(report, &format!("{path}.nodeSelector"), &spec["nodeSelector"]);
+    selector::labels(
+        report,
+        &format!("{path}.nodeSelector"),
+        &spec["nodeSelector"],
+    );
     let account = text(&spec["serviceAccountName"]);
     if let Some(why) = names::subdomain(account).filter(|_| !account.is_empty()) {
         report.invalid(format!("{path}.serviceAccountName"), account, why);
@@ -107,12 +119,7 @@ fn volumes<'v>(report: &mut Report, path: &str, volumes: &'v Value) -> Vec<&'v s
 
 fn container(report: &mut Report, path: &str, container: &Value, volumes: &[&str]) {
     report.name(format!("{path}.name"), &container["name"], names::label);
-    let image = text(&container["image"]);
-    if image.is_empty() {
-        report.require(format!("{path}.image"), "");
-    } else if image.trim() != image {
-        report.invalid(format!("{path}.image"), image, "must not have leading or trailing whitespace");
-    }
+    report.filled(format!("{path}.image"), &container["image"]);
     ports(report, &format!("{path}.ports"), &container["ports"]);
     for (index, variable) in items(&container["env"]).iter().enumerate() {
         self::variable(report, &format!("{path}.env[{index}]"), variable);
@@ -120,12 +127,29 @@ fn container(report: &mut Report, path: &str, container: &Value, volumes: &[&str
     for (index, source) in items(&container["envFrom"]).iter().enumerate() {
         env_from(report, &format!("{path}.envFrom"), index, source);
     }
-    mounts(report, &format!("{path}.volumeMounts"), &container["volumeMounts"], volumes);
+    mounts(
+        report,
+        &format!("{path}.volumeMounts"),
+        &container["volumeMounts"],
+        volumes,
+    );
     let policies = ["Always", "IfNotPresent", "Never"];
-    report.one_of(format!("{path}.imagePullPolicy"), &container["imagePullPolicy"], &policies);
-    resources(report, &format!("{path}.resources"), &container["resources"]);
+    report.one_of(
+        format!("{path}.imagePullPolicy"),
+        &container["imagePullPolicy"],
+        &policies,
+    );
+    resources(
+        report,
+        &format!("{path}.resources"),
+        &container["resources"],
+    );
     let messages = ["FallbackToLogsOnError", "File"];
-    report.maybe_one_of(format!("{path}.terminationMessagePolicy"), &container["terminationMessagePolicy"], &messages);
+    report.maybe_one_of(
+        format!("{path}.terminationMessagePolicy"),
+        &container["terminationMessagePolicy"],
+        &messages,
+    );
 }
 
 fn ports(report: &mut Report, path: &str, ports: &Value) {
@@ -147,21 +171,30 @@ fn ports(report: &mut Report, path: &str, ports: &Value) {
         if number(&port["hostPort"]) != 0 {
             report.port(format!("{path}.hostPort"), &port["hostPort"]);
         }
-        report.one_of(format!("{path}.protocol"), &port["protocol"], &["SCTP", "TCP", "UDP"]);
+        report.one_of(
+            format!("{path}.protocol"),
+            &port["protocol"],
+            &["SCTP", "TCP", "UDP"],
+        );
     }
 }
 
 fn variable(report: &mut Report, path: &str, variable: &Value) {
     report.name(format!("{path}.name"), &variable["name"], names::variable);
     let source = &variable["valueFrom"];
-    let Value::Object(sources) = source else { return };
+    let Value::Object(sources) = source else {
+        return;
+    };
     let path = format!("{path}.valueFrom");
     if sources.is_empty() {
         let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
         report.invalid(path.as_str(), "", why);
     }
     if let Value::Object(_) = &source["fieldRef"] {
-        report.filled(format!("{path}.fieldRef.fieldPath"), &source["fieldRef"]["fieldPath"]);
+        report.filled(
+            format!("{path}.fieldRef.fieldPath"),
+            &source["fieldRef"]["fieldPath"],
+        );
     }
     for name in ["configMapKeyRef", "secretKeyRef"] {
         if source[name].is_object() {
@@ -170,23 +203,46 @@ fn variable(report: &mut Report, path: &str, variable: &Value) {
         }
     }
     if !text(&variable["value"]).is_empty() {
-        report.invalid(path.as_str(), "", "may not be specified when `value` is not empty");
+        report.invalid(
+            path.as_str(),
+            "",
+            "may not be specified when `value` is not empty",
+        );
     }
     if sources.len() > 1 {
-        report.invalid(path, "", "may not have more than one field specified at a time");
+        report.invalid(
+            path,
+            "",
+            "may not have more than one field specified at a time",
+        );
     }
 }
 
 fn env_from(report: &mut Report, list: &str, index: usize, source: &Value) {
     let refs = ["configMapRef", "secretRef"];
-    match refs.iter().filter(|name| source[**name].is_object()).count() {
-        0 => report.invalid(list, "", "must specify one of: `configMapRef` or `secretRef`"),
+    match refs
+        .iter()
+        .filter(|name| source[**name].is_object())
+        .count()
+    {
+        0 => report.invalid(
+            list,
+            "",
+            "must specify one of: `configMapRef` or `secretRef`",
+        ),
         1 => {}
-        _ => report.invalid(list, "", "may not have more than one field specified at a time"),
+        _ => report.invalid(
+            list,
+            "",
+            "may not have more than one field specified at a time",
+        ),
     }
     for name in refs {
         if source[name].is_object() {
-            report.filled(format!("{list}[{index}].{name}.name"), &source[name]["name"]);
+            report.filled(
+                format!("{list}[{index}].{name}.name"),
+                &source[name]["name"],
+            );
         }
     }
 }
@@ -234,10 +290,14 @@ fn resources(report: &mut Report, path: &str, resources: &Value) {
     }
     for (name, request) in resources["requests"].as_object().into_iter().flatten() {
         let limit = &resources["limits"][name.as_str()];
-        if let (Some(asked), Some(most)) = (quantity::nanos(text(request)), quantity::nanos(text(limit)))
+        if let (Some(asked), Some(most)) =
+            (quantity::nanos(text(request)), quantity::nanos(text(limit)))
             && asked > most
         {
-            let why = format!("must be less than or equal to {name} limit of {}", text(limit));
+            let why = format!(
+                "must be less than or equal to {name} limit of {}",
+                text(limit)
+            );
             report.invalid(format!("{path}.requests"), request.clone(), why);
         }
     }
@@ -248,7 +308,12 @@ fn probes(report: &mut Report, path: &str, container: &Value, init: bool) {
     if let Value::Object(lifecycle) = &container["lifecycle"] {
         for (name, handler) in lifecycle {
             if handler.is_object() {
-                self::handler(report, &format!("{path}.lifecycle.{name}"), handler, &["exec", "httpGet", "tcpSocket", "sleep"]);
+                self::handler(
+                    report,
+                    &format!("{path}.lifecycle.{name}"),
+                    handler,
+                    &["exec", "httpGet", "tcpSocket", "sleep"],
+                );
             }
         }
     }
@@ -259,24 +324,45 @@ fn probes(report: &mut Report, path: &str, container: &Value, init: bool) {
         }
         let path = format!("{path}.{name}");
         if init && !sidecar {
-            report.forbid(path, "may not be set for init containers without restartPolicy=Always");
+            report.forbid(
+                path,
+                "may not be set for init containers without restartPolicy=Always",
+            );
             continue;
         }
-        self::handler(report, &path, probe, &["exec", "httpGet", "tcpSocket", "grpc"]);
-        let fields =
-            ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
+        self::handler(
+            report,
+            &path,
+            probe,
+            &["exec", "httpGet", "tcpSocket", "grpc"],
+        );
+        let fields = [
+            "initialDelaySeconds",
+            "timeoutSeconds",
+            "periodSeconds",
+            "successThreshold",
+            "failureThreshold",
+        ];
         for field in fields {
             report.not_negative(format!("{path}.{field}"), &probe[field]);
         }
         if name != "readinessProbe" && number(&probe["successThreshold"]) != 1 {
-            report.invalid(format!("{path}.successThreshold"), number(&probe["successThreshold"]), "must be 1");
+            report.invalid(
+                format!("{path}.successThreshold"),
+                number(&probe["successThreshold"]),
+                "must be 1",
+            );
         }
     }
 }
 
 fn handler(report: &mut Report, path: &str, handler: &Value, kinds: &[&str]) {
     let mut seen = 0;
-    for kind in kinds.iter().copied().filter(|kind| handler[*kind].is_object()) {
+    for kind in kinds
+        .iter()
+        .copied()
+        .filter(|kind| handler[*kind].is_object())
+    {
         let path = format!("{path}.{kind}");
         seen += 1;
         if seen > 1 {
@@ -285,11 +371,17 @@ fn handler(report: &mut Report, path: &str, handler: &Value, kinds: &[&str]) {
         }
         let action = &handler[kind];
         match kind {
-            "exec" if items(&action["command"]).is_empty() => report.require(format!("{path}.command"), ""),
+            "exec" if items(&action["command"]).is_empty() => {
+                report.require(format!("{path}.command"), "")
+            }
             "httpGet" => {
                 report.filled(format!("{path}.path"), &action["path"]);
                 report.port_or_name(format!("{path}.port"), &action["port"]);
-                report.one_of(format!("{path}.scheme"), &action["scheme"], &["HTTP", "HTTPS"]);
+                report.one_of(
+                    format!("{path}.scheme"),
+                    &action["scheme"],
+                    &["HTTP", "HTTPS"],
+                );
             }
             "tcpSocket" => report.port_or_name(format!("{path}.port"), &action["port"]),
             "grpc" => report.port(format!("{path}.port"), &action["port"]),
@@ -305,7 +397,10 @@ fn handler(report: &mut Report, path: &str, handler: &Value, kinds: &[&str]) {
 pub(super) fn update(report: &mut Report, new: &Value, old: &Value) {
     for list in ["containers", "initContainers"] {
         if items(&new[list]).len() != items(&old[list]).len() {
-            report.forbid(format!("spec.{list}"), "pod updates may not add or remove containers");
+            report.forbid(
+                format!("spec.{list}"),
+                "pod updates may not add or remove containers",
+            );
             return;
         }
     }
@@ -321,7 +416,9 @@ pub(super) fn update(report: &mut Report, new: &Value, old: &Value) {
     if kept {
         free.push("tolerations");
     }
-    if number(&old["terminationGracePeriodSeconds"]) < 0 && new["terminationGracePeriodSeconds"] == 1 {
+    if number(&old["terminationGracePeriodSeconds"]) < 0
+        && new["terminationGracePeriodSeconds"] == 1
+    {
         free.push("terminationGracePeriodSeconds");
     }
     if !items(&old["schedulingGates"]).is_empty() {

@@ -19,20 +19,31 @@ pub(super) fn labels(report: &mut Report, path: &str, labels: &Value) {
 
 /// A label selector.
 pub(super) fn check(report: &mut Report, path: &str, selector: &Value) {
-    labels(report, &format!("{path}.matchLabels"), &selector["matchLabels"]);
+    labels(
+        report,
+        &format!("{path}.matchLabels"),
+        &selector["matchLabels"],
+    );
     for (index, expression) in items(&selector["matchExpressions"]).iter().enumerate() {
         let path = format!("{path}.matchExpressions[{index}]");
         let values = items(&expression["values"]);
         match text(&expression["operator"]) {
             "In" | "NotIn" if values.is_empty() => {
-                report.require(format!("{path}.values"), "must be specified when `operator` is 'In' or 'NotIn'");
+                report.require(
+                    format!("{path}.values"),
+                    "must be specified when `operator` is 'In' or 'NotIn'",
+                );
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
                 let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
                 report.forbid(format!("{path}.values"), why);
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => report.invalid(format!("{path}.operator"), other, "not a valid selector operator"),
+            other => report.invalid(
+                format!("{path}.operator"),
+                other,
+                "not a valid selector operator",
+            ),
         }
         let key = text(&expression["key"]);
         if let Some(why) = names::qualified(key) {
@@ -48,7 +59,9 @@ pub(super) fn check(report: &mut Report, path: &str, selector: &Value) {
 
 /// Whether it selects everything.
 pub(super) fn is_empty(selector: &Value) -> bool {
-    let labels = selector["matchLabels"].as_object().is_none_or(serde_json::Map::is_empty);
+    let labels = selector["matchLabels"]
+        .as_object()
+        .is_none_or(serde_json::Map::is_empty);
     selector.is_object() && labels && items(&selector["matchExpressions"]).is_empty()
 }
 
@@ -59,15 +72,17 @@ pub(super) fn matches(selector: &Value, labels: &Value) -> bool {
     }
     let mut wanted = selector["matchLabels"].as_object().into_iter().flatten();
     wanted.all(|(key, value)| labels.get(key) == Some(value))
-        && items(&selector["matchExpressions"]).iter().all(|expression| {
-            let held = labels.get(text(&expression["key"]));
-            let listed = held.is_some_and(|held| items(&expression["values"]).contains(held));
-            match text(&expression["operator"]) {
-                "In" => listed,
-                "NotIn" => !listed,
-                "Exists" => held.is_some(),
-                "DoesNotExist" => held.is_none(),
-                _ => false,
-            }
-        })
+        && items(&selector["matchExpressions"])
+            .iter()
+            .all(|expression| {
+                let held = labels.get(text(&expression["key"]));
+                let listed = held.is_some_and(|held| items(&expression["values"]).contains(held));
+                match text(&expression["operator"]) {
+                    "In" => listed,
+                    "NotIn" => !listed,
+                    "Exists" => held.is_some(),
+                    "DoesNotExist" => held.is_none(),
+                    _ => false,
+                }
+            })
 }

@@ -6,7 +6,12 @@ use super::{IMMUTABLE, Report};
 use crate::builtin::edit::{items, text};
 use crate::builtin::quantity;
 
-const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const ACCESS_MODES: [&str; 4] = [
+    "ReadOnlyMany",
+    "ReadWriteMany",
+    "ReadWriteOnce",
+    "ReadWriteOncePod",
+];
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 
 /// Fields of volumes and persistent volumes that are no sources.
@@ -26,10 +31,20 @@ const NO_SOURCES: [&str; 11] = [
 
 /// Sources in the order that a real server looks at them, as far as it matters.
 fn sources(volume: &Value) -> Vec<(&String, &Value)> {
-    let order = |name: &str| ["emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs"]
+    let order = |name: &str| {
+        [
+            "emptyDir",
+            "hostPath",
+            "gitRepo",
+            "gcePersistentDisk",
+            "awsElasticBlockStore",
+            "secret",
+            "nfs",
+        ]
         .iter()
         .position(|first| *first == name)
-        .unwrap_or(usize::MAX);
+        .unwrap_or(usize::MAX)
+    };
     let mut found: Vec<_> = volume
         .as_object()
         .into_iter()
@@ -60,17 +75,26 @@ pub(super) fn volume_source(report: &mut Report, path: &str, volume: &Value, wha
                 files(report, &path, source);
             }
             "projected" | "downwardAPI" => mode(report, &path, source),
-            "persistentVolumeClaim" => report.filled(format!("{path}.claimName"), &source["claimName"]),
+            "persistentVolumeClaim" => {
+                report.filled(format!("{path}.claimName"), &source["claimName"])
+            }
             "nfs" => {
                 report.filled(format!("{path}.server"), &source["server"]);
                 report.filled(format!("{path}.path"), &source["path"]);
                 if !text(&source["path"]).starts_with('/') {
-                    report.invalid(format!("{path}.path"), text(&source["path"]), "must be an absolute path");
+                    report.invalid(
+                        format!("{path}.path"),
+                        text(&source["path"]),
+                        "must be an absolute path",
+                    );
                 }
             }
             "emptyDir" => {
                 if quantity::nanos(text(&source["sizeLimit"])).is_some_and(|size| size < 0) {
-                    report.forbid(format!("{path}.sizeLimit"), "SizeLimit field must be a valid resource quantity");
+                    report.forbid(
+                        format!("{path}.sizeLimit"),
+                        "SizeLimit field must be a valid resource quantity",
+                    );
                 }
             }
             "csi" => report.filled(format!("{path}.driver"), &source["driver"]),
@@ -118,13 +142,19 @@ fn files(report: &mut Report, path: &str, source: &Value) {
 pub(super) fn claim(report: &mut Report, path: &str, spec: &Value) {
     let modes = items(&spec["accessModes"]);
     if modes.is_empty() {
-        report.require(format!("{path}.accessModes"), "at least 1 access mode is required");
+        report.require(
+            format!("{path}.accessModes"),
+            "at least 1 access mode is required",
+        );
     }
     for mode in modes {
         report.one_of(format!("{path}.accessModes"), mode, &ACCESS_MODES);
     }
     if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
-        report.forbid(format!("{path}.accessModes"), "may not use ReadWriteOncePod with other access modes");
+        report.forbid(
+            format!("{path}.accessModes"),
+            "may not use ReadWriteOncePod with other access modes",
+        );
     }
     let at = format!("{path}.resources[storage]");
     match spec["resources"]["requests"]["storage"].as_str() {
@@ -134,7 +164,11 @@ pub(super) fn claim(report: &mut Report, path: &str, spec: &Value) {
         }
         Some(_) => {}
     }
-    report.maybe_one_of(format!("{path}.volumeMode"), &spec["volumeMode"], &VOLUME_MODES);
+    report.maybe_one_of(
+        format!("{path}.volumeMode"),
+        &spec["volumeMode"],
+        &VOLUME_MODES,
+    );
 }
 
 pub(super) fn claim_update(report: &mut Report, new: &Value, old: &Value) {
@@ -171,7 +205,13 @@ pub(super) fn volume(report: &mut Report, spec: &Value) {
     }
     if capacity.is_none_or(|capacity| capacity.len() != 1 || !capacity.contains_key("storage")) {
         let value = spec["capacity"].clone();
-        report.errors.push(crate::field_error::FieldError::not_supported("spec.capacity", value, &["storage"]));
+        report
+            .errors
+            .push(crate::field_error::FieldError::not_supported(
+                "spec.capacity",
+                value,
+                &["storage"],
+            ));
     }
     if let Some(size) = spec["capacity"]["storage"].as_str()
         && quantity::nanos(size).is_some_and(|size| size <= 0)
@@ -180,7 +220,11 @@ pub(super) fn volume(report: &mut Report, spec: &Value) {
     }
     volume_source(report, "spec", spec, "volume type");
     let policies = ["Delete", "Recycle", "Retain"];
-    report.maybe_one_of("spec.persistentVolumeReclaimPolicy", &spec["persistentVolumeReclaimPolicy"], &policies);
+    report.maybe_one_of(
+        "spec.persistentVolumeReclaimPolicy",
+        &spec["persistentVolumeReclaimPolicy"],
+        &policies,
+    );
     report.maybe_one_of("spec.volumeMode", &spec["volumeMode"], &VOLUME_MODES);
 }
 
@@ -196,10 +240,22 @@ pub(super) fn volume_update(report: &mut Report, new: &Value, old: &Value) {
 
 pub(super) fn class(report: &mut Report, object: &Value) {
     report.filled("provisioner", &object["provisioner"]);
-    report.one_of("reclaimPolicy", &object["reclaimPolicy"], &["Delete", "Retain"]);
-    report.one_of("volumeBindingMode", &object["volumeBindingMode"], &["Immediate", "WaitForFirstConsumer"]);
+    report.one_of(
+        "reclaimPolicy",
+        &object["reclaimPolicy"],
+        &["Delete", "Retain"],
+    );
+    report.one_of(
+        "volumeBindingMode",
+        &object["volumeBindingMode"],
+        &["Immediate", "WaitForFirstConsumer"],
+    );
     let sizes = object["parameters"].as_object().into_iter().flatten();
-    if sizes.map(|(key, value)| key.len() + text(value).len()).sum::<usize>() > 256 * 1024 {
+    if sizes
+        .map(|(key, value)| key.len() + text(value).len())
+        .sum::<usize>()
+        > 256 * 1024
+    {
         report.errors.push(crate::field_error::FieldError {
             path: "parameters".to_owned(),
             kind: crate::field_error::Kind::TooLong,

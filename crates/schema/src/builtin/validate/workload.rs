@@ -20,7 +20,11 @@ pub(super) fn create(report: &mut Report, kind: &str, object: &Value) {
         "ReplicaSet" => {
             report.not_negative("spec.replicas", &spec["replicas"]);
             report.not_negative("spec.minReadySeconds", &spec["minReadySeconds"]);
-            checked_selector(report, &spec["selector"], "empty selector is invalid for deployment");
+            checked_selector(
+                report,
+                &spec["selector"],
+                "empty selector is invalid for deployment",
+            );
             template(report, spec, &["Always"]);
         }
         "ReplicationController" => replication_controller(report, spec),
@@ -73,11 +77,19 @@ fn template(report: &mut Report, spec: &Value, restart: &[&str]) {
 fn deployment(report: &mut Report, spec: &Value) {
     report.not_negative("spec.replicas", &spec["replicas"]);
     let before = report.errors.len();
-    let sound = checked_selector(report, &spec["selector"], "empty selector is invalid for deployment");
+    let sound = checked_selector(
+        report,
+        &spec["selector"],
+        "empty selector is invalid for deployment",
+    );
     if sound {
         template(report, spec, &["Always"]);
     } else if report.errors.len() > before {
-        report.invalid("spec.selector", spec["selector"].clone(), "invalid label selector");
+        report.invalid(
+            "spec.selector",
+            spec["selector"].clone(),
+            "invalid label selector",
+        );
     }
     let strategy = &spec["strategy"];
     let rolling = &strategy["rollingUpdate"];
@@ -88,27 +100,44 @@ fn deployment(report: &mut Report, spec: &Value) {
         }
         "Recreate" => {}
         "RollingUpdate" if rolling.is_null() => {
-            report.require("spec.strategy.rollingUpdate", "this should be defaulted and never be nil");
+            report.require(
+                "spec.strategy.rollingUpdate",
+                "this should be defaulted and never be nil",
+            );
         }
         "RollingUpdate" => self::rolling(report, "spec.strategy.rollingUpdate", rolling),
         other => {
             let value = json!({"Type": other, "RollingUpdate": null});
-            report.errors.push(FieldError::not_supported("spec.strategy", value, &["Recreate", "RollingUpdate"]));
+            report.errors.push(FieldError::not_supported(
+                "spec.strategy",
+                value,
+                &["Recreate", "RollingUpdate"],
+            ));
         }
     }
     report.not_negative("spec.minReadySeconds", &spec["minReadySeconds"]);
     report.not_negative("spec.revisionHistoryLimit", &spec["revisionHistoryLimit"]);
     if let Some(deadline) = spec["progressDeadlineSeconds"].as_i64() {
-        report.not_negative("spec.progressDeadlineSeconds", &spec["progressDeadlineSeconds"]);
+        report.not_negative(
+            "spec.progressDeadlineSeconds",
+            &spec["progressDeadlineSeconds"],
+        );
         if deadline <= number(&spec["minReadySeconds"]) {
-            report.invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds");
+            report.invalid(
+                "spec.progressDeadlineSeconds",
+                deadline,
+                "must be greater than minReadySeconds",
+            );
         }
     }
 }
 
 fn is_zero(amount: &Value) -> bool {
     match amount {
-        Value::String(percent) => percent.trim_end_matches('%').bytes().all(|digit| digit == b'0'),
+        Value::String(percent) => percent
+            .trim_end_matches('%')
+            .bytes()
+            .all(|digit| digit == b'0'),
         other => number(other) == 0,
     }
 }
@@ -118,12 +147,22 @@ fn rolling(report: &mut Report, path: &str, rolling: &Value) {
     report.amount_or_percent(&format!("{path}.maxUnavailable"), down);
     report.amount_or_percent(&format!("{path}.maxSurge"), up);
     if is_zero(down) && is_zero(up) {
-        report.invalid(format!("{path}.maxUnavailable"), down.clone(), "may not be 0 when `maxSurge` is 0");
+        report.invalid(
+            format!("{path}.maxUnavailable"),
+            down.clone(),
+            "may not be 0 when `maxSurge` is 0",
+        );
     }
-    if let Some(percent) = down.as_str().and_then(|text| text.strip_suffix('%')?.parse::<u64>().ok())
+    if let Some(percent) = down
+        .as_str()
+        .and_then(|text| text.strip_suffix('%')?.parse::<u64>().ok())
         && percent > 100
     {
-        report.invalid(format!("{path}.maxUnavailable"), down.clone(), "must not be greater than 100%");
+        report.invalid(
+            format!("{path}.maxUnavailable"),
+            down.clone(),
+            "must not be greater than 100%",
+        );
     }
 }
 
@@ -139,12 +178,20 @@ fn replication_controller(report: &mut Report, spec: &Value) {
         return;
     }
     let labels = &spec["template"]["metadata"]["labels"];
-    let matches = selector.as_object().into_iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let matches = selector
+        .as_object()
+        .into_iter()
+        .flatten()
+        .all(|(key, value)| labels.get(key) == Some(value));
     if !matches {
         report.invalid("spec.template.metadata.labels", shown(labels), MISMATCH);
     }
     pod::template(report, "spec.template", &spec["template"]);
-    report.one_of("spec.template.spec.restartPolicy", &spec["template"]["spec"]["restartPolicy"], &["Always"]);
+    report.one_of(
+        "spec.template.spec.restartPolicy",
+        &spec["template"]["spec"]["restartPolicy"],
+        &["Always"],
+    );
 }
 
 fn daemon_set(report: &mut Report, spec: &Value) {
@@ -155,17 +202,28 @@ fn daemon_set(report: &mut Report, spec: &Value) {
         report.invalid("spec.template.metadata.labels", shown(labels), MISMATCH);
     }
     if selector::is_empty(selector) {
-        report.invalid("spec.selector", selector.clone(), "empty selector is invalid for daemonset");
+        report.invalid(
+            "spec.selector",
+            selector.clone(),
+            "empty selector is invalid for daemonset",
+        );
     }
     pod::template(report, "spec.template", &spec["template"]);
-    report.one_of("spec.template.spec.restartPolicy", &spec["template"]["spec"]["restartPolicy"], &["Always"]);
+    report.one_of(
+        "spec.template.spec.restartPolicy",
+        &spec["template"]["spec"]["restartPolicy"],
+        &["Always"],
+    );
     report.not_negative("spec.minReadySeconds", &spec["minReadySeconds"]);
     let strategy = &spec["updateStrategy"];
     match text(&strategy["type"]) {
         "OnDelete" => {}
         "RollingUpdate" => {
             let path = "spec.updateStrategy.rollingUpdate";
-            let (down, up) = (&strategy["rollingUpdate"]["maxUnavailable"], &strategy["rollingUpdate"]["maxSurge"]);
+            let (down, up) = (
+                &strategy["rollingUpdate"]["maxUnavailable"],
+                &strategy["rollingUpdate"]["maxSurge"],
+            );
             report.amount_or_percent(&format!("{path}.maxUnavailable"), down);
             report.amount_or_percent(&format!("{path}.maxSurge"), up);
             match (is_zero(down), is_zero(up)) {
@@ -183,7 +241,11 @@ fn daemon_set(report: &mut Report, spec: &Value) {
         other => {
             let value = json!({"Type": other, "RollingUpdate": null});
             let supported = ["RollingUpdate", "OnDelete"];
-            report.errors.push(FieldError::not_supported("spec.updateStrategy", value, &supported));
+            report.errors.push(FieldError::not_supported(
+                "spec.updateStrategy",
+                value,
+                &supported,
+            ));
         }
     }
     report.not_negative("spec.revisionHistoryLimit", &spec["revisionHistoryLimit"]);
@@ -192,7 +254,11 @@ fn daemon_set(report: &mut Report, spec: &Value) {
 fn stateful_set(report: &mut Report, spec: &Value) {
     let policy = text(&spec["podManagementPolicy"]);
     if !matches!(policy, "OrderedReady" | "Parallel") {
-        report.invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'");
+        report.invalid(
+            "spec.podManagementPolicy",
+            policy,
+            "must be 'OrderedReady' or 'Parallel'",
+        );
     }
     let strategy = &spec["updateStrategy"];
     match text(&strategy["type"]) {
@@ -208,7 +274,11 @@ fn stateful_set(report: &mut Report, spec: &Value) {
         }
         other => {
             let value = json!({"Type": other, "RollingUpdate": null});
-            report.invalid("spec.updateStrategy", value, "must be 'RollingUpdate' or 'OnDelete'");
+            report.invalid(
+                "spec.updateStrategy",
+                value,
+                "must be 'RollingUpdate' or 'OnDelete'",
+            );
         }
     }
     for when in ["whenDeleted", "whenScaled"] {
@@ -222,7 +292,11 @@ fn stateful_set(report: &mut Report, spec: &Value) {
     if let Some(why) = names::label(service).filter(|_| !service.is_empty()) {
         report.invalid("spec.serviceName", service, why);
     }
-    if checked_selector(report, &spec["selector"], "empty selector is invalid for statefulset") {
+    if checked_selector(
+        report,
+        &spec["selector"],
+        "empty selector is invalid for statefulset",
+    ) {
         template_of_set(report, spec);
     }
     report.not_negative("spec.revisionHistoryLimit", &spec["revisionHistoryLimit"]);
@@ -236,7 +310,10 @@ fn template_of_set(report: &mut Report, spec: &Value) {
     // Claims of the set are volumes of its pods.
     let mut template = spec["template"].clone();
     let claims = items(&spec["volumeClaimTemplates"]);
-    if let Some(pod) = template["spec"].as_object_mut().filter(|_| !claims.is_empty()) {
+    if let Some(pod) = template["spec"]
+        .as_object_mut()
+        .filter(|_| !claims.is_empty())
+    {
         let volumes = pod.entry("volumes").or_insert(Value::Null);
         if volumes.is_null() {
             *volumes = json!([]);
@@ -250,7 +327,11 @@ fn template_of_set(report: &mut Report, spec: &Value) {
         }
     }
     pod::template(report, "spec.template", &template);
-    report.one_of("spec.template.spec.restartPolicy", &spec["template"]["spec"]["restartPolicy"], &["Always"]);
+    report.one_of(
+        "spec.template.spec.restartPolicy",
+        &spec["template"]["spec"]["restartPolicy"],
+        &["Always"],
+    );
 }
 
 /// A selector that the server makes must be as the server makes it.
@@ -267,7 +348,11 @@ fn generated_selector(report: &mut Report, object: &Value) {
     let expected = ["batch.kubernetes.io/controller-uid", "controller-uid"]
         .map(|label| json!({"matchLabels": {label: uid}}));
     if !expected.contains(&spec["selector"]) {
-        report.invalid("spec.selector", spec["selector"].clone(), "`selector` not auto-generated");
+        report.invalid(
+            "spec.selector",
+            spec["selector"].clone(),
+            "`selector` not auto-generated",
+        );
     }
 }
 
@@ -286,13 +371,24 @@ fn job(report: &mut Report, path: &str, spec: &Value) {
     }
     match text(&spec["completionMode"]) {
         "Indexed" if spec["completions"].is_null() => {
-            report.require(format!("{path}.completions"), "when completion mode is Indexed");
+            report.require(
+                format!("{path}.completions"),
+                "when completion mode is Indexed",
+            );
         }
         "" | "Indexed" | "NonIndexed" => {}
-        _ => report.one_of(format!("{path}.completionMode"), &spec["completionMode"], &["Indexed", "NonIndexed"]),
+        _ => report.one_of(
+            format!("{path}.completionMode"),
+            &spec["completionMode"],
+            &["Indexed", "NonIndexed"],
+        ),
     }
     let replacement = ["Failed", "TerminatingOrFailed"];
-    report.maybe_one_of(format!("{path}.podReplacementPolicy"), &spec["podReplacementPolicy"], &replacement);
+    report.maybe_one_of(
+        format!("{path}.podReplacementPolicy"),
+        &spec["podReplacementPolicy"],
+        &replacement,
+    );
     pod::template(report, &format!("{path}.template"), &spec["template"]);
     let restart = &spec["template"]["spec"]["restartPolicy"];
     let at = format!("{path}.template.spec.restartPolicy");
@@ -317,10 +413,17 @@ fn cron_job(report: &mut Report, spec: &Value) {
             report.invalid("spec.schedule", schedule, why);
         }
     }
-    report.not_negative("spec.startingDeadlineSeconds", &spec["startingDeadlineSeconds"]);
+    report.not_negative(
+        "spec.startingDeadlineSeconds",
+        &spec["startingDeadlineSeconds"],
+    );
     if let Some(zone) = spec["timeZone"].as_str() {
         if zone.is_empty() {
-            report.invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string");
+            report.invalid(
+                "spec.timeZone",
+                zone,
+                "timeZone must be nil or non-empty string",
+            );
         } else if zone.eq_ignore_ascii_case("local") {
             let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
             report.invalid("spec.timeZone", zone, why);
@@ -328,7 +431,11 @@ fn cron_job(report: &mut Report, spec: &Value) {
             report.invalid("spec.timeZone", zone, format!("unknown time zone {zone}"));
         }
     }
-    report.one_of("spec.concurrencyPolicy", &spec["concurrencyPolicy"], &["Allow", "Forbid", "Replace"]);
+    report.one_of(
+        "spec.concurrencyPolicy",
+        &spec["concurrencyPolicy"],
+        &["Allow", "Forbid", "Replace"],
+    );
     for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         report.not_negative(format!("spec.{field}"), &spec[field]);
     }
@@ -336,7 +443,11 @@ fn cron_job(report: &mut Report, spec: &Value) {
     if template["manualSelector"] == true {
         let supported = ["nil", "false"];
         let value = Value::from(true);
-        report.errors.push(FieldError::not_supported("spec.jobTemplate.spec.manualSelector", value, &supported));
+        report.errors.push(FieldError::not_supported(
+            "spec.jobTemplate.spec.manualSelector",
+            value,
+            &supported,
+        ));
     }
     job(report, "spec.jobTemplate.spec", template);
 }
@@ -344,23 +455,34 @@ fn cron_job(report: &mut Report, spec: &Value) {
 /// What is wrong with a schedule of five fields (or `@hourly` and the like).
 fn schedule_error(schedule: &str) -> Option<String> {
     if let Some(word) = schedule.strip_prefix('@') {
-        let known = ["yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly"];
-        let every = word.strip_prefix("every ").is_some_and(|every| !every.is_empty());
-        return (!known.contains(&word) && !every).then(|| format!("unrecognized descriptor: {schedule}"));
+        let known = [
+            "yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly",
+        ];
+        let every = word
+            .strip_prefix("every ")
+            .is_some_and(|every| !every.is_empty());
+        return (!known.contains(&word) && !every)
+            .then(|| format!("unrecognized descriptor: {schedule}"));
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
     if fields.len() != 5 {
         let list = fields.join(" ");
-        return Some(format!("expected exactly 5 fields, found {}: [{list}]", fields.len()));
+        return Some(format!(
+            "expected exactly 5 fields, found {}: [{list}]",
+            fields.len()
+        ));
     }
     let bounds = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];
-    fields.iter().zip(bounds).find_map(|(field, (least, most))| field_error(field, least, most))
+    fields
+        .iter()
+        .zip(bounds)
+        .find_map(|(field, (least, most))| field_error(field, least, most))
 }
 
 fn field_error(field: &str, least: u32, most: u32) -> Option<String> {
     const NAMES: [&str; 19] = [
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "sun", "mon", "tue",
-        "wed", "thu", "fri", "sat",
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "sun",
+        "mon", "tue", "wed", "thu", "fri", "sat",
     ];
     let value = |text: &str| -> Result<u32, String> {
         match NAMES.iter().position(|name| text.eq_ignore_ascii_case(name)) {
@@ -370,7 +492,9 @@ fn field_error(field: &str, least: u32, most: u32) -> Option<String> {
         }
     };
     let range = |part: &str| -> Result<(), String> {
-        let (span, step) = part.split_once('/').map_or((part, None), |(span, step)| (span, Some(step)));
+        let (span, step) = part
+            .split_once('/')
+            .map_or((part, None), |(span, step)| (span, Some(step)));
         if let Some(step) = step {
             if value(step)? == 0 {
                 return Err(format!("step of range should be a positive number: {part}"));
@@ -384,13 +508,19 @@ fn field_error(field: &str, least: u32, most: u32) -> Option<String> {
             None => (value(span)?, value(span)?),
         };
         if start < least {
-            return Err(format!("beginning of range ({start}) below minimum ({least}): {part}"));
+            return Err(format!(
+                "beginning of range ({start}) below minimum ({least}): {part}"
+            ));
         }
         if end > most {
-            return Err(format!("end of range ({end}) above maximum ({most}): {part}"));
+            return Err(format!(
+                "end of range ({end}) above maximum ({most}): {part}"
+            ));
         }
         if start > end {
-            return Err(format!("beginning of range ({start}) beyond end of range ({end}): {part}"));
+            return Err(format!(
+                "beginning of range ({start}) beyond end of range ({end}): {part}"
+            ));
         }
         Ok(())
     };
@@ -406,7 +536,11 @@ pub(super) fn autoscaler(report: &mut Report, spec: &Value) {
         && least < 1
         && !to_zero
     {
-        report.invalid("spec.minReplicas", least, "must be greater than or equal to 1");
+        report.invalid(
+            "spec.minReplicas",
+            least,
+            "must be greater than or equal to 1",
+        );
     }
     if most < 1 {
         report.require("spec.maxReplicas", "must be set and greater than 0");
@@ -414,16 +548,40 @@ pub(super) fn autoscaler(report: &mut Report, spec: &Value) {
     if let Some(least) = least
         && most < least
     {
-        report.invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`");
+        report.invalid(
+            "spec.maxReplicas",
+            most,
+            "must be greater than or equal to `minReplicas`",
+        );
     }
     let target = &spec["scaleTargetRef"];
-    report.name("spec.scaleTargetRef.kind", &target["kind"], names::path_segment);
-    report.name("spec.scaleTargetRef.name", &target["name"], names::path_segment);
-    if !text(&target["apiVersion"]).contains('/') && text(&target["kind"]) != "ReplicationController" {
+    report.name(
+        "spec.scaleTargetRef.kind",
+        &target["kind"],
+        names::path_segment,
+    );
+    report.name(
+        "spec.scaleTargetRef.name",
+        &target["name"],
+        names::path_segment,
+    );
+    if !text(&target["apiVersion"]).contains('/')
+        && text(&target["kind"]) != "ReplicationController"
+    {
         let version = text(&target["apiVersion"]);
-        report.invalid("spec.scaleTargetRef.apiVersion", version, "apiVersion must specify API group");
+        report.invalid(
+            "spec.scaleTargetRef.apiVersion",
+            version,
+            "apiVersion must specify API group",
+        );
     }
-    let types = ["ContainerResource", "External", "Object", "Pods", "Resource"];
+    let types = [
+        "ContainerResource",
+        "External",
+        "Object",
+        "Pods",
+        "Resource",
+    ];
     for (index, metric) in items(&spec["metrics"]).iter().enumerate() {
         let path = format!("spec.metrics[{index}]");
         if text(&metric["type"]).is_empty() {
@@ -447,13 +605,21 @@ pub(super) fn disruption_budget(report: &mut Report, spec: &Value) {
             "MaxUnavailable": most,
             "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"],
         });
-        report.invalid("spec", value, "minAvailable and maxUnavailable cannot be both set");
+        report.invalid(
+            "spec",
+            value,
+            "minAvailable and maxUnavailable cannot be both set",
+        );
     }
     report.amount_or_percent("spec.minAvailable", least);
     report.amount_or_percent("spec.maxUnavailable", most);
     selector::check(report, "spec.selector", &spec["selector"]);
     let policies = ["AlwaysAllow", "IfHealthyBudget"];
-    report.maybe_one_of("spec.unhealthyPodEvictionPolicy", &spec["unhealthyPodEvictionPolicy"], &policies);
+    report.maybe_one_of(
+        "spec.unhealthyPodEvictionPolicy",
+        &spec["unhealthyPodEvictionPolicy"],
+        &policies,
+    );
 }
 
 pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) {
@@ -496,7 +662,11 @@ pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) 
 fn job_update(report: &mut Report, spec: &Value, before: &Value) {
     let indexed = spec["completionMode"] == "Indexed" && spec["completions"] == spec["parallelism"];
     if !indexed {
-        report.same("spec.completions", &spec["completions"], &before["completions"]);
+        report.same(
+            "spec.completions",
+            &spec["completions"],
+            &before["completions"],
+        );
     }
     report.same("spec.selector", &spec["selector"], &before["selector"]);
     let mut template = spec["template"].clone();
@@ -511,9 +681,21 @@ fn job_update(report: &mut Report, spec: &Value, before: &Value) {
     if !same_but_nulls(&template, &before["template"]) {
         report.invalid("spec.template", spec["template"].clone(), IMMUTABLE);
     }
-    report.same("spec.completionMode", &spec["completionMode"], &before["completionMode"]);
-    report.same("spec.podFailurePolicy", &spec["podFailurePolicy"], &before["podFailurePolicy"]);
-    report.same("spec.backoffLimitPerIndex", &spec["backoffLimitPerIndex"], &before["backoffLimitPerIndex"]);
+    report.same(
+        "spec.completionMode",
+        &spec["completionMode"],
+        &before["completionMode"],
+    );
+    report.same(
+        "spec.podFailurePolicy",
+        &spec["podFailurePolicy"],
+        &before["podFailurePolicy"],
+    );
+    report.same(
+        "spec.backoffLimitPerIndex",
+        &spec["backoffLimitPerIndex"],
+        &before["backoffLimitPerIndex"],
+    );
 }
 
 /// Whether two templates are equal when fields that are `null` count as absent.
