@@ -18,7 +18,9 @@ const MAX_MESSAGE_BYTES: usize = 5 * 1024;
 static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
     let mut context = Context::default().with_all();
     // `type(x) == int`: types are values, here their names.
-    context.add_function("type", |value: Cel| Cel::String(Arc::new(type_value(&value).to_owned())));
+    context.add_function("type", |value: Cel| -> Result<Cel, ExecutionError> {
+        Ok(Cel::String(Arc::new(type_value(&value).to_owned())))
+    });
     for name in TYPES {
         context.add_variable_from_value(name, Cel::String(Arc::new(name.to_owned())));
     }
