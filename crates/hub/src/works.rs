@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use drover_api::names;
 use drover_api::work::v1::ManifestWork;
 use drover_protocol::resync::{Versions, must_send};
-use drover_protocol::session::Session as _;
 use drover_protocol::{
     Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource, Work, sequence,
 };
@@ -21,7 +20,6 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use crate::HubError;
-use crate::broker::SOURCE;
 use crate::clusters::FIELD_MANAGER;
 
 /// The service of manifest works.
