@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drover_protocol::session::{Input, Session as _, SourceConfig, SourceSession};
+use drover_protocol::session::{Input, Owned, Session as _, SourceConfig, SourceSession};
 use drover_protocol::{DataType, SourceBundleCodec, Work};
 use drover_transport::{Subscription, Transport};
 
@@ -16,8 +16,8 @@ use crate::watch::Watch;
 pub struct SourceOptions {
     /// Its id, which goes into the uid of every work.
     pub source: String,
-    /// Works it owns already. Agents delete what is not among them.
-    pub owned: Vec<Work>,
+    /// What it knows from before. Agents delete what is not among its objects.
+    pub owned: Owned<Work>,
     /// The driver.
     pub driver: DriverConfig,
 }
@@ -25,7 +25,7 @@ pub struct SourceOptions {
 impl SourceOptions {
     /// A source that owns nothing yet.
     pub fn new(source: impl Into<String>) -> Self {
-        Self { source: source.into(), owned: Vec::new(), driver: DriverConfig::default() }
+        Self { source: source.into(), owned: Owned::default(), driver: DriverConfig::default() }
     }
 }
 
@@ -45,7 +45,7 @@ impl SourceWorks {
     pub fn new(options: SourceOptions, transport: Arc<dyn Transport>) -> (Self, Driver<WorkSession>) {
         let SourceOptions { source, owned, driver: config } = options;
         let session_config = SourceConfig { source: source.clone(), resync: true, seed: config.seed };
-        let session = SourceSession::new(SourceBundleCodec, session_config, owned, true);
+        let session = SourceSession::new(SourceBundleCodec, session_config, owned);
         let shared = Shared::new(session, Arc::clone(&config.clock));
         let subscription = Subscription::Source { source, data_type: DataType::MANIFEST_BUNDLES };
         let driver = Driver { shared: Arc::clone(&shared), transport, subscription, config };

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 pub use agent::{AgentConfig, AgentSession, Aspect};
 pub use outbox::Ticket;
-pub use source::{SourceConfig, SourceSession};
+pub use source::{Owned, SourceConfig, SourceSession};
 pub use store::Store;
 
 use crate::cloudevent::CloudEvent;
@@ -210,3 +210,6 @@ fn check_version(based_on: &str, stored: &str) -> Result<(), ChangeError> {
         }
     }
 }
+
+#[cfg(test)]
+mod world;

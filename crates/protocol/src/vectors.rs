@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::session::{AgentConfig, AgentSession, Input, Output, Session, SourceConfig, SourceSession};
+use crate::session::{AgentConfig, AgentSession, Input, Output, Owned, Session, SourceConfig, SourceSession};
 use crate::{AgentBundleCodec, CloudEvent, SourceBundleCodec, Work};
 
 pub(crate) const E1: &str = include_str!("vectors/e1.json");
@@ -36,7 +36,7 @@ pub(crate) fn agent() -> AgentSession<AgentBundleCodec> {
 
 pub(crate) fn source(owned: Vec<Work>) -> SourceSession<SourceBundleCodec> {
     let config = SourceConfig { source: "hub-a".into(), resync: true, seed: 8 };
-    SourceSession::new(SourceBundleCodec, config, owned, true)
+    SourceSession::new(SourceBundleCodec, config, Owned { objects: owned, ..Owned::default() })
 }
 
 pub(crate) fn feed<S: Session<Object = Work>>(session: &mut S, event: CloudEvent) -> Outs {

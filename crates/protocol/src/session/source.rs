@@ -32,6 +32,25 @@ pub struct SourceConfig {
     pub seed: u128,
 }
 
+/// What a source knows from before.
+#[derive(Clone, Debug)]
+pub struct Owned<R> {
+    /// What it owns.
+    pub objects: Vec<R>,
+    /// The last generation of each uid that it deleted and whose agent has not confirmed that. The uid of a work follows
+    /// from its name: one that is created again must not be taken for the old one.
+    pub graves: BTreeMap<String, i64>,
+    /// Whether `objects` is all: only then are agents told to delete what is not in it.
+    pub complete: bool,
+}
+
+impl<R> Default for Owned<R> {
+    /// Nothing, and that is all.
+    fn default() -> Self {
+        Self { objects: Vec::new(), graves: BTreeMap::new(), complete: true }
+    }
+}
+
 /// The source's state machine.
 #[derive(Debug)]
 pub struct SourceSession<C: Codec> {
@@ -41,6 +60,7 @@ pub struct SourceSession<C: Codec> {
     outbox: Outbox,
     ids: Ids,
     requests: BTreeMap<String, Hashes>,
+    graves: BTreeMap<String, i64>,
     synced: bool,
     up: bool,
 }
@@ -48,15 +68,20 @@ pub struct SourceSession<C: Codec> {
 type Outputs<C> = Vec<Output<<C as Codec>::Object>>;
 
 impl<C: Codec> SourceSession<C> {
-    /// A session with what the source already owns, link down. `synced` says that `owned` is complete: only then are
-    /// agents told to delete what is not in it.
-    pub fn new(codec: C, config: SourceConfig, owned: Vec<C::Object>, synced: bool) -> Self {
+    /// A session with what the source already owns, link down.
+    pub fn new(codec: C, config: SourceConfig, owned: Owned<C::Object>) -> Self {
         let mut store = Store::default();
-        for object in owned {
+        for object in owned.objects {
             store.put(object);
         }
         let ids = Ids::new(config.seed);
-        Self { codec, config, store, outbox: Outbox::default(), ids, requests: BTreeMap::new(), synced, up: false }
+        let (graves, synced) = (owned.graves, owned.complete);
+        Self { codec, config, store, outbox: Outbox::default(), ids, requests: BTreeMap::new(), graves, synced, up: false }
+    }
+
+    /// What must be kept beside the objects, see [`Owned::graves`].
+    pub fn graves(&self) -> &BTreeMap<String, i64> {
+        &self.graves
     }
 
     /// Everything that is owned is loaded.
@@ -74,7 +99,8 @@ impl<C: Codec> SourceSession<C> {
             let uid = work_uid(&self.config.source, &meta.namespace, &meta.name).to_string();
             object.meta_mut().uid = uid;
         }
-        let generation = generation(object.meta().generation.max(1), &object)?;
+        let buried = self.graves.get(&object.meta().uid).copied().unwrap_or(0);
+        let generation = generation(object.meta().generation.max(buried + 1), &object)?;
         let meta = object.meta_mut();
         meta.generation = generation;
         meta.resource_version = "1".to_owned();
@@ -82,6 +108,7 @@ impl<C: Codec> SourceSession<C> {
         meta.deletion_timestamp = None;
         self.codec.validate(&object).map_err(|e| ChangeError::Invalid(e.to_string()))?;
         let object = self.store.put(object);
+        self.graves.remove(&object.meta().uid);
         self.outbox.push(Due::State(object.meta().uid.clone(), Action::Create));
         out.push(Output::Change(Change::Added(Arc::clone(&object))));
         Ok(object)
@@ -125,6 +152,7 @@ impl<C: Codec> SourceSession<C> {
         if meta.finalizers.is_empty() {
             let (uid, cluster) = (meta.uid.clone(), meta.namespace.clone());
             self.store.remove(&uid);
+            self.graves.insert(uid.clone(), meta.generation);
             self.outbox.push(Due::Gone { uid, cluster, version: meta.generation });
             out.push(Output::Change(Change::Deleted(stored)));
             return;
@@ -204,6 +232,9 @@ impl<C: Codec> SourceSession<C> {
     fn take(&mut self, event: &CloudEvent, report: &C::Object, out: &mut Outputs<C>) {
         let uid = &report.meta().uid;
         let Some(stored) = self.store.get(uid).cloned() else {
+            if report.is_gone() && self.graves.get(uid).is_some_and(|last| report.meta().generation >= *last) {
+                self.graves.remove(uid);
+            }
             return dropped(out, &event.id, Cause::Unknown, uid);
         };
         if event.cluster() != Some(&stored.meta().namespace) {
@@ -214,6 +245,9 @@ impl<C: Codec> SourceSession<C> {
             // An agent that lost a work that shall still be gets it again as new.
             if stored.meta().deleting() {
                 self.store.remove(uid);
+                if report.meta().generation < stored.meta().generation {
+                    self.graves.insert(uid.clone(), stored.meta().generation);
+                }
                 out.push(Output::Change(Change::Deleted(stored)));
             } else {
                 self.outbox.push(Due::State(uid.clone(), Action::Create));

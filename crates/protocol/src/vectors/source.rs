@@ -59,7 +59,7 @@ fn an_empty_source_orders_deletions_only_once_it_is_complete() {
     feed(&mut session, request(&[("w4", 2)]));
     assert_eq!(drain(&mut session).len(), 1);
     let config = crate::session::SourceConfig { source: "hub-a".into(), resync: true, seed: 1 };
-    let mut loading = crate::session::SourceSession::new(SourceBundleCodec, config, Vec::new(), false);
+    let mut loading = crate::session::SourceSession::new(SourceBundleCodec, config, crate::session::Owned { complete: false, ..Default::default() });
     loading.handle(now(), Input::Up, &mut Vec::new());
     feed(&mut loading, request(&[("w4", 2)]));
     assert!(drain(&mut loading).is_empty());
