@@ -147,3 +147,6 @@ fn payload(event: &CloudEvent) -> Result<ObjectMeta, String> {
 pub fn is_known(data_type: &DataType) -> bool {
     *data_type == DataType::MANIFEST_BUNDLES || ObjectCodec::of(data_type).is_some_and(|c| c.data_type() == data_type)
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,3 +133,6 @@ fn timestamp(time: Timestamp) -> prost_types::Timestamp {
         prost_types::Timestamp { seconds, nanos }
     }
 }
+
+#[cfg(test)]
+mod tests;
