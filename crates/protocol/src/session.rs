@@ -76,7 +76,10 @@ impl<R> Change<R> {
     /// The object that changed.
     pub fn object(&self) -> &Arc<R> {
         match self {
-            Self::Added(object) | Self::Modified(object) | Self::StatusModified(object) | Self::Deleted(object) => object,
+            Self::Added(object)
+            | Self::Modified(object)
+            | Self::StatusModified(object)
+            | Self::Deleted(object) => object,
         }
     }
 }
@@ -182,13 +185,21 @@ pub trait Session: Send + 'static {
     /// Reacts.
     fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output<Self::Object>>);
     /// The next event to send, while the link is up.
-    fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<Output<Self::Object>>) -> Option<Transmit>;
+    fn poll_transmit(
+        &mut self,
+        now: Timestamp,
+        out: &mut Vec<Output<Self::Object>>,
+    ) -> Option<Transmit>;
     /// Local copies.
     fn store(&self) -> &Store<Self::Object>;
 }
 
 fn dropped<R>(out: &mut Vec<Output<R>>, id: &str, cause: Cause, why: impl ToString) {
-    out.push(Output::Dropped(Dropped { id: id.to_owned(), cause, why: why.to_string() }));
+    out.push(Output::Dropped(Dropped {
+        id: id.to_owned(),
+        cause,
+        why: why.to_string(),
+    }));
 }
 
 /// Versions of local copies are counters: 1, 2, 3.
@@ -199,14 +210,20 @@ fn next_version(meta: &crate::meta::ObjectMeta) -> String {
 /// Optimistic concurrency on a local counter; `0` means by force.
 fn check_version(based_on: &str, stored: &str) -> Result<(), ChangeError> {
     let number = |text: &str| {
-        text.parse::<i64>().map_err(|_| ChangeError::Invalid(format!("the resource version {text:?} is no number")))
+        text.parse::<i64>().map_err(|_| {
+            ChangeError::Invalid(format!("the resource version {text:?} is no number"))
+        })
     };
     match based_on {
         "0" => Ok(()),
         "" => Err(ChangeError::NoVersion),
         text => {
             let (new, old) = (number(text)?, number(stored)?);
-            if new < old { Err(ChangeError::Conflict { new, old }) } else { Ok(()) }
+            if new < old {
+                Err(ChangeError::Conflict { new, old })
+            } else {
+                Ok(())
+            }
         }
     }
 }

@@ -23,7 +23,10 @@ pub trait Service: Send + Sync + 'static {
     /// must name every resource that exists, or the agent is told to delete it: [`Listing::unchanged`] names without sending.
     async fn resync(&self, cluster: &str, known: &Versions) -> Result<Listing, ServiceError> {
         let _everything_is_listed = known;
-        Ok(Listing { events: self.list(cluster).await?, unchanged: Vec::new() })
+        Ok(Listing {
+            events: self.list(cluster).await?,
+            unchanged: Vec::new(),
+        })
     }
 }
 
@@ -70,7 +73,11 @@ impl ServiceError {
 
     /// The server failed; trying again may help.
     pub fn internal(error: impl std::fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {error}"))
+        Self::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {error}"),
+        )
     }
 
     /// A request that can never succeed.
@@ -80,7 +87,11 @@ impl ServiceError {
 
     /// A resource is not there.
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
-        let mut error = Self::new(404, "NotFound", format!("{resource}.{group} \"{name}\" not found"));
+        let mut error = Self::new(
+            404,
+            "NotFound",
+            format!("{resource}.{group} \"{name}\" not found"),
+        );
         error.details = Some(serde_json::json!({"name": name, "group": group, "kind": resource}));
         error
     }
@@ -105,6 +116,8 @@ impl ServiceError {
 
     /// Reads the text of a peer; `None` when it is no refusal.
     pub fn from_wire(text: &str) -> Option<Self> {
-        serde_json::from_str::<Envelope<Self>>(text).ok().map(|envelope| envelope.status)
+        serde_json::from_str::<Envelope<Self>>(text)
+            .ok()
+            .map(|envelope| envelope.status)
     }
 }

@@ -30,7 +30,9 @@ struct Recorder {
 #[crate::async_trait]
 impl Service for Recorder {
     async fn list(&self, cluster: &str) -> Result<Vec<CloudEvent>, ServiceError> {
-        Ok((0..self.works).map(|number| spec(cluster, &format!("w{number}"))).collect())
+        Ok((0..self.works)
+            .map(|number| spec(cluster, &format!("w{number}")))
+            .collect())
     }
 
     async fn receive(&self, caller: &Caller, _event: CloudEvent) -> Result<(), ServiceError> {
@@ -65,10 +67,17 @@ fn resync(known: Versions) -> CloudEvent {
 }
 
 fn bundles() -> Subscription {
-    Subscription::Agent { cluster: "c1".into(), data_type: DataType::MANIFEST_BUNDLES }
+    Subscription::Agent {
+        cluster: "c1".into(),
+        data_type: DataType::MANIFEST_BUNDLES,
+    }
 }
 
-async fn start(config: BrokerConfig, service: Arc<Recorder>, tls: Option<ServerTls>) -> (Broker, String, CancellationToken) {
+async fn start(
+    config: BrokerConfig,
+    service: Arc<Recorder>,
+    tls: Option<ServerTls>,
+) -> (Broker, String, CancellationToken) {
     let broker = Broker::new(config);
     broker.register(DataType::MANIFEST_BUNDLES, service);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -80,7 +89,10 @@ async fn start(config: BrokerConfig, service: Arc<Recorder>, tls: Option<ServerT
 }
 
 async fn open(address: &str) -> crate::Link {
-    GrpcTransport::new(GrpcConfig::new(address)).open(bundles()).await.unwrap()
+    GrpcTransport::new(GrpcConfig::new(address))
+        .open(bundles())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -88,31 +100,65 @@ async fn malformed_requests_are_refused_before_anything_else() {
     let (_broker, address, _stop) = start(BrokerConfig::open("kube"), Arc::default(), None).await;
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
     let mut client = CloudEventServiceClient::new(endpoint.connect().await.unwrap());
-    let said = client.publish(PublishRequest { event: None }).await.unwrap_err();
-    assert_eq!((said.code(), said.message()), (tonic::Code::InvalidArgument, "the request has no event"));
-    let empty = proto::CloudEvent { spec_version: "1.0".into(), ..proto::CloudEvent::default() };
-    let said = client.publish(PublishRequest { event: Some(empty) }).await.unwrap_err();
-    assert_eq!(said.message(), "failed to convert protobuf to cloudevent: unknown Message encoding");
-    let request = SubscriptionRequest { data_type: DataType::LEASES.to_string(), ..SubscriptionRequest::default() };
+    let said = client
+        .publish(PublishRequest { event: None })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (said.code(), said.message()),
+        (tonic::Code::InvalidArgument, "the request has no event")
+    );
+    let empty = proto::CloudEvent {
+        spec_version: "1.0".into(),
+        ..proto::CloudEvent::default()
+    };
+    let said = client
+        .publish(PublishRequest { event: Some(empty) })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        said.message(),
+        "failed to convert protobuf to cloudevent: unknown Message encoding"
+    );
+    let request = SubscriptionRequest {
+        data_type: DataType::LEASES.to_string(),
+        ..SubscriptionRequest::default()
+    };
     let said = client.subscribe(request).await.unwrap_err();
-    assert_eq!(said.message(), "invalid subscription request: missing cluster name");
-    let foreign = CloudEvent { event_type: "a.b.c.spec.create_request".into(), ..status("c1") };
+    assert_eq!(
+        said.message(),
+        "invalid subscription request: missing cluster name"
+    );
+    let foreign = CloudEvent {
+        event_type: "a.b.c.spec.create_request".into(),
+        ..status("c1")
+    };
     let event = Some(crate::grpc::convert::to_proto(&foreign));
     let said = client.publish(PublishRequest { event }).await.unwrap_err();
-    assert_eq!((said.code(), said.message()), (tonic::Code::InvalidArgument, "failed to find service for event type a.b.c"));
+    assert_eq!(
+        (said.code(), said.message()),
+        (
+            tonic::Code::InvalidArgument,
+            "failed to find service for event type a.b.c"
+        )
+    );
 }
 
 #[tokio::test]
 async fn refusals_of_services_reach_the_agent_whole() {
     let recorder = Arc::new(Recorder::default());
-    let (_broker, address, _stop) = start(BrokerConfig::open("kube"), Arc::clone(&recorder), None).await;
+    let (_broker, address, _stop) =
+        start(BrokerConfig::open("kube"), Arc::clone(&recorder), None).await;
     let link = open(&address).await;
     link.publisher.publish(status("c1")).await.unwrap();
-    let refusal = ServiceError::not_found("work.open-cluster-management.io", "manifestworks", "web");
+    let refusal =
+        ServiceError::not_found("work.open-cluster-management.io", "manifestworks", "web");
     *recorder.answer.lock().unwrap() = Some(refusal.clone());
     let error = link.publisher.publish(status("c1")).await.unwrap_err();
     assert_eq!(error.remedy(), Remedy::DropAndReport);
-    let TransportError::Refused(found) = error else { panic!("{error}") };
+    let TransportError::Refused(found) = error else {
+        panic!("{error}")
+    };
     assert_eq!(*found, refusal);
     let lost = TransportError::Lost("offline".into()).to_service_error("web");
     assert_eq!((lost.code, lost.reason.as_str()), (500, "PublishError"));
@@ -123,13 +169,29 @@ async fn an_event_may_only_speak_of_its_own_cluster() {
     let (_broker, address, _stop) = start(BrokerConfig::open("kube"), Arc::default(), None).await;
     let link = open(&address).await;
     let error = link.publisher.publish(status("c2")).await.unwrap_err();
-    assert!(error.to_string().contains("the event is for cluster c2 but speaks of cluster c1"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("the event is for cluster c2 but speaks of cluster c1"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_large_resync_does_not_block_the_one_who_asks() {
-    let recorder = Arc::new(Recorder { works: 5000, ..Recorder::default() });
-    let (broker, address, _stop) = start(BrokerConfig { queue: 16, ..BrokerConfig::open("kube") }, recorder, None).await;
+    let recorder = Arc::new(Recorder {
+        works: 5000,
+        ..Recorder::default()
+    });
+    let (broker, address, _stop) = start(
+        BrokerConfig {
+            queue: 16,
+            ..BrokerConfig::open("kube")
+        },
+        recorder,
+        None,
+    )
+    .await;
     let mut link = open(&address).await;
     // The answer is more than all buffers hold; nothing is read before the request returns.
     let known = Versions([("w1".to_owned(), 1), ("gone".to_owned(), 4)].into());
@@ -143,12 +205,23 @@ async fn a_large_resync_does_not_block_the_one_who_asks() {
     assert!(seen.contains(&("gone".to_owned(), true)));
     assert!(!seen.iter().any(|(uid, _)| uid == "w1"));
     assert_eq!(broker.publish(spec("c1", "live")), 1);
-    assert_eq!(link.events.next().await.unwrap().unwrap().resource_id(), Some("live"));
+    assert_eq!(
+        link.events.next().await.unwrap().unwrap().resource_id(),
+        Some("live")
+    );
 }
 
 #[tokio::test]
 async fn a_subscriber_that_does_not_keep_up_is_cut_off_alone() {
-    let (broker, address, _stop) = start(BrokerConfig { queue: 4, ..BrokerConfig::open("kube") }, Arc::default(), None).await;
+    let (broker, address, _stop) = start(
+        BrokerConfig {
+            queue: 4,
+            ..BrokerConfig::open("kube")
+        },
+        Arc::default(),
+        None,
+    )
+    .await;
     let mut slow = open(&address).await;
     for number in 0..5 {
         broker.publish(spec("c1", &format!("w{number}")));
@@ -157,31 +230,61 @@ async fn a_subscriber_that_does_not_keep_up_is_cut_off_alone() {
     while let Some(Ok(_)) = last {
         last = slow.events.next().await;
     }
-    assert!(matches!(last, Some(Err(TransportError::Lost(_)))), "{last:?}");
+    assert!(
+        matches!(last, Some(Err(TransportError::Lost(_)))),
+        "{last:?}"
+    );
     let mut again = open(&address).await;
     for _ in 0..5 {
         broker.publish(spec("c1", "same"));
     }
-    assert_eq!(again.events.next().await.unwrap().unwrap().resource_id(), Some("same"), "one resource takes one place");
+    assert_eq!(
+        again.events.next().await.unwrap().unwrap().resource_id(),
+        Some("same"),
+        "one resource takes one place"
+    );
 }
 
 #[tokio::test]
 async fn silence_is_noticed_and_heartbeats_are_not_delivered() {
-    let config = BrokerConfig { heartbeat: Duration::from_millis(20), ..BrokerConfig::open("kube") };
+    let config = BrokerConfig {
+        heartbeat: Duration::from_millis(20),
+        ..BrokerConfig::open("kube")
+    };
     let (broker, address, _stop) = start(config, Arc::default(), None).await;
     let watched = |address: &str, patience| {
-        GrpcTransport::new(GrpcConfig { heartbeat_timeout: Some(patience), ..GrpcConfig::new(address) })
+        GrpcTransport::new(GrpcConfig {
+            heartbeat_timeout: Some(patience),
+            ..GrpcConfig::new(address)
+        })
     };
-    let mut link = watched(&address, Duration::from_secs(10)).open(bundles()).await.unwrap();
-    while broker.metrics().heartbeats.load(std::sync::atomic::Ordering::Relaxed) < 3 {
+    let mut link = watched(&address, Duration::from_secs(10))
+        .open(bundles())
+        .await
+        .unwrap();
+    while broker
+        .metrics()
+        .heartbeats
+        .load(std::sync::atomic::Ordering::Relaxed)
+        < 3
+    {
         tokio::task::yield_now().await;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     broker.publish(spec("c1", "w"));
-    assert_eq!(link.events.next().await.unwrap().unwrap().resource_id(), Some("w"));
+    assert_eq!(
+        link.events.next().await.unwrap().unwrap().resource_id(),
+        Some("w")
+    );
     let (_broker, address, _stop) = start(BrokerConfig::open("kube"), Arc::default(), None).await;
-    let mut link = watched(&address, Duration::from_millis(30)).open(bundles()).await.unwrap();
-    assert!(matches!(link.events.next().await, Some(Err(TransportError::Silent(_)))));
+    let mut link = watched(&address, Duration::from_millis(30))
+        .open(bundles())
+        .await
+        .unwrap();
+    assert!(matches!(
+        link.events.next().await,
+        Some(Err(TransportError::Silent(_)))
+    ));
 }
 
 #[tokio::test]
@@ -197,7 +300,13 @@ async fn stopping_ends_subscriptions_and_returns() {
     assert!(!matches!(link.events.next().await, Some(Ok(_))));
     drop(link);
     served.await.unwrap().unwrap();
-    assert_eq!(broker.metrics().subscribers.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(
+        broker
+            .metrics()
+            .subscribers
+            .load(std::sync::atomic::Ordering::Relaxed),
+        0
+    );
 }
 
 struct OwnCluster;
@@ -205,7 +314,11 @@ struct OwnCluster;
 #[crate::async_trait]
 impl Authorizer for OwnCluster {
     async fn authorize(&self, caller: &Caller, access: &Access) -> Decision {
-        if caller.groups.iter().any(|group| *group == format!("cluster:{}", access.namespace)) {
+        if caller
+            .groups
+            .iter()
+            .any(|group| *group == format!("cluster:{}", access.namespace))
+        {
             Decision::Allow
         } else {
             Decision::Deny(format!("{} may not {}", caller.user, access.verb))
@@ -227,10 +340,17 @@ impl Issuer {
     fn issue(&self, names: &[&str], user: &str, group: &str) -> (Vec<u8>, Vec<u8>) {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = rcgen::CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, user);
-        params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, user);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::OrganizationName, group);
         let key = rcgen::KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem().into_bytes(), key.serialize_pem().into_bytes())
+        (
+            params.signed_by(&key, &self.0).unwrap().pem().into_bytes(),
+            key.serialize_pem().into_bytes(),
+        )
     }
 }
 
@@ -238,12 +358,23 @@ impl Issuer {
 async fn client_certificates_say_who_calls_and_servers_change_theirs() {
     let issuer = Issuer::new();
     let (cert, key) = issuer.issue(&["localhost"], "hub", "hubs");
-    let pem = ServerPem { cert, key, client_ca: Some(issuer.1.clone().into_bytes()) };
+    let pem = ServerPem {
+        cert,
+        key,
+        client_ca: Some(issuer.1.clone().into_bytes()),
+    };
     let tls = ServerTls::new(&pem).unwrap();
-    let access = AccessControl { authenticators: vec![Arc::new(CertAuthenticator)], authorizers: vec![Arc::new(OwnCluster)] };
+    let access = AccessControl {
+        authenticators: vec![Arc::new(CertAuthenticator)],
+        authorizers: vec![Arc::new(OwnCluster)],
+    };
     let recorder = Arc::new(Recorder::default());
-    let (_broker, address, _stop) =
-        start(BrokerConfig::secured("kube", access), Arc::clone(&recorder), Some(tls.clone())).await;
+    let (_broker, address, _stop) = start(
+        BrokerConfig::secured("kube", access),
+        Arc::clone(&recorder),
+        Some(tls.clone()),
+    )
+    .await;
     let client = |issuer: &Issuer, group: &str, named: bool| {
         let (cert, key) = issuer.issue(&[], "agent-1", group);
         GrpcTransport::new(GrpcConfig {
@@ -253,27 +384,55 @@ async fn client_certificates_say_who_calls_and_servers_change_theirs() {
             ..GrpcConfig::new(&address)
         })
     };
-    let link = client(&issuer, "cluster:c1", true).open(bundles()).await.unwrap();
+    let link = client(&issuer, "cluster:c1", true)
+        .open(bundles())
+        .await
+        .unwrap();
     link.publisher.publish(status("c1")).await.unwrap();
-    let expected = Caller { user: "agent-1".into(), groups: vec!["cluster:c1".into()] };
+    let expected = Caller {
+        user: "agent-1".into(),
+        groups: vec!["cluster:c1".into()],
+    };
     assert_eq!(*recorder.callers.lock().unwrap(), [expected]);
-    for (group, named, code) in [("cluster:c2", true, "PermissionDenied"), ("cluster:c1", false, "Unauthenticated")] {
-        let error = client(&issuer, group, named).open(bundles()).await.err().unwrap();
+    for (group, named, code) in [
+        ("cluster:c2", true, "PermissionDenied"),
+        ("cluster:c1", false, "Unauthenticated"),
+    ] {
+        let error = client(&issuer, group, named)
+            .open(bundles())
+            .await
+            .err()
+            .unwrap();
         assert_eq!(error.remedy(), Remedy::FixConfig);
         assert!(error.to_string().contains(code), "{error}");
     }
     let other = Issuer::new();
     let (cert, key) = other.issue(&["localhost"], "hub", "hubs");
-    tls.reload(&ServerPem { cert, key, client_ca: Some(other.1.clone().into_bytes()) }).unwrap();
-    client(&other, "cluster:c1", true).open(bundles()).await.unwrap();
-    let error = client(&issuer, "cluster:c1", true).open(bundles()).await.err().unwrap();
+    tls.reload(&ServerPem {
+        cert,
+        key,
+        client_ca: Some(other.1.clone().into_bytes()),
+    })
+    .unwrap();
+    client(&other, "cluster:c1", true)
+        .open(bundles())
+        .await
+        .unwrap();
+    let error = client(&issuer, "cluster:c1", true)
+        .open(bundles())
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, TransportError::Connect { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_token_never_travels_in_the_clear() {
     let token = Some(Pem::Inline(b"secret\n".to_vec()));
-    let transport = GrpcTransport::new(GrpcConfig { token, ..GrpcConfig::new("example.com:8090") });
+    let transport = GrpcTransport::new(GrpcConfig {
+        token,
+        ..GrpcConfig::new("example.com:8090")
+    });
     let error = transport.open(bundles()).await.err().unwrap();
     assert!(matches!(error, TransportError::Config(_)), "{error}");
 }
