@@ -1,2 +1,48 @@
-//! The project's own checks and generators.
-fn main() {}
+//! The project's own checks and generators: `cargo xtask --help`.
+
+mod builtin;
+mod checks;
+mod peers;
+mod tidy;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "The project's own checks and generators")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything that must be green before a change is in: format, lints, tidy, docs, all tests
+    Ci {
+        /// Leave out the tests against real peers (daily work; never what CI runs)
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Whether the tree is as ARCHITECTURE.md says
+    Tidy,
+    /// Rewrite the golden files from what the code does now
+    Golden,
+    /// Write the shapes of the built-in Kubernetes kinds anew (needs Go to fetch their modules)
+    Builtin,
+    /// Build the real peers that tests run against, and print where they are
+    Peers,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Ci { fast } => checks::ci(fast),
+        Command::Tidy => tidy::check(),
+        Command::Golden => checks::golden(),
+        Command::Builtin => builtin::run(),
+        Command::Peers => {
+            let folder = peers::install()?;
+            checks::say(&folder.display().to_string());
+            Ok(())
+        }
+    }
+}

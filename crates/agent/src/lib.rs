@@ -1,1 +1,4 @@
 //! Make one cluster match its works, and report.
+
+pub mod registration;
+pub mod work;

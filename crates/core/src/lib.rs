@@ -1,1 +1,4 @@
-//! Every decision, no I/O.
+//! Every decision, no I/O: pure functions from what is observed (and `now`) to what is to be done.
+
+pub mod registration;
+pub mod work;

@@ -1,1 +1,54 @@
-//! The controllers of one hub, and the broker backed by its API.
+//! The controllers of one hub, and the gRPC CloudEvents broker backed by the hub's API.
+//!
+//! A hub is its Kubernetes API and nothing else: everything here can be killed at any moment, and
+//! several copies may serve the broker.
+
+mod clusters;
+pub mod install;
+mod requests;
+
+/// Why a round failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The hub's API refused or did not take a write.
+    #[error("failed to write {kind} {name}: {source}")]
+    Write {
+        /// What was written.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the API said.
+        source: Box<kube::Error>,
+    },
+    /// The hub's API refused or did not answer a read.
+    #[error("failed to read {kind} {name}: {source}")]
+    Read {
+        /// What was read.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the API said.
+        source: Box<kube::Error>,
+    },
+    /// Something that should not happen.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl HubError {
+    fn write(kind: &str, name: impl Into<String>, source: kube::Error) -> Self {
+        Self::Write {
+            kind: kind.to_owned(),
+            name: name.into(),
+            source: Box::new(source),
+        }
+    }
+
+    fn read(kind: &str, name: &str, source: kube::Error) -> Self {
+        Self::Read {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            source: Box::new(source),
+        }
+    }
+}

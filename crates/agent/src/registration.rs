@@ -1,0 +1,1 @@
+//! How the agent makes its cluster known to the hub.

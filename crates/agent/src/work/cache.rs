@@ -1,0 +1,131 @@
+//! Objects as they were last heard of, from watches and from answers to writes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use kube::{Resource, ResourceExt, runtime::watcher::Event};
+use serde::de::DeserializeOwned;
+
+use super::Heard;
+
+/// Objects of one kind in one place, by name.
+///
+/// Each object is read on its own, so that one that cannot be read does not hide the others.
+#[derive(Debug)]
+pub struct Cache<K> {
+    state: Mutex<State<K>>,
+    synced: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State<K> {
+    objects: HashMap<String, Arc<K>>,
+    /// The names that the list which is being read has shown so far.
+    listed: HashSet<String>,
+}
+
+impl<K> Default for Cache<K> {
+    fn default() -> Self {
+        Self { state: Mutex::new(State { objects: HashMap::new(), listed: HashSet::new() }), synced: AtomicBool::new(false) }
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + DeserializeOwned> Cache<K> {
+    fn state(&self) -> MutexGuard<'_, State<K>> {
+        // No code panics while it holds the lock, and the state is valid after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The object of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<K>> {
+        self.state().objects.get(name).cloned()
+    }
+
+    /// The names of all objects.
+    pub fn names(&self) -> Vec<String> {
+        self.state().objects.keys().cloned().collect()
+    }
+
+    /// Whether the whole list was read once.
+    pub fn is_synced(&self) -> bool {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Takes a watch event; the answer is what changed, also what is gone.
+    pub fn hear(&self, event: Heard) -> Vec<Arc<K>> {
+        match event {
+            Event::Init => {
+                self.state().listed.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                self.state().listed.insert(object.name_any());
+                read(object).and_then(|object| self.learn(object)).into_iter().collect()
+            }
+            Event::InitDone => {
+                let gone = {
+                    let mut state = self.state();
+                    let listed = std::mem::take(&mut state.listed);
+                    let gone: Vec<String> = state.objects.keys().filter(|name| !listed.contains(*name)).cloned().collect();
+                    gone.iter().filter_map(|name| state.objects.remove(name)).collect()
+                };
+                self.synced.store(true, Ordering::Release);
+                gone
+            }
+            Event::Apply(object) => read(object).and_then(|object| self.learn(object)).into_iter().collect(),
+            Event::Delete(object) => self.forget(&object.name_any()).into_iter().collect(),
+        }
+    }
+
+    /// Takes an object unless a newer one is known; the answer is the object if it was news.
+    pub fn learn(&self, object: K) -> Option<Arc<K>> {
+        let mut state = self.state();
+        let name = object.name_any();
+        if let Some(known) = state.objects.get(&name)
+            && known.uid() == object.uid()
+            && !is_newer(&object, known.as_ref())
+        {
+            return None;
+        }
+        let object = Arc::new(object);
+        state.objects.insert(name, object.clone());
+        Some(object)
+    }
+
+    /// Takes an object that was asked for, if it is known still: the answer to the write that let it go must not bring it back.
+    pub fn learn_known(&self, object: K) {
+        let known = self.state().objects.get(&object.name_any()).is_some_and(|known| known.uid() == object.uid());
+        if known {
+            self.learn(object);
+        }
+    }
+
+    /// Forgets the object of this name.
+    pub fn forget(&self, name: &str) -> Option<Arc<K>> {
+        self.state().objects.remove(name)
+    }
+}
+
+fn is_newer<K: Resource>(object: &K, known: &K) -> bool {
+    newer(object.meta().resource_version.as_deref(), known.meta().resource_version.as_deref())
+}
+
+/// Whether the first resource version is newer than the second. Versions that are no numbers cannot be compared: any other one is news.
+pub(crate) fn newer(one: Option<&str>, other: Option<&str>) -> bool {
+    let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
+    match (number(one), number(other)) {
+        (Some(one), Some(other)) => one > other,
+        _ => one != other,
+    }
+}
+
+fn read<K: DeserializeOwned>(object: kube::core::DynamicObject) -> Option<K> {
+    let name = object.name_any();
+    let read = serde_json::to_value(object).and_then(serde_json::from_value);
+    read.map_err(|error| tracing::warn!(%name, %error, "an object cannot be read and is left alone")).ok()
+}

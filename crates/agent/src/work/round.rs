@@ -1,0 +1,580 @@
+//! One round of one work: observe, plan, do, and observe again until nothing but waiting is left.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use drover_api::{
+    Time,
+    names::work as names,
+    work::v1::{AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork},
+};
+use drover_core::work::{
+    apply::{Write, content_hash},
+    eviction::{self, Eviction},
+    manifest,
+    plan::{self, Action, Attempt, Live, Needs, Observed, Seen},
+};
+use drover_runtime::{clock::Clock, controller::Next};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    Config, Key,
+    cache::Cache,
+    cluster::{Cluster, ClusterError, Place},
+    hub::{HubError, HubWorks},
+    kinds::Kinds,
+    watches::Watches,
+};
+
+/// The most steps of one round; a work needs about ten in its busiest one, and a further round goes on.
+const MAX_STEPS: usize = 24;
+/// How often a write that met a newer object is tried again at once.
+const MAX_CONFLICTS: u32 = 5;
+/// How many corrections a work may make in [`CALM`] before it slows down: two works that want different things of one object would
+/// otherwise fight as fast as they can.
+const MAX_CORRECTIONS: u32 = 10;
+const CALM: Duration = Duration::from_secs(10);
+
+/// Why a round must be repeated soon.
+#[derive(Debug, thiserror::Error)]
+pub enum RoundError {
+    /// The hub did not take a write.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The cluster did not take a request that is not about a manifest.
+    #[error("failed to write to the cluster: {0}")]
+    Cluster(#[from] ClusterError),
+    /// Some manifests are not applied; the status says which.
+    #[error("{count} manifests are not applied, the first because: {first}")]
+    Manifests {
+        /// How many.
+        count: usize,
+        /// Why the first is not.
+        first: String,
+    },
+    /// Not everything was heard of yet.
+    #[error("the lists of works are not read yet")]
+    NotReady,
+}
+
+/// What all rounds share.
+pub struct Rounds<H> {
+    /// The hub.
+    pub hub: Arc<H>,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The AppliedManifestWorks of the cluster.
+    pub applied: Arc<Cache<AppliedManifestWork>>,
+    /// The kinds of the cluster.
+    pub kinds: Arc<Kinds>,
+    /// The watches of applied objects.
+    pub watches: Arc<Watches>,
+    /// How the agent works.
+    pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// What was found before.
+    pub memory: Memory,
+}
+
+/// What earlier rounds found; losing it costs requests, nothing else.
+#[derive(Debug, Default)]
+pub struct Memory {
+    known: Mutex<HashMap<Key, Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The state in which nothing was left to do.
+    settled: Option<Settled>,
+    /// For each manifest, by place: what was written and the version that came of it.
+    written: HashMap<Place, (String, String)>,
+    /// Corrections since the time.
+    corrections: Option<(Instant, u32)>,
+}
+
+/// The versions of everything that a plan depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Settled {
+    work: Option<String>,
+    applied: Option<String>,
+    objects: Vec<(Place, String)>,
+}
+
+impl Memory {
+    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+        // No code panics while it holds the lock, and the state is valid after every statement.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The state of one round.
+struct Round<'r, H> {
+    all: &'r Rounds<H>,
+    key: &'r Key,
+    /// The manifests, and the version of the work that they are of.
+    manifests: Option<(Option<String>, Vec<Observed>)>,
+    conflicts: u32,
+    wait: Option<Duration>,
+    wrote: bool,
+}
+
+impl<H: HubWorks> Rounds<H> {
+    /// Runs one round.
+    pub async fn run(&self, key: Key) -> Result<Next, RoundError> {
+        if !self.hub.is_synced() || !self.applied.is_synced() {
+            return Err(RoundError::NotReady);
+        }
+        let mut round = Round { all: self, key: &key, manifests: None, conflicts: 0, wait: None, wrote: false };
+        round.run().await
+    }
+
+    fn now(&self) -> Time {
+        Time(self.clock.now())
+    }
+
+    fn traces(&self) -> Api<AppliedManifestWork> {
+        Api::all(self.cluster.client().clone())
+    }
+
+    /// The poll interval, a little shorter for each work by its name, so that works do not come all at once.
+    fn poll(&self, key: &Key) -> Duration {
+        let spread: u32 = key.to_string().bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 256;
+        self.config.poll - self.config.poll / 4 * spread / 256
+    }
+}
+
+impl<H: HubWorks> Round<'_, H> {
+    async fn run(&mut self) -> Result<Next, RoundError> {
+        for _ in 0..MAX_STEPS {
+            let (work, applied) = self.observed();
+            if work.is_none() && applied.is_none() {
+                self.forget();
+                return Ok(Next::OnChange);
+            }
+            if self.manifests.is_none() && self.is_settled(work.as_deref(), applied.as_deref()) {
+                return Ok(Next::After(self.all.poll(self.key)));
+            }
+            if let Some(applied) = applied.as_deref()
+                && self.evict(work.as_deref(), applied).await?
+            {
+                continue;
+            }
+            let again = self.step(work.as_deref(), applied.as_deref()).await?;
+            if !again {
+                return self.finish();
+            }
+        }
+        Err(RoundError::Hub(HubError::Stale))
+    }
+
+    fn observed(&self) -> (Option<Arc<ManifestWork>>, Option<Arc<AppliedManifestWork>>) {
+        match self.key {
+            Key::Work(name) => (self.all.hub.get(name), self.all.applied.get(&self.all.config.identity.applied_name(name))),
+            Key::Foreign(name) => (None, self.all.applied.get(name)),
+        }
+    }
+
+    /// Plans once and does it. Tells whether to look again at once.
+    async fn step(&mut self, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Result<bool, RoundError> {
+        let needs = plan::needs(work, applied);
+        let generation = work.and_then(generation_of);
+        match (needs, work) {
+            (Needs::Manifests, Some(work)) => {
+                if self.manifests.as_ref().is_none_or(|(of, _)| *of != generation) {
+                    self.manifests = Some((generation, self.observe(work).await));
+                }
+            }
+            _ => self.manifests = None,
+        }
+        let manifests = self.manifests.as_ref().map_or(&[][..], |(_, manifests)| manifests);
+        let residue = self.observe_residue(plan::residue(needs, manifests, applied)).await;
+        let seen = Seen {
+            work,
+            applied,
+            identity: &self.all.config.identity,
+            manifests,
+            residue: &residue,
+            raw_feedback: self.all.config.raw_feedback,
+        };
+        let actions = plan::plan(&seen, &self.all.now());
+        let mut again = false;
+        for action in actions {
+            again |= self.act(action, work, applied).await?;
+        }
+        Ok(again)
+    }
+
+    async fn observe(&self, work: &ManifestWork) -> Vec<Observed> {
+        let of = generation_of(work);
+        let mut all = Vec::new();
+        let mut places = HashSet::new();
+        for (at, parsed) in manifest::parse_all(work).into_iter().enumerate() {
+            let mut observed = Observed { parsed, served: None, live: Live::Absent, attempt: Attempt::None };
+            if let Ok(desired) = &observed.parsed {
+                match self.all.kinds.find(&desired.gvk, self.key).await {
+                    Ok(served) => observed.served = served,
+                    Err(error) => observed.attempt = Attempt::Failed(format!("failed to find out how the cluster serves the kind: {error}")),
+                }
+            }
+            if observed.served.is_some() && observed.failure().is_none() {
+                places.insert(Place::from(&observed.meta(at)));
+            }
+            all.push(observed);
+        }
+        // First follow, then read: what changes in between is told.
+        self.all.watches.follow(self.key, places);
+        for (at, observed) in all.iter_mut().enumerate() {
+            if observed.served.is_none() || observed.failure().is_some() {
+                continue;
+            }
+            let place = Place::from(&observed.meta(at));
+            observed.live = self.read(&place).await;
+            if let (Live::Present(live), Ok(desired)) = (&observed.live, &observed.parsed)
+                && self.was_written(&place, &desired.object, of.as_deref(), live)
+            {
+                observed.attempt = Attempt::Done;
+            }
+        }
+        all
+    }
+
+    async fn observe_residue(&self, entries: Vec<AppliedManifestResourceMeta>) -> Vec<(AppliedManifestResourceMeta, Live)> {
+        let mut all = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let live = self.read(&Place::from(&entry)).await;
+            all.push((entry, live));
+        }
+        all
+    }
+
+    async fn read(&self, place: &Place) -> Live {
+        match self.all.cluster.get(place).await {
+            Ok(Some(live)) => {
+                self.note(place, &live);
+                Live::Present(live)
+            }
+            Ok(None) => Live::Absent,
+            Err(error) => Live::Unread(error.to_string()),
+        }
+    }
+
+    fn note(&self, place: &Place, live: &Value) {
+        if let Some(version) = version_of(live) {
+            self.all.watches.note(place, version);
+        }
+    }
+
+    /// Does one action. Tells whether to look again at once.
+    async fn act(&mut self, action: Action, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Result<bool, RoundError> {
+        match (action, work, applied) {
+            (Action::Write { ordinal, write }, ..) => {
+                self.write(ordinal, &write).await;
+                Ok(true)
+            }
+            (Action::Refuse { ordinal, why }, ..) => {
+                self.attempted(ordinal, Attempt::BadIgnoreField(why), None);
+                Ok(true)
+            }
+            (Action::Delete { target, uid }, ..) => {
+                self.all.cluster.delete(&Place::from(&target), &uid).await?;
+                self.wait(Duration::from_millis(50));
+                Ok(false)
+            }
+            (Action::Release { target, patch }, ..) => {
+                self.all.cluster.merge(&Place::from(&target), &patch).await?;
+                Ok(true)
+            }
+            (Action::Wait(time), ..) => {
+                self.wait(time);
+                Ok(false)
+            }
+            (Action::AddFinalizer, Some(work), _) => {
+                self.all.hub.add_finalizer(work).await?;
+                Ok(true)
+            }
+            (Action::RemoveFinalizer, Some(work), _) => {
+                self.all.hub.remove_finalizer(work).await?;
+                self.forget();
+                Ok(false)
+            }
+            (Action::PatchStatus(status), Some(work), _) => {
+                self.all.hub.write_status(work, &status).await?;
+                Ok(false)
+            }
+            (Action::CreateApplied(applied), ..) => {
+                self.create_applied(&applied).await?;
+                Ok(true)
+            }
+            (Action::AddAppliedFinalizer, _, Some(applied)) => {
+                let mut finalizers = applied.finalizers().to_vec();
+                finalizers.push(names::APPLIED_FINALIZER.to_owned());
+                self.patch_applied(applied, json!({ "metadata": { "finalizers": finalizers, "resourceVersion": applied.resource_version() } })).await?;
+                Ok(true)
+            }
+            (Action::RemoveAppliedFinalizer, _, Some(applied)) => {
+                let finalizers: Vec<_> = applied.finalizers().iter().filter(|name| *name != names::APPLIED_FINALIZER).collect();
+                let last = finalizers.is_empty();
+                self.patch_applied(applied, json!({ "metadata": { "finalizers": finalizers, "resourceVersion": applied.resource_version() } })).await?;
+                if last {
+                    self.all.applied.forget(&applied.name_any());
+                }
+                Ok(true)
+            }
+            (Action::DeleteApplied, _, Some(applied)) => {
+                self.delete_applied(applied).await?;
+                Ok(true)
+            }
+            (Action::PatchApplied(status), _, Some(applied)) => {
+                self.patch_applied_status(applied, &status).await?;
+                Ok(false)
+            }
+            // The plan speaks of a work or a trace only where it saw one.
+            (
+                Action::AddFinalizer
+                | Action::RemoveFinalizer
+                | Action::PatchStatus(_)
+                | Action::AddAppliedFinalizer
+                | Action::RemoveAppliedFinalizer
+                | Action::DeleteApplied
+                | Action::PatchApplied(_),
+                ..,
+            ) => Ok(false),
+        }
+    }
+
+    async fn write(&mut self, ordinal: usize, write: &Write) {
+        let Some((_, manifests)) = &self.manifests else { return };
+        let Some(observed) = manifests.get(ordinal) else { return };
+        let place = Place::from(&observed.meta(ordinal));
+        let outcome = self.all.cluster.write(&place, write).await;
+        self.wrote |= matches!(write, Write::Replace(_) | Write::Apply { .. });
+        match outcome {
+            Ok(live) => {
+                self.note(&place, &live);
+                self.remember_write(&place, ordinal, &live);
+                self.attempted(ordinal, Attempt::Done, Some(Live::Present(live)));
+            }
+            // A server-side apply that meets other managers' fields meets them again.
+            Err(ClusterError::Conflict(_)) if !matches!(write, Write::Apply { .. }) && self.conflicts < MAX_CONFLICTS => {
+                self.conflicts += 1;
+                let live = self.read(&place).await;
+                self.attempted(ordinal, Attempt::None, Some(live));
+            }
+            Err(error) => self.attempted(ordinal, Attempt::Failed(error.to_string()), None),
+        }
+    }
+
+    fn attempted(&mut self, ordinal: usize, attempt: Attempt, live: Option<Live>) {
+        if let Some(observed) = self.manifests.as_mut().and_then(|(_, manifests)| manifests.get_mut(ordinal)) {
+            observed.attempt = attempt;
+            if let Some(live) = live {
+                observed.live = live;
+            }
+        }
+    }
+
+    async fn create_applied(&self, applied: &AppliedManifestWork) -> Result<(), RoundError> {
+        let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match self.all.traces().create(&params, applied).await {
+            Ok(created) => {
+                self.all.applied.learn(created);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                // The watch has not told of it yet.
+                let found = self.all.traces().get(&applied.name_any()).await.map_err(ClusterError::from)?;
+                self.all.applied.learn(found);
+                Ok(())
+            }
+            Err(error) => Err(ClusterError::from(error).into()),
+        }
+    }
+
+    async fn patch_applied(&self, applied: &AppliedManifestWork, patch: Value) -> Result<(), RoundError> {
+        let answer = self.all.traces().patch(&applied.name_any(), &params(), &Patch::Merge(patch)).await;
+        self.learn_applied(applied, answer)
+    }
+
+    async fn patch_applied_status(&self, applied: &AppliedManifestWork, status: &AppliedManifestWorkStatus) -> Result<(), RoundError> {
+        // Absent members must go, so they are said as null.
+        let patch = json!({
+            "metadata": { "uid": applied.uid() },
+            "status": { "appliedResources": status.applied_resources, "evictionStartTime": status.eviction_start_time },
+        });
+        let answer = self.all.traces().patch_status(&applied.name_any(), &params(), &Patch::Merge(patch)).await;
+        self.learn_applied(applied, answer)
+    }
+
+    fn learn_applied(&self, applied: &AppliedManifestWork, answer: Result<AppliedManifestWork, kube::Error>) -> Result<(), RoundError> {
+        match answer {
+            Ok(answer) => {
+                self.all.applied.learn_known(answer);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                self.all.applied.forget(&applied.name_any());
+                Ok(())
+            }
+            Err(error) => Err(ClusterError::from(error).into()),
+        }
+    }
+
+    async fn delete_applied(&self, applied: &AppliedManifestWork) -> Result<(), RoundError> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: applied.uid(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let name = applied.name_any();
+        match self.all.traces().delete(&name, &params).await {
+            Ok(either) => {
+                either.map_left(|applied| self.all.applied.learn_known(applied));
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                self.all.applied.forget(&name);
+                Ok(())
+            }
+            Err(error) => Err(ClusterError::from(error).into()),
+        }
+    }
+
+    /// Looks after a trace whose work is gone, or is back. Tells whether to look again at once.
+    async fn evict(&mut self, work: Option<&ManifestWork>, applied: &AppliedManifestWork) -> Result<bool, RoundError> {
+        let identity = &self.all.config.identity;
+        let ours = applied.spec.hub_hash == identity.hub_hash;
+        if !ours && applied.spec.agent_id != identity.agent_id {
+            return Ok(false);
+        }
+        let mut status = applied.status.clone().unwrap_or_default();
+        match eviction::decide(applied, ours && work.is_some(), self.all.config.eviction_grace, &self.all.now()) {
+            Eviction::Keep => Ok(false),
+            Eviction::Wait(time) => {
+                self.wait(time);
+                Ok(false)
+            }
+            Eviction::Stamp(now) => {
+                status.eviction_start_time = Some(now);
+                self.patch_applied_status(applied, &status).await?;
+                Ok(true)
+            }
+            Eviction::Clear => {
+                status.eviction_start_time = None;
+                self.patch_applied_status(applied, &status).await?;
+                Ok(true)
+            }
+            Eviction::Evict => {
+                self.delete_applied(applied).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.wait = Some(self.wait.map_or(time, |known| known.min(time)));
+    }
+
+    fn finish(&mut self) -> Result<Next, RoundError> {
+        let failed: Vec<String> = self.manifests.iter().flat_map(|(_, manifests)| manifests).filter_map(Observed::failure).collect();
+        if let Some(first) = failed.first() {
+            return Err(RoundError::Manifests { count: failed.len(), first: first.clone() });
+        }
+        if self.wrote && self.is_fighting() {
+            return Ok(Next::After(CALM));
+        }
+        if let Some(wait) = self.wait {
+            return Ok(Next::After(wait));
+        }
+        self.settle();
+        Ok(Next::After(self.all.poll(self.key)))
+    }
+
+    /// Counts a correction; tells whether there were too many of late.
+    fn is_fighting(&self) -> bool {
+        let mut known = self.all.memory.known();
+        let known = known.entry(self.key.clone()).or_default();
+        let now = Instant::now();
+        let (since, count) = known.corrections.filter(|(since, _)| now - *since < CALM).unwrap_or((now, 0));
+        known.corrections = Some((since, count + 1));
+        count >= MAX_CORRECTIONS
+    }
+
+    fn forget(&self) {
+        self.all.memory.known().remove(self.key);
+        self.all.watches.follow(self.key, HashSet::new());
+    }
+
+    /// Whether everything is as it was when nothing was left to do, as far as the watches tell.
+    fn is_settled(&self, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> bool {
+        let known = self.all.memory.known();
+        let Some(settled) = known.get(self.key).and_then(|known| known.settled.as_ref()) else { return false };
+        settled.work == work.and_then(|work| work.metadata.resource_version.clone())
+            && settled.applied == applied.and_then(|applied| applied.metadata.resource_version.clone())
+            && settled.objects.iter().all(|(place, version)| self.all.watches.version(place).as_ref() == Some(version))
+    }
+
+    /// Remembers that nothing is left to do, if every object is there.
+    fn settle(&self) {
+        let (work, applied) = self.observed();
+        let objects = self.manifests.as_ref().and_then(|(_, manifests)| {
+            let place = |(at, observed): (usize, &Observed)| match &observed.live {
+                Live::Present(live) => Some((Place::from(&observed.meta(at)), version_of(live)?.to_owned())),
+                Live::Absent | Live::Unread(_) => None,
+            };
+            manifests.iter().enumerate().map(place).collect::<Option<Vec<_>>>()
+        });
+        let mut known = self.all.memory.known();
+        let known = known.entry(self.key.clone()).or_default();
+        known.settled = objects.map(|objects| {
+            known.written.retain(|place, _| objects.iter().any(|(of, _)| of == place));
+            Settled {
+                work: work.and_then(|work| work.metadata.resource_version.clone()),
+                applied: applied.and_then(|applied| applied.metadata.resource_version.clone()),
+                objects,
+            }
+        });
+    }
+
+    fn remember_write(&self, place: &Place, ordinal: usize, live: &Value) {
+        let Some((of, manifests)) = &self.manifests else { return };
+        let Some(Ok(desired)) = manifests.get(ordinal).map(|observed| &observed.parsed) else { return };
+        if let Some(version) = version_of(live) {
+            let written = (print_of(&desired.object, of.as_deref()), version.to_owned());
+            self.all.memory.known().entry(self.key.clone()).or_default().written.insert(place.clone(), written);
+        }
+    }
+
+    /// Whether the object is still what came of writing this manifest: then writing it again changes nothing, even where the API server
+    /// writes a value in another form.
+    fn was_written(&self, place: &Place, object: &Value, of: Option<&str>, live: &Value) -> bool {
+        let known = self.all.memory.known();
+        let written = known.get(self.key).and_then(|known| known.written.get(place));
+        written.is_some_and(|(print, version)| Some(version.as_str()) == version_of(live) && *print == print_of(object, of))
+    }
+}
+
+/// What tells one spec of a work from another.
+fn generation_of(work: &ManifestWork) -> Option<String> {
+    work.metadata.generation.map(|generation| generation.to_string()).or_else(|| work.metadata.resource_version.clone())
+}
+
+/// What a write depends on, besides the live object: the manifest, and the options of the work.
+fn print_of(object: &Value, of: Option<&str>) -> String {
+    content_hash(&json!({ "object": object, "of": of }))
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+fn version_of(live: &Value) -> Option<&str> {
+    live.get("metadata")?.get("resourceVersion")?.as_str()
+}

@@ -1,0 +1,242 @@
+//! Tells at once when an applied object changes, with one watch of metadata for each kind.
+//!
+//! Only the resource versions of objects that some work names are kept. At most a fixed number of kinds is watched; objects of further
+//! kinds are found by polling.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use drover_runtime::queue::WorkQueue;
+use futures::{StreamExt, stream::FuturesUnordered};
+use kube::{
+    Api, Client, ResourceExt,
+    api::PartialObjectMeta,
+    core::DynamicObject,
+    discovery::ApiResource,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event},
+    },
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Key, cache::newer, cluster::Place};
+
+/// A kind, as an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Collection {
+    group: String,
+    version: String,
+    resource: String,
+}
+
+impl From<&Place> for Collection {
+    fn from(place: &Place) -> Self {
+        Self { group: place.group.clone(), version: place.version.clone(), resource: place.resource.clone() }
+    }
+}
+
+/// Namespace and name.
+type Name = (String, String);
+
+#[derive(Debug, Default)]
+struct Watch {
+    /// Whether the watch has shown everything and goes on.
+    live: bool,
+    /// The objects that works name.
+    objects: HashMap<Name, Object>,
+    cancel: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Object {
+    /// The version that was last heard of; none while it is unknown or the object is gone.
+    version: Option<String>,
+    keys: HashSet<Key>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    watches: HashMap<Collection, Watch>,
+    /// What each key names, to find what it names no more.
+    names: HashMap<Key, HashSet<Place>>,
+}
+
+/// The watches of one agent.
+#[derive(Debug)]
+pub struct Watches {
+    queue: Arc<WorkQueue<Key>>,
+    state: Mutex<State>,
+    start: mpsc::UnboundedSender<(Collection, CancellationToken)>,
+    limit: usize,
+}
+
+/// Runs the watches.
+pub struct Watching {
+    client: Client,
+    watches: Arc<Watches>,
+    start: mpsc::UnboundedReceiver<(Collection, CancellationToken)>,
+}
+
+impl Watches {
+    /// No watches yet; the second half must be run.
+    pub fn new(client: Client, queue: Arc<WorkQueue<Key>>, limit: usize) -> (Arc<Self>, Watching) {
+        // Bounded by the limit of kinds: each start is for a kind that is not watched yet.
+        let (start, started) = mpsc::unbounded_channel();
+        let watches = Arc::new(Self { queue, state: Mutex::default(), start, limit });
+        (watches.clone(), Watching { client, watches, start: started })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock, and the state is valid after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on `key` is told of changes of these objects, and of no others.
+    pub fn follow(&self, key: &Key, places: HashSet<Place>) {
+        let mut state = self.state();
+        let before = if places.is_empty() { state.names.remove(key) } else { state.names.insert(key.clone(), places.clone()) };
+        let before = before.unwrap_or_default();
+        for place in before.difference(&places) {
+            state.drop_name(key, place);
+        }
+        for place in places.difference(&before) {
+            let collection = Collection::from(place);
+            if !state.watches.contains_key(&collection) {
+                if state.watches.len() >= self.limit {
+                    continue;
+                }
+                let watch = Watch::default();
+                // The receiver lives as long as the agent; after it there is nobody to tell.
+                if self.start.send((collection.clone(), watch.cancel.clone())).is_err() {
+                    return;
+                }
+                state.watches.insert(collection.clone(), watch);
+            }
+            if let Some(watch) = state.watches.get_mut(&collection) {
+                watch.objects.entry((place.namespace.clone(), place.name.clone())).or_default().keys.insert(key.clone());
+            }
+        }
+    }
+
+    /// Takes the version of an object that was read or written.
+    pub fn note(&self, place: &Place, version: &str) {
+        let mut state = self.state();
+        let object = state.watches.get_mut(&Collection::from(place)).and_then(|watch| watch.objects.get_mut(&(place.namespace.clone(), place.name.clone())));
+        if let Some(object) = object
+            && (object.version.is_none() || newer(Some(version), object.version.as_deref()))
+        {
+            object.version = Some(version.to_owned());
+        }
+    }
+
+    /// The version of an object that is there, if the watch of its kind is alive and knows it.
+    pub fn version(&self, place: &Place) -> Option<String> {
+        let state = self.state();
+        let watch = state.watches.get(&Collection::from(place)).filter(|watch| watch.live)?;
+        watch.objects.get(&(place.namespace.clone(), place.name.clone()))?.version.clone()
+    }
+
+    fn hear(&self, collection: &Collection, event: Event<PartialObjectMeta<DynamicObject>>) {
+        let mut state = self.state();
+        let Some(watch) = state.watches.get_mut(collection) else { return };
+        match event {
+            // Every object is shown again; one that is not is gone, and its version must not be believed.
+            Event::Init => {
+                watch.live = false;
+                watch.objects.values_mut().for_each(|object| object.version = None);
+            }
+            Event::InitDone => {
+                watch.live = true;
+                let lost = watch.objects.values().filter(|object| object.version.is_none()).flat_map(|object| &object.keys);
+                lost.for_each(|key| self.queue.add(key.clone()));
+            }
+            Event::InitApply(seen) | Event::Apply(seen) => {
+                let name = (seen.namespace().unwrap_or_default(), seen.name_any());
+                if let Some(object) = watch.objects.get_mut(&name)
+                    && object.version != seen.resource_version()
+                {
+                    object.version = seen.resource_version();
+                    object.keys.iter().for_each(|key| self.queue.add(key.clone()));
+                }
+            }
+            Event::Delete(seen) => {
+                let name = (seen.namespace().unwrap_or_default(), seen.name_any());
+                if let Some(object) = watch.objects.get_mut(&name) {
+                    object.version = None;
+                    object.keys.iter().for_each(|key| self.queue.add(key.clone()));
+                }
+            }
+        }
+    }
+
+    /// A watch was interrupted: what it knew may be old.
+    fn interrupted(&self, collection: &Collection) {
+        if let Some(watch) = self.state().watches.get_mut(collection) {
+            watch.live = false;
+        }
+    }
+}
+
+impl State {
+    fn drop_name(&mut self, key: &Key, place: &Place) {
+        let collection = Collection::from(place);
+        let Some(watch) = self.watches.get_mut(&collection) else { return };
+        let name = (place.namespace.clone(), place.name.clone());
+        if let Some(object) = watch.objects.get_mut(&name) {
+            object.keys.remove(key);
+            if object.keys.is_empty() {
+                watch.objects.remove(&name);
+            }
+        }
+        if watch.objects.is_empty() {
+            watch.cancel.cancel();
+            self.watches.remove(&collection);
+        }
+    }
+}
+
+impl Watching {
+    /// Runs all watches until `cancel`.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                Some((collection, stop)) = self.start.recv() => running.push(watch(self.client.clone(), self.watches.clone(), collection, stop)),
+                Some(()) = running.next(), if !running.is_empty() => (),
+            }
+        }
+    }
+}
+
+async fn watch(client: Client, watches: Arc<Watches>, collection: Collection, stop: CancellationToken) {
+    let Collection { group, version, resource } = &collection;
+    let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+    // The kind is not needed for an address.
+    let resource = ApiResource { group: group.clone(), version: version.clone(), api_version, kind: String::new(), plural: resource.clone() };
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
+    let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    futures::pin_mut!(stream);
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return,
+            event = stream.next() => event,
+        };
+        // A watch of the same kind may have been started anew meanwhile; this one has nothing to say any more.
+        if stop.is_cancelled() {
+            return;
+        }
+        match event {
+            Some(Ok(event)) => watches.hear(&collection, event),
+            Some(Err(error)) => {
+                tracing::debug!(%error, resource = %resource.plural, "the watch of applied objects was interrupted");
+                watches.interrupted(&collection);
+            }
+            None => return,
+        }
+    }
+}

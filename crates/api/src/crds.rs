@@ -1,0 +1,217 @@
+//! The CustomResourceDefinitions of a hub and of a managed cluster, rendered from the types.
+
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+        CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionNames,
+        CustomResourceDefinitionSpec, CustomResourceDefinitionVersion,
+        CustomResourceSubresourceStatus, CustomResourceSubresources, CustomResourceValidation,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::Resource;
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{
+        v1::ManagedCluster,
+        v1alpha1::ClusterClaim,
+        v1beta2::{ManagedClusterSet, ManagedClusterSetBinding},
+    },
+    names,
+    object::Shape,
+    schema::object_schema,
+    work::v1::{AppliedManifestWork, ManifestWork},
+};
+
+/// The category that lists every kind of a fleet: `kubectl get fleet`.
+pub const CATEGORY: &str = "fleet";
+
+/// What a hub serves.
+pub fn hub() -> Vec<CustomResourceDefinition> {
+    vec![
+        managed_cluster(),
+        managed_cluster_set(),
+        managed_cluster_set_binding(),
+        manifest_work(),
+    ]
+}
+
+/// What a managed cluster serves.
+pub fn managed() -> Vec<CustomResourceDefinition> {
+    vec![applied_manifest_work(), cluster_claim()]
+}
+
+/// Everything, each definition once.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    hub().into_iter().chain(managed()).collect()
+}
+
+fn managed_cluster() -> CustomResourceDefinition {
+    Look {
+        short_names: &["mcl", "mcls"],
+        columns: vec![
+            column("Hub Accepted", "boolean", ".spec.hubAcceptsClient"),
+            column(
+                "Managed Cluster URLs",
+                "string",
+                ".spec.managedClusterClientConfigs[*].url",
+            ),
+            condition_column("Joined", names::cluster::JOINED),
+            condition_column("Available", names::cluster::AVAILABLE),
+            age(),
+        ],
+        status: true,
+    }
+    .render::<ManagedCluster>(Scope::Cluster, &[])
+}
+
+fn managed_cluster_set() -> CustomResourceDefinition {
+    let spec_default = (
+        "/properties/spec/default",
+        json!({ "clusterSelector": { "selectorType": "ExclusiveClusterSetLabel" } }),
+    );
+    Look {
+        short_names: &["mclset", "mclsets"],
+        columns: vec![condition_column("Empty", names::cluster_set::EMPTY), age()],
+        status: true,
+    }
+    .render::<ManagedClusterSet>(Scope::Cluster, &[spec_default])
+}
+
+fn managed_cluster_set_binding() -> CustomResourceDefinition {
+    Look {
+        short_names: &["mclsetbinding", "mclsetbindings"],
+        columns: vec![condition_column("Bound", names::cluster_set::BOUND), age()],
+        status: true,
+    }
+    .render::<ManagedClusterSetBinding>(Scope::Namespaced, &[])
+}
+
+fn manifest_work() -> CustomResourceDefinition {
+    Look {
+        short_names: &["mw"],
+        columns: vec![
+            condition_column("Applied", names::work::APPLIED),
+            condition_column("Available", names::work::AVAILABLE),
+            age(),
+        ],
+        status: true,
+    }
+    .render::<ManifestWork>(Scope::Namespaced, &[])
+}
+
+fn applied_manifest_work() -> CustomResourceDefinition {
+    Look {
+        short_names: &["amw"],
+        columns: vec![column("Work", "string", ".spec.manifestWorkName"), age()],
+        status: true,
+    }
+    .render::<AppliedManifestWork>(Scope::Cluster, &[])
+}
+
+fn cluster_claim() -> CustomResourceDefinition {
+    Look {
+        short_names: &[],
+        columns: vec![column("Value", "string", ".spec.value"), age()],
+        status: false,
+    }
+    .render::<ClusterClaim>(Scope::Cluster, &[])
+}
+
+#[derive(Clone, Copy)]
+enum Scope {
+    Cluster,
+    Namespaced,
+}
+
+/// How a kind shows itself to people.
+struct Look {
+    short_names: &'static [&'static str],
+    columns: Vec<CustomResourceColumnDefinition>,
+    status: bool,
+}
+
+impl Look {
+    /// The definition of kind `K`; each addition is a JSON pointer whose parent exists, and the value to put there.
+    fn render<K: Resource<DynamicType = ()> + Shape>(
+        self,
+        scope: Scope,
+        additions: &[(&str, Value)],
+    ) -> CustomResourceDefinition {
+        let mut schema = object_schema::<K>(self.status);
+        for (pointer, value) in additions {
+            add(&mut schema, pointer, value.clone());
+        }
+        let (group, plural, kind) = (
+            K::group(&()).into_owned(),
+            K::plural(&()).into_owned(),
+            K::kind(&()).into_owned(),
+        );
+        CustomResourceDefinition {
+            metadata: ObjectMeta { name: Some(format!("{plural}.{group}")), ..ObjectMeta::default() },
+            spec: CustomResourceDefinitionSpec {
+                group,
+                names: CustomResourceDefinitionNames {
+                    categories: Some(vec![CATEGORY.to_owned()]),
+                    list_kind: Some(format!("{kind}List")),
+                    singular: Some(kind.to_lowercase()),
+                    short_names: (!self.short_names.is_empty()).then(|| self.short_names.iter().map(|&name| name.to_owned()).collect()),
+                    kind,
+                    plural,
+                },
+                scope: match scope {
+                    Scope::Cluster => "Cluster".to_owned(),
+                    Scope::Namespaced => "Namespaced".to_owned(),
+                },
+                versions: vec![CustomResourceDefinitionVersion {
+                    name: K::version(&()).into_owned(),
+                    served: true,
+                    storage: true,
+                    additional_printer_columns: Some(self.columns),
+                    subresources: self.status.then(|| CustomResourceSubresources {
+                        status: Some(CustomResourceSubresourceStatus(json!({}))),
+                        ..CustomResourceSubresources::default()
+                    }),
+                    schema: Some(CustomResourceValidation {
+                        open_api_v3_schema: Some(
+                            serde_json::from_value(schema).expect("the schema is a function of our types alone, and a test renders every one of them"),
+                        ),
+                    }),
+                    ..CustomResourceDefinitionVersion::default()
+                }],
+                ..CustomResourceDefinitionSpec::default()
+            },
+            status: None,
+        }
+    }
+}
+
+/// Puts `value` at `pointer`, whose parent is an object of the schema.
+fn add(schema: &mut Value, pointer: &str, value: Value) {
+    if let Some((parent, name)) = pointer.rsplit_once('/')
+        && let Some(Value::Object(parent)) = schema.pointer_mut(parent)
+    {
+        parent.insert(name.to_owned(), value);
+    }
+}
+
+fn column(name: &str, type_: &str, path: &str) -> CustomResourceColumnDefinition {
+    CustomResourceColumnDefinition {
+        name: name.to_owned(),
+        type_: type_.to_owned(),
+        json_path: path.to_owned(),
+        ..CustomResourceColumnDefinition::default()
+    }
+}
+
+fn condition_column(name: &str, condition: &str) -> CustomResourceColumnDefinition {
+    column(
+        name,
+        "string",
+        &format!(r#".status.conditions[?(@.type=="{condition}")].status"#),
+    )
+}
+
+fn age() -> CustomResourceColumnDefinition {
+    column("Age", "date", ".metadata.creationTimestamp")
+}

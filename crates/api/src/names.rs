@@ -1,0 +1,199 @@
+//! Every label, annotation, finalizer, condition type and reason, with where upstream defines it.
+
+/// The label that carries the name of a managed cluster (api, cluster/v1/types.go `ClusterNameLabelKey`).
+pub const CLUSTER_NAME_LABEL: &str = "open-cluster-management.io/cluster-name";
+/// The label that puts a cluster into a set (api, cluster/v1beta2/types_managedclusterset.go `ClusterSetLabel`).
+pub const CLUSTER_SET_LABEL: &str = "cluster.open-cluster-management.io/clusterset";
+/// The label of a claim that stays in its cluster (ocm, pkg/registration/spoke `labelCustomizedOnly`).
+pub const SPOKE_ONLY_LABEL: &str = "open-cluster-management.io/spoke-only";
+/// The order, "0" to "100", in which works and add-ons of a leaving cluster go (api, cluster/v1/types.go `CleanupPriorityAnnotationKey`).
+pub const CLEANUP_PRIORITY_ANNOTATION: &str = "open-cluster-management.io/cleanup-priority";
+/// When a cluster was accepted by policy (ocm, pkg/registration/hub/managedcluster).
+pub const AUTOMATICALLY_ACCEPTED_ON_ANNOTATION: &str =
+    "open-cluster-management.io/automatically-accepted-on";
+/// Turns off the comparison of clocks (ocm, pkg/registration/hub/lease).
+pub const SKIP_CLOCK_SYNC_CHECK_ANNOTATION: &str =
+    "registration.open-cluster-management.io/skip-clock-sync-check";
+/// Registries to take images from (api, cluster/v1/types.go `ClusterImageRegistriesAnnotationKey`).
+pub const IMAGE_REGISTRIES_ANNOTATION: &str = "open-cluster-management.io/image-registries";
+/// The prefix of annotations that an agent puts on its cluster (ocm, pkg/registration/spoke).
+pub const AGENT_ANNOTATION_PREFIX: &str = "agent.open-cluster-management.io/";
+/// The prefix of labels that tell of add-ons: available, unhealthy or unreachable (api, addon/v1alpha1).
+pub const FEATURE_LABEL_PREFIX: &str = "feature.open-cluster-management.io/addon-";
+/// The finalizer for a cluster's roles and namespace (api, cluster/v1/types.go `ManagedClusterFinalizer`).
+pub const CLUSTER_FINALIZER: &str = "cluster.open-cluster-management.io/api-resource-cleanup";
+/// The finalizer for a cluster's add-ons and works (ocm, pkg/registration/hub/gc).
+pub const CLUSTER_RESOURCE_FINALIZER: &str = "cluster.open-cluster-management.io/resource-cleanup";
+/// The lease of a cluster in its namespace on the hub (ocm, pkg/registration/hub/lease).
+pub const CLUSTER_LEASE: &str = "managed-cluster-lease";
+
+/// Taints (api, cluster/v1/types.go).
+pub mod taint {
+    /// The cluster says that it is not available.
+    pub const UNAVAILABLE: &str = "cluster.open-cluster-management.io/unavailable";
+    /// The cluster does not say anything.
+    pub const UNREACHABLE: &str = "cluster.open-cluster-management.io/unreachable";
+}
+
+/// Conditions of ManagedCluster (api, cluster/v1/types.go; reasons: ocm, pkg/registration).
+pub mod cluster {
+    /// The hub's administrator accepted the cluster.
+    pub const HUB_ACCEPTED: &str = "HubAcceptedManagedCluster";
+    /// The hub's administrator denied the cluster.
+    pub const HUB_DENIED: &str = "HubDeniedManagedCluster";
+    /// The agent reached the hub as the accepted cluster.
+    pub const JOINED: &str = "ManagedClusterJoined";
+    /// The cluster's API server answers.
+    pub const AVAILABLE: &str = "ManagedClusterConditionAvailable";
+    /// The clocks of hub and agent agree.
+    pub const CLOCK_SYNCED: &str = "ManagedClusterConditionClockSynced";
+    /// The agent's certificate was renewed.
+    pub const CERTIFICATE_ROTATED: &str = "ClusterCertificateRotated";
+    /// The cluster is leaving.
+    pub const DELETING: &str = "Deleting";
+
+    /// HubAccepted is True.
+    pub const REASON_ACCEPTED: &str = "HubClusterAdminAccepted";
+    /// HubAccepted is False.
+    pub const REASON_DENIED: &str = "HubClusterAdminDenied";
+    /// HubAccepted is False because the roles could not be written.
+    pub const REASON_ERROR: &str = "Error";
+    /// Joined is True.
+    pub const REASON_JOINED: &str = "ManagedClusterJoined";
+    /// Available is True.
+    pub const REASON_AVAILABLE: &str = "ManagedClusterAvailable";
+    /// Available is False.
+    pub const REASON_API_UNAVAILABLE: &str = "ManagedClusterKubeAPIServerUnavailable";
+    /// Available is Unknown.
+    pub const REASON_LEASE_STOPPED: &str = "ManagedClusterLeaseUpdateStopped";
+    /// ClockSynced is True.
+    pub const REASON_CLOCK_SYNCED: &str = "ManagedClusterClockSynced";
+    /// ClockSynced is False.
+    pub const REASON_CLOCK_OUT_OF_SYNC: &str = "ManagedClusterClockOutOfSync";
+    /// CertificateRotated is True.
+    pub const REASON_CERTIFICATE_UPDATED: &str = "ClientCertificateUpdated";
+    /// CertificateRotated is False.
+    pub const REASON_CERTIFICATE_FAILED: &str = "ClientCertificateUpdateFailed";
+    /// Deleting waits for add-ons or works.
+    pub const REASON_RESOURCE_REMAINING: &str = "ResourceRemaining";
+    /// Deleting has nothing to wait for.
+    pub const REASON_NO_RESOURCE: &str = "NoResource";
+    /// Deleting failed.
+    pub const REASON_DELETING_ERROR: &str = "DeletingError";
+}
+
+/// Conditions of ManagedClusterSet and ManagedClusterSetBinding (api, cluster/v1beta2).
+pub mod cluster_set {
+    /// The set has no cluster.
+    pub const EMPTY: &str = "ClusterSetEmpty";
+    /// Empty is True.
+    pub const REASON_NO_CLUSTER: &str = "NoClusterMatched";
+    /// Empty is False.
+    pub const REASON_CLUSTERS_SELECTED: &str = "ClustersSelected";
+    /// The binding's set exists.
+    pub const BOUND: &str = "Bound";
+    /// Bound is True.
+    pub const REASON_BOUND: &str = "ClusterSetBound";
+    /// Bound is False.
+    pub const REASON_NOT_FOUND: &str = "ClusterSetNotFound";
+    /// The set of clusters that name no other.
+    pub const DEFAULT: &str = "default";
+    /// The set of all clusters.
+    pub const GLOBAL: &str = "global";
+}
+
+/// Claims whose names are reserved (api, cluster/v1alpha1/types.go `ReservedClusterClaimNames`).
+pub mod claim {
+    /// A unique identifier of the cluster.
+    pub const ID: &str = "id.k8s.io";
+    /// The version of Kubernetes.
+    pub const KUBE_VERSION: &str = "kubeversion.open-cluster-management.io";
+    /// Where the cluster runs.
+    pub const PLATFORM: &str = "platform.open-cluster-management.io";
+    /// Which distribution it is.
+    pub const PRODUCT: &str = "product.open-cluster-management.io";
+    /// In the order in which they are reported.
+    pub const RESERVED: [&str; 4] = [ID, KUBE_VERSION, PLATFORM, PRODUCT];
+}
+
+/// Names around ManifestWork and AppliedManifestWork (api, work/v1/types.go; reasons: ocm, pkg/work/spoke).
+pub mod work {
+    /// On a work until its AppliedManifestWork is gone (`ManifestWorkFinalizer`).
+    pub const FINALIZER: &str = "cluster.open-cluster-management.io/manifest-work-cleanup";
+    /// On an AppliedManifestWork until its objects are gone (`AppliedManifestWorkFinalizer`).
+    pub const APPLIED_FINALIZER: &str =
+        "cluster.open-cluster-management.io/applied-manifest-work-cleanup";
+    /// The hash of configurations that a work was made from, and of manifests applied with ignored fields
+    /// (`ManifestConfigSpecHashAnnotationKey`).
+    pub const CONFIG_SPEC_HASH_ANNOTATION: &str = "open-cluster-management.io/config-spec-hash";
+    /// The hash of a manifest, on the object (`ObjectSpecHash`).
+    pub const OBJECT_HASH_ANNOTATION: &str = "open-cluster-management.io/object-hash";
+    /// The field manager of writes (ocm, pkg/work/spoke/apply `DefaultFieldManager`).
+    pub const FIELD_MANAGER: &str = "work-agent";
+
+    /// The manifests were applied (`WorkApplied`, `ManifestApplied`).
+    pub const APPLIED: &str = "Applied";
+    /// The objects exist (`WorkAvailable`, `ManifestAvailable`).
+    pub const AVAILABLE: &str = "Available";
+    /// Something is under way (`WorkProgressing`).
+    pub const PROGRESSING: &str = "Progressing";
+    /// Something is not as it should be (`WorkDegraded`).
+    pub const DEGRADED: &str = "Degraded";
+    /// The work is done and is no longer updated (`WorkComplete`).
+    pub const COMPLETE: &str = "Complete";
+    /// The work is being deleted (`WorkDeleting`).
+    pub const DELETING: &str = "Deleting";
+    /// The feedback values of a manifest are up to date (ocm, pkg/work/spoke/controllers/statuscontroller).
+    pub const STATUS_FEEDBACK_SYNCED: &str = "StatusFeedbackSynced";
+
+    /// Work Applied is True.
+    pub const REASON_WORK_APPLIED: &str = "AppliedManifestWorkComplete";
+    /// Work Applied is False.
+    pub const REASON_WORK_APPLY_FAILED: &str = "AppliedManifestWorkFailed";
+    /// Manifest Applied is True.
+    pub const REASON_MANIFEST_APPLIED: &str = "AppliedManifestComplete";
+    /// Manifest Applied is False.
+    pub const REASON_MANIFEST_APPLY_FAILED: &str = "AppliedManifestFailed";
+    /// Manifest Applied is False because a path of an ignored field is wrong.
+    pub const REASON_IGNORE_FIELD_ERROR: &str = "AppliedManifestSSAIgnoreFieldError";
+    /// Manifest Available is True.
+    pub const REASON_RESOURCE_AVAILABLE: &str = "ResourceAvailable";
+    /// Manifest Available is False.
+    pub const REASON_RESOURCE_NOT_AVAILABLE: &str = "ResourceNotAvailable";
+    /// Manifest Available is Unknown: the object could not be read.
+    pub const REASON_FETCHING_FAILED: &str = "FetchingResourceFailed";
+    /// Manifest Available is Unknown: it is not known which object it is.
+    pub const REASON_INCOMPLETE_META: &str = "IncompleteResourceMeta";
+    /// Work Available is True.
+    pub const REASON_RESOURCES_AVAILABLE: &str = "ResourcesAvailable";
+    /// Work Available is False.
+    pub const REASON_RESOURCES_NOT_AVAILABLE: &str = "ResourcesNotAvailable";
+    /// Work Available is Unknown.
+    pub const REASON_RESOURCES_UNKNOWN: &str = "ResourcesStatusUnknown";
+    /// StatusFeedbackSynced is True.
+    pub const REASON_FEEDBACK_SYNCED: &str = "StatusFeedbackSynced";
+    /// StatusFeedbackSynced is False.
+    pub const REASON_FEEDBACK_FAILED: &str = "StatusFeedbackSyncFailed";
+    /// StatusFeedbackSynced is True because nothing is asked for.
+    pub const REASON_NO_FEEDBACK: &str = "NoStatusFeedbackSynced";
+    /// Deleting is True.
+    pub const REASON_DELETING: &str = "WorkDeleting";
+    /// Complete is True on a work (`WorkManifestsComplete`).
+    pub const REASON_MANIFESTS_COMPLETE: &str = "ManifestsComplete";
+    /// A condition of a work that was put together from its manifests' rules.
+    pub const REASON_RULES_AGGREGATED: &str = "ConditionRulesAggregated";
+    /// A rule gave a verdict (`ConditionRuleEvaluated`).
+    pub const REASON_RULE_EVALUATED: &str = "ConditionRuleEvaluated";
+    /// A rule cannot be evaluated (`ConditionRuleInvalid`).
+    pub const REASON_RULE_INVALID: &str = "ConditionRuleInvalid";
+    /// A rule's expression is wrong (`ConditionRuleExpressionError`).
+    pub const REASON_RULE_EXPRESSION_ERROR: &str = "ConditionRuleExpressionError";
+    /// A rule failed for another cause (`ConditionRuleInternalError`).
+    pub const REASON_RULE_INTERNAL_ERROR: &str = "ConditionRuleInternalError";
+    /// Progressing: objects are being applied (`WorkProgressingReasonApplying`).
+    pub const REASON_APPLYING: &str = "Applying";
+    /// Progressing: all are applied and available (`WorkProgressingReasonCompleted`).
+    pub const REASON_COMPLETED: &str = "Completed";
+    /// Progressing: applying failed (`WorkProgressingReasonFailed`).
+    pub const REASON_FAILED: &str = "Failed";
+}

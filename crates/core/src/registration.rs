@@ -1,0 +1,8 @@
+//! How a cluster joins a hub, stays, and leaves.
+//!
+//! [`cluster`] plans what the hub does for one managed cluster, [`request`] judges certificate
+//! signing requests, [`roles`] lists what an agent may touch.
+
+pub mod cluster;
+pub mod request;
+pub mod roles;

@@ -1,0 +1,189 @@
+//! Which certificate signing requests of agents a hub approves
+//! (ocm: pkg/registration/register/csr, pkg/registration/hub/csr).
+
+use drover_api::names::CLUSTER_NAME_LABEL;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use x509_parser::prelude::{FromDer, X509CertificationRequest};
+
+use super::roles::{ALL_CLUSTERS_GROUP, BOOTSTRAP_GROUP, agent_user, cluster_group};
+
+/// Signed by the API server; the certificate is good for the hub's Kubernetes API.
+pub const KUBE_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+/// Signed by the hub; the certificate is good for the hub's CloudEvents broker.
+pub const GRPC_SIGNER: &str = "open-cluster-management.io/grpc";
+/// Who asked, when the broker created the request for somebody (ocm: pkg/server/services/csr).
+pub const REQUESTER_ANNOTATION: &str = "open-cluster-management.io/csr-user";
+/// The reason of an approval.
+pub const APPROVED_REASON: &str = "AutoApprovedByHubCSRApprovingController";
+
+/// What is to become of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Approve it.
+    Approve,
+    /// Approve it if the requester may `renew` `managedclusters/clientcertificates`.
+    ApproveIfMayRenew {
+        /// Who asked.
+        user: String,
+    },
+    /// Leave it to somebody else.
+    Ignore {
+        /// Why it is not ours.
+        why: String,
+    },
+}
+
+/// What a hub lets through by itself.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Whether bootstrap tokens are enough to get a first certificate.
+    pub approve_bootstrap: bool,
+}
+
+/// The agent that a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// The managed cluster.
+    pub cluster: String,
+    /// The agent's own name.
+    pub agent: String,
+}
+
+/// Judges a request that has no verdict yet.
+pub fn judge(request: &CertificateSigningRequest, policy: &Policy) -> Verdict {
+    if decided(request) {
+        return ignore("it has a verdict already");
+    }
+    let agent = match read(request) {
+        Ok(agent) => agent,
+        Err(why) => return Verdict::Ignore { why },
+    };
+    let (user, groups) = requester(request);
+    if user == agent_user(&agent.cluster, &agent.agent) {
+        return Verdict::ApproveIfMayRenew { user };
+    }
+    if policy.approve_bootstrap && groups.iter().any(|group| group == BOOTSTRAP_GROUP) {
+        return Verdict::Approve;
+    }
+    ignore("a person must approve it")
+}
+
+/// The agent that a well-formed request of an agent is for; the error says what it is not.
+pub fn read(request: &CertificateSigningRequest) -> Result<Agent, String> {
+    let signer = request.spec.signer_name.as_str();
+    if signer != KUBE_SIGNER && signer != GRPC_SIGNER {
+        return Err(format!("signer {signer} is not for agents"));
+    }
+    let labels = request.metadata.labels.as_ref();
+    let cluster = labels
+        .and_then(|labels| labels.get(CLUSTER_NAME_LABEL))
+        .ok_or_else(|| format!("label {CLUSTER_NAME_LABEL} is missing"))?;
+    let (name, mut organizations) = subject(&request.spec.request.0)?;
+    let prefix = format!("{}:", cluster_group(cluster));
+    let agent = name
+        .strip_prefix(&prefix)
+        .filter(|agent| !agent.is_empty() && !agent.contains(':'))
+        .ok_or_else(|| format!("common name {name:?} is not of the form {prefix}AGENT"))?;
+    organizations.retain(|organization| organization != ALL_CLUSTERS_GROUP);
+    if organizations != [cluster_group(cluster)] {
+        return Err(format!(
+            "organizations other than those of cluster {cluster}: {organizations:?}"
+        ));
+    }
+    Ok(Agent {
+        cluster: cluster.clone(),
+        agent: agent.to_owned(),
+    })
+}
+
+/// Whether a request was approved or denied.
+pub fn decided(request: &CertificateSigningRequest) -> bool {
+    has(request, "Approved") || has(request, "Denied")
+}
+
+/// Whether a request was approved, and neither denied nor failed since.
+pub fn approved(request: &CertificateSigningRequest) -> bool {
+    has(request, "Approved") && !has(request, "Denied") && !has(request, "Failed")
+}
+
+/// Whether a request has a certificate.
+pub fn issued(request: &CertificateSigningRequest) -> bool {
+    request
+        .status
+        .as_ref()
+        .is_some_and(|status| status.certificate.as_ref().is_some_and(|c| !c.0.is_empty()))
+}
+
+fn has(request: &CertificateSigningRequest, condition: &str) -> bool {
+    let conditions = request
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|list| {
+        list.iter()
+            .any(|c| c.type_ == condition && c.status == "True")
+    })
+}
+
+/// Who asked: the broker notes it when it creates a request for an agent.
+fn requester(request: &CertificateSigningRequest) -> (String, Vec<String>) {
+    let annotated = request
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|a| a.get(REQUESTER_ANNOTATION));
+    if request.spec.signer_name == GRPC_SIGNER
+        && let Some(note) = annotated
+    {
+        return serde_json::from_str::<Requester>(note)
+            .map_or_else(|_| (note.clone(), Vec::new()), |r| (r.user, r.groups));
+    }
+    (
+        request.spec.username.clone().unwrap_or_default(),
+        request.spec.groups.clone().unwrap_or_default(),
+    )
+}
+
+/// What the broker writes in [`REQUESTER_ANNOTATION`]. Upstream writes the bare user name, which is
+/// read as well; a name alone is in no group.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct Requester {
+    /// The authenticated user.
+    pub user: String,
+    /// Its groups.
+    pub groups: Vec<String>,
+}
+
+fn ignore(why: &str) -> Verdict {
+    Verdict::Ignore {
+        why: why.to_owned(),
+    }
+}
+
+/// Common name and all organizations, in whichever shape of names they come: Go writes several
+/// organizations as one set, others as one name each.
+fn subject(pem: &[u8]) -> Result<(String, Vec<String>), String> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem)
+        .map_err(|error| format!("the request is no PEM: {error}"))?;
+    let (_, request) = X509CertificationRequest::from_der(&block.contents)
+        .map_err(|error| format!("the request is no PKCS #10: {error}"))?;
+    let subject = &request.certification_request_info.subject;
+    let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+        attribute
+            .as_str()
+            .map(ToOwned::to_owned)
+            .map_err(|error| format!("a name is no text: {error}"))
+    };
+    let mut names = subject
+        .iter_common_name()
+        .map(text)
+        .collect::<Result<Vec<_>, _>>()?;
+    let organizations = subject
+        .iter_organization()
+        .map(text)
+        .collect::<Result<Vec<_>, _>>()?;
+    match (names.pop(), names.is_empty()) {
+        (Some(name), true) => Ok((name, organizations)),
+        _ => Err("the request must have exactly one common name".to_owned()),
+    }
+}

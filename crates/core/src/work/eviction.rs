@@ -1,0 +1,105 @@
+//! What becomes of AppliedManifestWorks whose work is gone: they stay for a grace period, then they and their objects go.
+
+use drover_api::{Time, work::v1::AppliedManifestWork};
+use std::time::Duration;
+
+/// How long objects stay after their work was last seen (ocm, pkg/work/spoke `AppliedManifestWorkEvictionGracePeriod`).
+pub const DEFAULT_GRACE: Duration = Duration::from_mins(60);
+
+/// What to do with one AppliedManifestWork.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Eviction {
+    /// Nothing.
+    Keep,
+    /// Record in the status that its work is missing since `now`.
+    Stamp(Time),
+    /// Remove the record: its work is back.
+    Clear,
+    /// Look again after this time.
+    Wait(Duration),
+    /// Delete it.
+    Evict,
+}
+
+/// Decides about one AppliedManifestWork of this agent. `grace` is absent when nothing is ever evicted.
+///
+/// `wanted` tells whether its work exists on the hub that the agent follows; it is never so for one of another hub.
+pub fn decide(
+    applied: &AppliedManifestWork,
+    wanted: bool,
+    grace: Option<Duration>,
+    now: &Time,
+) -> Eviction {
+    let since = applied
+        .status
+        .as_ref()
+        .and_then(|status| status.eviction_start_time.as_ref());
+    if applied.metadata.deletion_timestamp.is_some() {
+        return Eviction::Keep;
+    }
+    match (wanted, since, grace) {
+        (true, Some(_), _) => Eviction::Clear,
+        (true, None, _) | (false, _, None) => Eviction::Keep,
+        (false, None, Some(_)) => Eviction::Stamp(now.clone()),
+        (false, Some(since), Some(grace)) => {
+            // A start in the future (the clock was set back) counts as now.
+            let gone = Duration::try_from(now.0.duration_since(since.0)).unwrap_or_default();
+            if gone >= grace {
+                Eviction::Evict
+            } else {
+                Eviction::Wait(grace - gone)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drover_api::work::v1::AppliedManifestWorkStatus;
+
+    #[test]
+    fn what_is_unwanted_goes_after_the_grace() {
+        let at =
+            |second| Time(jiff::Timestamp::from_second(second).expect("small seconds are valid"));
+        let applied = |since: Option<i64>| {
+            let mut applied = AppliedManifestWork::default();
+            applied.status = Some(AppliedManifestWorkStatus {
+                eviction_start_time: since.map(at),
+                ..AppliedManifestWorkStatus::default()
+            });
+            applied
+        };
+        let check = |since, wanted, grace: Option<u64>, now, expected| {
+            assert_eq!(
+                decide(
+                    &applied(since),
+                    wanted,
+                    grace.map(Duration::from_secs),
+                    &at(now)
+                ),
+                expected,
+                "{since:?} {wanted} {now}"
+            );
+        };
+        check(None, true, Some(60), 100, Eviction::Keep);
+        check(None, false, Some(60), 100, Eviction::Stamp(at(100)));
+        check(
+            Some(100),
+            false,
+            Some(60),
+            110,
+            Eviction::Wait(Duration::from_secs(50)),
+        );
+        check(
+            Some(100),
+            false,
+            Some(60),
+            90,
+            Eviction::Wait(Duration::from_secs(60)),
+        );
+        check(Some(100), false, Some(60), 160, Eviction::Evict);
+        check(Some(100), true, Some(60), 160, Eviction::Clear);
+        check(Some(100), false, None, 1_000_000, Eviction::Keep);
+    }
+}

@@ -1,0 +1,65 @@
+//! Caches of one kind that tell what changed.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+/// Fills a cache by list and watch, and keeps it so until `cancel`.
+///
+/// The second half of the answer must be run; `changed` is called after the cache was updated, with
+/// the object as it is now or (deleted) as it was last. After a new list every object counts as
+/// changed, and so does every object that went between two lists: a level-triggered caller misses
+/// nothing. Failures are logged and retried with backoff.
+pub fn mirror<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    cancel: CancellationToken,
+    mut changed: impl FnMut(&K) + Send + 'static,
+) -> (Store<K>, impl Future<Output = ()> + Send)
+where
+    K: Resource + Lookup + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    <K as Lookup>::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
+    <K as Resource>::DynamicType: Default,
+{
+    let (store, writer) = reflector::store::<K>();
+    let cache = store.clone();
+    let task = async move {
+        let stream = reflector::reflector(writer, watch(api, config)).default_backoff();
+        futures::pin_mut!(stream);
+        let mut before = Vec::new();
+        loop {
+            let event = tokio::select! {
+                () = cancel.cancelled() => return,
+                event = stream.next() => event,
+            };
+            match event {
+                Some(Ok(Event::Apply(object) | Event::Delete(object))) => changed(&object),
+                Some(Ok(Event::Init)) => before = cache.state(),
+                // The cache shows a new list only when it is complete.
+                Some(Ok(Event::InitApply(_))) => {}
+                Some(Ok(Event::InitDone)) => {
+                    cache.state().iter().for_each(|object| changed(object));
+                    let gone = |object: &&Arc<K>| {
+                        cache.get(&ObjectRef::from_obj(object.as_ref())).is_none()
+                    };
+                    before
+                        .iter()
+                        .filter(gone)
+                        .for_each(|object| changed(object));
+                    before.clear();
+                }
+                Some(Err(error)) => tracing::debug!(%error, "a watch was interrupted"),
+                None => return,
+            }
+        }
+    };
+    (store, task)
+}
