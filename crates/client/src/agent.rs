@@ -27,7 +27,7 @@ pub struct AgentOptions {
     pub cluster: String,
     /// Receive at all; without, the client only publishes.
     pub subscribe: bool,
-    /// Ask for what was missed after each connect.
+    /// Ask for what was missed after each connect. Never done for events and token requests, which no hub lists.
     pub resync: bool,
     /// The driver.
     pub driver: DriverConfig,
@@ -164,7 +164,7 @@ impl AgentWorks {
     /// Removes a finalizer.
     pub fn remove_finalizer(&self, uid: &str, finalizer: &str) -> Result<Arc<Work>, ClientError> {
         self.edit(uid, |work| {
-            work.metadata.finalizers.retain(|other| other != finalizer)
+            work.metadata.finalizers.retain(|other| other != finalizer);
         })
     }
 
@@ -233,7 +233,9 @@ impl<K: Serialize + DeserializeOwned> AgentObjects<K> {
         let codec = ObjectCodec::of(data_type).ok_or_else(|| {
             TransportError::Config(format!("objects of {data_type} are not known"))
         })?;
-        let session = AgentSession::new(codec, options.session());
+        let mut config = options.session();
+        config.resync &= *data_type != DataType::TOKEN_REQUESTS && *data_type != DataType::EVENTS;
+        let session = AgentSession::new(codec, config);
         let shared = Shared::new(session, Arc::clone(&options.driver.clock));
         let driver = Driver {
             shared: Arc::clone(&shared),

@@ -39,7 +39,7 @@ impl Default for DriverConfig {
     fn default() -> Self {
         Self {
             min_backoff: Duration::from_millis(500),
-            max_backoff: Duration::from_secs(60),
+            max_backoff: Duration::from_mins(1),
             rate: Some(RateLimit::default()),
             resync_every: None,
             clock: Arc::new(Timestamp::now),
@@ -59,7 +59,7 @@ pub struct Driver<S: Session> {
 type Flying = BoxFuture<'static, (Ticket, Result<(), TransportError>)>;
 
 /// After this long on a link the next loss starts with the shortest wait again.
-const STEADY: Duration = Duration::from_secs(60);
+const STEADY: Duration = Duration::from_mins(1);
 
 impl<S: Session> Driver<S> {
     /// Runs until `stop`.

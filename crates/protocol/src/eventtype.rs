@@ -19,7 +19,7 @@ pub enum TypeError {
 }
 
 /// What kind of resource an event carries.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DataType {
     group: Cow<'static, str>,
     version: Cow<'static, str>,
@@ -105,6 +105,12 @@ impl FromStr for DataType {
             version: Cow::Owned(version.to_owned()),
             resource: Cow::Owned(resource.to_owned()),
         })
+    }
+}
+
+impl fmt::Debug for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

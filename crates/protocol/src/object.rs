@@ -195,7 +195,8 @@ impl Codec for ObjectCodec {
         }
         let mut object = Object::default();
         if let Some(time) = deletion(event) {
-            object.metadata.uid = crate::codec::required(event, names::EXT_RESOURCE_ID)?.to_owned();
+            let uid = crate::codec::required(event, names::EXT_RESOURCE_ID)?;
+            uid.clone_into(&mut object.metadata.uid);
             object.metadata.deletion_timestamp = Some(time);
         }
         Ok(object)

@@ -59,6 +59,7 @@ pub struct ResourceStatus {
 }
 
 /// A Kubernetes condition.
+#[expect(clippy::struct_field_names, reason = "`type` is a keyword")]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {

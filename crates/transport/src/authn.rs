@@ -17,7 +17,7 @@ pub struct Caller {
 /// The certificates of the peer of a connection, leaf first, already verified in the handshake. A server that embeds the
 /// broker puts this into the extensions of each request.
 #[derive(Clone, Debug, Default)]
-pub struct PeerCerts(pub Arc<Vec<CertificateDer<'static>>>);
+pub struct PeerCerts(pub Arc<[CertificateDer<'static>]>);
 
 /// What a caller shows.
 #[derive(Clone, Debug, Default)]

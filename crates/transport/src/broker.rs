@@ -66,7 +66,7 @@ impl BrokerConfig {
             source: source.into(),
             heartbeat: Duration::from_secs(10),
             queue: 1000,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             max_message: 16 * 1024 * 1024,
             access: None,
         }

@@ -34,10 +34,10 @@ pub trait Service: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ServiceError {
-    #[serde(default)]
-    metadata: serde_json::Map<String, serde_json::Value>,
-    #[serde(default)]
-    status: String,
+    #[serde(skip_deserializing)]
+    metadata: NoMetadata,
+    #[serde(skip_deserializing)]
+    status: Failure,
     /// For people.
     #[serde(default)]
     pub message: String,
@@ -52,6 +52,16 @@ pub struct ServiceError {
     pub code: u16,
 }
 
+/// A status object has metadata, and there is nothing in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct NoMetadata {}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+enum Failure {
+    #[default]
+    Failure,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     #[serde(rename = "ErrStatus")]
@@ -62,8 +72,8 @@ impl ServiceError {
     /// A refusal.
     pub fn new(code: u16, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
-            metadata: serde_json::Map::new(),
-            status: "Failure".to_owned(),
+            metadata: NoMetadata {},
+            status: Failure::Failure,
             message: message.into(),
             reason: reason.into(),
             details: None,

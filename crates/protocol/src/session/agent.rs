@@ -256,7 +256,7 @@ impl<C: Codec> AgentSession<C> {
         let meta = incoming.meta_mut();
         meta.finalizers.clone_from(&stored.meta().finalizers);
         if meta.name != stored.meta().name {
-            meta.resource_version = "1".to_owned();
+            "1".clone_into(&mut meta.resource_version);
             self.store.remove(&stored.meta().uid);
             let added = self.store.put(incoming);
             out.push(Output::Change(Change::Deleted(stored)));
@@ -294,7 +294,7 @@ impl<C: Codec> AgentSession<C> {
                     .map(|old| Output::Change(Change::Deleted(old))),
             );
         }
-        incoming.meta_mut().resource_version = "1".to_owned();
+        "1".clone_into(&mut incoming.meta_mut().resource_version);
         out.push(Output::Change(Change::Added(self.store.put(incoming))));
     }
 
@@ -313,13 +313,13 @@ impl<C: Codec> AgentSession<C> {
         if incoming.meta().generation != 0 {
             meta.generation = incoming.meta().generation;
         }
-        if next != **stored {
+        if next == **stored {
+            self.settle_deletion(stored);
+        } else {
             next.meta_mut().resource_version = next_version(stored.meta());
             let next = self.store.put(next);
             out.push(Output::Change(Change::Modified(Arc::clone(&next))));
             self.settle_deletion(&next);
-        } else {
-            self.settle_deletion(&Arc::clone(stored));
         }
     }
 

@@ -67,9 +67,9 @@ impl Outbox {
             None => (),
         }
         if request {
-            self.queue.push_front(due)
+            self.queue.push_front(due);
         } else {
-            self.queue.push_back(due)
+            self.queue.push_back(due);
         }
     }
 

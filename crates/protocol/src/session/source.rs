@@ -125,7 +125,7 @@ impl<C: Codec> SourceSession<C> {
         let generation = generation(object.meta().generation.max(buried + 1), &object)?;
         let meta = object.meta_mut();
         meta.generation = generation;
-        meta.resource_version = "1".to_owned();
+        "1".clone_into(&mut meta.resource_version);
         meta.creation_timestamp.get_or_insert(whole_seconds(now));
         meta.deletion_timestamp = None;
         self.codec

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -145,7 +144,7 @@ impl Connection {
             .unwrap_or_default();
         Ok(Self {
             stream: Box::pin(stream),
-            certs: PeerCerts(Arc::new(certs)),
+            certs: PeerCerts(certs.into()),
         })
     }
 }
