@@ -36,7 +36,9 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
     let options = Options::parse();
     let transport = GrpcTransport::new(GrpcConfig {
         ca: options.ca_file.map(Pem::File),
@@ -44,7 +46,10 @@ async fn main() -> anyhow::Result<()> {
         ..GrpcConfig::new(options.url)
     });
     let agent = format!("{}-work-agent", options.cluster);
-    let (works, driver) = AgentWorks::new(AgentOptions::new(agent, options.cluster), Arc::new(transport));
+    let (works, driver) = AgentWorks::new(
+        AgentOptions::new(agent, options.cluster),
+        Arc::new(transport),
+    );
     let running = tokio::spawn(driver.run(CancellationToken::new()));
     let mut changes = works.watch();
     while let Some(change) = changes.next().await {
@@ -57,16 +62,26 @@ async fn main() -> anyhow::Result<()> {
 
 fn report(works: &AgentWorks, work: &Work) -> anyhow::Result<()> {
     let (meta, uid) = (&work.metadata, work.metadata.uid.as_str());
-    let observed = work.status.conditions.iter().any(|c| c.observed_generation == meta.generation);
+    let observed = work
+        .status
+        .conditions
+        .iter()
+        .any(|c| c.observed_generation == meta.generation);
     if meta.deleting() {
         println!("{} is deleted", meta.name);
         works.remove_finalizer(uid, WORK_FINALIZER)?;
-    } else if !meta.finalizers.iter().any(|finalizer| finalizer == WORK_FINALIZER) {
+    } else if !meta
+        .finalizers
+        .iter()
+        .any(|finalizer| finalizer == WORK_FINALIZER)
+    {
         works.add_finalizer(uid, WORK_FINALIZER)?;
     } else if !observed {
         println!("{} is applied, generation {}", meta.name, meta.generation);
         let mut status = work.status.clone();
-        status.conditions = ["Applied", "Available"].map(|name| condition(name, meta.generation)).into();
+        status.conditions = ["Applied", "Available"]
+            .map(|name| condition(name, meta.generation))
+            .into();
         works.set_status(uid, status)?;
     }
     Ok(())

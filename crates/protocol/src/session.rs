@@ -21,7 +21,10 @@ pub use store::Store;
 use crate::cloudevent::CloudEvent;
 
 /// What a session reacts to.
-#[expect(clippy::large_enum_variant, reason = "events are the common case, and moved once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "events are the common case, and moved once"
+)]
 #[derive(Clone, Debug)]
 pub enum Input {
     /// Subscribed: events can be sent and will be received.
