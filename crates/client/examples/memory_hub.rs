@@ -168,8 +168,8 @@ fn work(cluster: &str, generation: i64, value: &str) -> anyhow::Result<Work> {
         }),
         ..Work::default()
     };
-    work.metadata.name = "probe".to_owned();
-    work.metadata.namespace = cluster.to_owned();
+    "probe".clone_into(&mut work.metadata.name);
+    cluster.clone_into(&mut work.metadata.namespace);
     work.metadata.uid =
         drover_protocol::bundle::work_uid(names::HUB_SOURCE, cluster, "probe").to_string();
     work.metadata.generation = generation;

@@ -292,3 +292,26 @@ async fn without_a_link_objects_say_so() {
         .unwrap_err();
     assert_eq!(error.to_string(), "the cloudevents client is not ready");
 }
+
+#[test]
+fn works_convert_to_the_types_of_the_api_and_back() {
+    let event = include_bytes!("../../protocol/src/vectors/e1.json");
+    let spec = CloudEvent::from_json(event).unwrap();
+    let mut original = drover_protocol::AgentBundleCodec.decode(&spec).unwrap();
+    original.status.conditions = vec![Condition {
+        condition_type: "Applied".into(),
+        status: "True".into(),
+        last_transition_time: "2026-05-30T09:00:00Z".parse().ok(),
+        observed_generation: 3,
+        ..Condition::default()
+    }];
+    let typed: drover_api::work::v1::ManifestWork = original.to_object().unwrap();
+    assert_eq!(typed.metadata.name.as_deref(), Some("web"));
+    assert_eq!(typed.spec.workload.manifests.len(), 1);
+    let back = Work::from_object(&typed).unwrap();
+    assert_eq!(back.metadata, original.metadata);
+    assert_eq!(back.status, original.status);
+    assert_eq!(back.status.hash(), original.status.hash());
+    let json = |work: &Work| work.to_object::<Value>().unwrap();
+    assert_eq!(json(&back)["spec"], json(&original)["spec"]);
+}

@@ -245,16 +245,16 @@ impl World {
             Aspect::Status
         };
         self.agent(index, |agent, _, out| {
-            drop(agent.update(&work, aspect, out))
+            drop(agent.update(&work, aspect, out));
         });
     }
 
     fn send(&mut self) {
         let (from_source, index) = (self.prng.chance(50), self.prng.below(2));
         let transmit = if from_source {
-            self.source(index, |s, now, out| s.poll_transmit(now, out))
+            self.source(index, Session::poll_transmit)
         } else {
-            self.agent(index, |a, now, out| a.poll_transmit(now, out))
+            self.agent(index, Session::poll_transmit)
         };
         let Some(transmit) = transmit else { return };
         let failed = !self.healthy && self.prng.chance(10);
@@ -316,11 +316,11 @@ impl World {
         for index in 0..2 {
             if from_source.is_some() {
                 self.agent(index, |a, now, out| {
-                    a.handle(now, Input::Wire(event.clone()), out)
+                    a.handle(now, Input::Wire(event.clone()), out);
                 });
             } else {
                 self.source(index, |s, now, out| {
-                    s.handle(now, Input::Wire(event.clone()), out)
+                    s.handle(now, Input::Wire(event.clone()), out);
                 });
             }
         }

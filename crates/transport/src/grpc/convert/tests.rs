@@ -7,11 +7,9 @@ use super::{from_proto, to_proto};
 use crate::grpc::proto::{self, PublishRequest, SubscriptionRequest};
 
 fn hex(message: &impl prost::Message) -> String {
-    message
-        .encode_to_vec()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let bytes = message.encode_to_vec();
+    let texts: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    texts.concat()
 }
 
 #[test]
