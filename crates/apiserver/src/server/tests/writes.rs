@@ -856,3 +856,19 @@ async fn rules_in_process_judge_writes() {
         "things.example.io \"a\" is forbidden: no b",
     );
 }
+
+#[tokio::test]
+async fn leases_are_made_by_updates_and_guarded_by_revisions() {
+    let world = World::new().await;
+    let uri = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    let mut lease = json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a"}});
+    assert_eq!(world.put(uri, lease.clone()).await.code, 201);
+    lease["spec"]["holderIdentity"] = "b".into();
+    let refused = world.put(uri, lease).await;
+    assert_eq!(refused.code, 422);
+    assert!(
+        refused
+            .message()
+            .ends_with("must be specified for an update")
+    );
+}
