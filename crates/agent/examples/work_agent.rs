@@ -1,5 +1,5 @@
 //! Runs the work agent of one cluster against a hub's Kubernetes API, with two kubeconfigs:
-//! `work_agent HUB_KUBECONFIG CLUSTER_KUBECONFIG CLUSTER_NAME`.
+//! `work_agent HUB_KUBECONFIG CLUSTER_KUBECONFIG CLUSTER_NAME [EVICTION_GRACE_SECONDS]`.
 
 use std::{error::Error, path::Path, sync::Arc, time::Duration};
 
@@ -14,7 +14,11 @@ use tokio_util::sync::CancellationToken;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [hub, cluster, name] = arguments.as_slice() else { return Err("usage: work_agent HUB_KUBECONFIG CLUSTER_KUBECONFIG CLUSTER_NAME".into()) };
+    let (hub, cluster, name, grace) = match arguments.as_slice() {
+        [hub, cluster, name] => (hub, cluster, name, None),
+        [hub, cluster, name, grace] => (hub, cluster, name, Some(Duration::from_secs(grace.parse()?))),
+        _ => return Err("usage: work_agent HUB_KUBECONFIG CLUSTER_KUBECONFIG CLUSTER_NAME [EVICTION_GRACE_SECONDS]".into()),
+    };
     let hub = configuration(hub).await?;
     let identity = identity_for(hub.cluster_url.to_string().trim_end_matches('/'));
     let cluster = Client::try_from(configuration(cluster).await?)?;
@@ -22,7 +26,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let cancel = CancellationToken::new();
     let mut tasks = Tasks::new(cancel.clone());
-    start(hub, cluster, Config::new(identity), Clock::system(), &mut tasks);
+    let mut config = Config::new(identity);
+    config.eviction_grace = grace.or(config.eviction_grace);
+    start(hub, cluster, config, Clock::system(), &mut tasks);
     tokio::spawn(async move {
         // Without the signal the program ends as programs do.
         if tokio::signal::ctrl_c().await.is_ok() {

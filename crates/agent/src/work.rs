@@ -2,6 +2,7 @@
 //!
 //! - [`hub`]: where works come from and reports go to; [`hub_kube`] is the hub's Kubernetes API
 //! - [`cluster`]: requests to the cluster for objects of any kind
+//! - [`executor`]: whether the identity behind a work may do what it wants
 //! - [`kinds`]: which kinds the cluster serves right now
 //! - [`watches`]: tells at once when an applied object changes
 //! - [`round`]: observes, plans ([`drover_core::work`]) and does, for one work
@@ -9,6 +10,7 @@
 
 pub mod cache;
 pub mod cluster;
+pub mod executor;
 pub mod hub;
 pub mod hub_kube;
 pub mod kinds;
@@ -75,7 +77,10 @@ impl Config {
 pub fn identity_for(hub_address: &str) -> Identity {
     let digest = Sha256::digest(hub_address.as_bytes());
     let hub_hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Identity { agent_id: hub_hash.clone(), hub_hash }
+    Identity {
+        agent_id: hub_hash.clone(),
+        hub_hash,
+    }
 }
 
 /// What a worker looks after.
@@ -97,7 +102,13 @@ impl fmt::Display for Key {
 }
 
 /// Starts the agent: its tasks run until those of `tasks` end.
-pub fn start<H: HubWorks>(hub: Arc<H>, cluster: Client, config: Config, clock: Clock, tasks: &mut Tasks) {
+pub fn start<H: HubWorks>(
+    hub: Arc<H>,
+    cluster: Client,
+    config: Config,
+    clock: Clock,
+    tasks: &mut Tasks,
+) {
     let cancel = tasks.cancel_token();
     let queue = Arc::new(WorkQueue::<Key>::new());
     let applied = Arc::new(Cache::<AppliedManifestWork>::default());
@@ -117,9 +128,21 @@ pub fn start<H: HubWorks>(hub: Arc<H>, cluster: Client, config: Config, clock: C
     let works = queue.clone();
     let told = move |name: &str| works.add(Key::Work(name.to_owned()));
     tasks.spawn("works of the hub", hub.run(told, cancel.clone()));
-    tasks.run("applied works", follow_applied(cluster.clone(), applied, queue.clone(), config.identity.clone(), cancel.clone()));
+    tasks.run(
+        "applied works",
+        follow_applied(
+            cluster.clone(),
+            applied,
+            queue.clone(),
+            config.identity.clone(),
+            cancel.clone(),
+        ),
+    );
     tasks.run("watches of applied objects", watching.run(cancel.clone()));
-    tasks.run("kinds of the cluster", kinds.run(queue.clone(), cancel.clone()));
+    tasks.run(
+        "kinds of the cluster",
+        kinds.run(queue.clone(), cancel.clone()),
+    );
     let workers = config.workers.max(1);
     tasks.run(
         "work rounds",

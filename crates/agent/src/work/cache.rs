@@ -31,7 +31,13 @@ struct State<K> {
 
 impl<K> Default for Cache<K> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { objects: HashMap::new(), listed: HashSet::new() }), synced: AtomicBool::new(false) }
+        Self {
+            state: Mutex::new(State {
+                objects: HashMap::new(),
+                listed: HashSet::new(),
+            }),
+            synced: AtomicBool::new(false),
+        }
     }
 }
 
@@ -65,19 +71,32 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Cache<K> {
             }
             Event::InitApply(object) => {
                 self.state().listed.insert(object.name_any());
-                read(object).and_then(|object| self.learn(object)).into_iter().collect()
+                read(object)
+                    .and_then(|object| self.learn(object))
+                    .into_iter()
+                    .collect()
             }
             Event::InitDone => {
                 let gone = {
                     let mut state = self.state();
                     let listed = std::mem::take(&mut state.listed);
-                    let gone: Vec<String> = state.objects.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-                    gone.iter().filter_map(|name| state.objects.remove(name)).collect()
+                    let gone: Vec<String> = state
+                        .objects
+                        .keys()
+                        .filter(|name| !listed.contains(*name))
+                        .cloned()
+                        .collect();
+                    gone.iter()
+                        .filter_map(|name| state.objects.remove(name))
+                        .collect()
                 };
                 self.synced.store(true, Ordering::Release);
                 gone
             }
-            Event::Apply(object) => read(object).and_then(|object| self.learn(object)).into_iter().collect(),
+            Event::Apply(object) => read(object)
+                .and_then(|object| self.learn(object))
+                .into_iter()
+                .collect(),
             Event::Delete(object) => self.forget(&object.name_any()).into_iter().collect(),
         }
     }
@@ -99,7 +118,11 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Cache<K> {
 
     /// Takes an object that was asked for, if it is known still: the answer to the write that let it go must not bring it back.
     pub fn learn_known(&self, object: K) {
-        let known = self.state().objects.get(&object.name_any()).is_some_and(|known| known.uid() == object.uid());
+        let known = self
+            .state()
+            .objects
+            .get(&object.name_any())
+            .is_some_and(|known| known.uid() == object.uid());
         if known {
             self.learn(object);
         }
@@ -112,7 +135,10 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Cache<K> {
 }
 
 fn is_newer<K: Resource>(object: &K, known: &K) -> bool {
-    newer(object.meta().resource_version.as_deref(), known.meta().resource_version.as_deref())
+    newer(
+        object.meta().resource_version.as_deref(),
+        known.meta().resource_version.as_deref(),
+    )
 }
 
 /// Whether the first resource version is newer than the second. Versions that are no numbers cannot be compared: any other one is news.
@@ -127,5 +153,8 @@ pub(crate) fn newer(one: Option<&str>, other: Option<&str>) -> bool {
 fn read<K: DeserializeOwned>(object: kube::core::DynamicObject) -> Option<K> {
     let name = object.name_any();
     let read = serde_json::to_value(object).and_then(serde_json::from_value);
-    read.map_err(|error| tracing::warn!(%name, %error, "an object cannot be read and is left alone")).ok()
+    read.map_err(
+        |error| tracing::warn!(%name, %error, "an object cannot be read and is left alone"),
+    )
+    .ok()
 }

@@ -9,7 +9,9 @@ use std::{
 use drover_api::{
     Time,
     names::work as names,
-    work::v1::{AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork},
+    work::v1::{
+        AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork,
+    },
 };
 use drover_core::work::{
     apply::{Write, content_hash},
@@ -29,6 +31,7 @@ use super::{
     Config, Key,
     cache::Cache,
     cluster::{Cluster, ClusterError, Place},
+    executor,
     hub::{HubError, HubWorks},
     kinds::Kinds,
     watches::Watches,
@@ -133,7 +136,14 @@ impl<H: HubWorks> Rounds<H> {
         if !self.hub.is_synced() || !self.applied.is_synced() {
             return Err(RoundError::NotReady);
         }
-        let mut round = Round { all: self, key: &key, manifests: None, conflicts: 0, wait: None, wrote: false };
+        let mut round = Round {
+            all: self,
+            key: &key,
+            manifests: None,
+            conflicts: 0,
+            wait: None,
+            wrote: false,
+        };
         round.run().await
     }
 
@@ -147,7 +157,9 @@ impl<H: HubWorks> Rounds<H> {
 
     /// The poll interval, a little shorter for each work by its name, so that works do not come all at once.
     fn poll(&self, key: &Key) -> Duration {
-        let spread: u32 = key.to_string().bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 256;
+        let spread: u32 = key.to_string().bytes().fold(7_u32, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+        }) % 256;
         self.config.poll - self.config.poll / 4 * spread / 256
     }
 }
@@ -178,25 +190,43 @@ impl<H: HubWorks> Round<'_, H> {
 
     fn observed(&self) -> (Option<Arc<ManifestWork>>, Option<Arc<AppliedManifestWork>>) {
         match self.key {
-            Key::Work(name) => (self.all.hub.get(name), self.all.applied.get(&self.all.config.identity.applied_name(name))),
+            Key::Work(name) => (
+                self.all.hub.get(name),
+                self.all
+                    .applied
+                    .get(&self.all.config.identity.applied_name(name)),
+            ),
             Key::Foreign(name) => (None, self.all.applied.get(name)),
         }
     }
 
     /// Plans once and does it. Tells whether to look again at once.
-    async fn step(&mut self, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Result<bool, RoundError> {
+    async fn step(
+        &mut self,
+        work: Option<&ManifestWork>,
+        applied: Option<&AppliedManifestWork>,
+    ) -> Result<bool, RoundError> {
         let needs = plan::needs(work, applied);
         let generation = work.and_then(generation_of);
         match (needs, work) {
             (Needs::Manifests, Some(work)) => {
-                if self.manifests.as_ref().is_none_or(|(of, _)| *of != generation) {
+                if self
+                    .manifests
+                    .as_ref()
+                    .is_none_or(|(of, _)| *of != generation)
+                {
                     self.manifests = Some((generation, self.observe(work).await));
                 }
             }
             _ => self.manifests = None,
         }
-        let manifests = self.manifests.as_ref().map_or(&[][..], |(_, manifests)| manifests);
-        let residue = self.observe_residue(plan::residue(needs, manifests, applied)).await;
+        let manifests = self
+            .manifests
+            .as_ref()
+            .map_or(&[][..], |(_, manifests)| manifests);
+        let residue = self
+            .observe_residue(plan::residue(needs, manifests, applied))
+            .await;
         let seen = Seen {
             work,
             applied,
@@ -218,11 +248,20 @@ impl<H: HubWorks> Round<'_, H> {
         let mut all = Vec::new();
         let mut places = HashSet::new();
         for (at, parsed) in manifest::parse_all(work).into_iter().enumerate() {
-            let mut observed = Observed { parsed, served: None, live: Live::Absent, attempt: Attempt::None };
+            let mut observed = Observed {
+                parsed,
+                served: None,
+                live: Live::Absent,
+                attempt: Attempt::None,
+            };
             if let Ok(desired) = &observed.parsed {
                 match self.all.kinds.find(&desired.gvk, self.key).await {
                     Ok(served) => observed.served = served,
-                    Err(error) => observed.attempt = Attempt::Failed(format!("failed to find out how the cluster serves the kind: {error}")),
+                    Err(error) => {
+                        observed.attempt = Attempt::Failed(format!(
+                            "failed to find out how the cluster serves the kind: {error}"
+                        ))
+                    }
                 }
             }
             if observed.served.is_some() && observed.failure().is_none() {
@@ -247,7 +286,10 @@ impl<H: HubWorks> Round<'_, H> {
         all
     }
 
-    async fn observe_residue(&self, entries: Vec<AppliedManifestResourceMeta>) -> Vec<(AppliedManifestResourceMeta, Live)> {
+    async fn observe_residue(
+        &self,
+        entries: Vec<AppliedManifestResourceMeta>,
+    ) -> Vec<(AppliedManifestResourceMeta, Live)> {
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let live = self.read(&Place::from(&entry)).await;
@@ -274,10 +316,15 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     /// Does one action. Tells whether to look again at once.
-    async fn act(&mut self, action: Action, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Result<bool, RoundError> {
+    async fn act(
+        &mut self,
+        action: Action,
+        work: Option<&ManifestWork>,
+        applied: Option<&AppliedManifestWork>,
+    ) -> Result<bool, RoundError> {
         match (action, work, applied) {
             (Action::Write { ordinal, write }, ..) => {
-                self.write(ordinal, &write).await;
+                self.write(work, ordinal, &write).await;
                 Ok(true)
             }
             (Action::Refuse { ordinal, why }, ..) => {
@@ -290,7 +337,10 @@ impl<H: HubWorks> Round<'_, H> {
                 Ok(false)
             }
             (Action::Release { target, patch }, ..) => {
-                self.all.cluster.merge(&Place::from(&target), &patch).await?;
+                self.all
+                    .cluster
+                    .merge(&Place::from(&target), &patch)
+                    .await?;
                 Ok(true)
             }
             (Action::Wait(time), ..) => {
@@ -321,7 +371,11 @@ impl<H: HubWorks> Round<'_, H> {
                 Ok(true)
             }
             (Action::RemoveAppliedFinalizer, _, Some(applied)) => {
-                let finalizers: Vec<_> = applied.finalizers().iter().filter(|name| *name != names::APPLIED_FINALIZER).collect();
+                let finalizers: Vec<_> = applied
+                    .finalizers()
+                    .iter()
+                    .filter(|name| *name != names::APPLIED_FINALIZER)
+                    .collect();
                 let last = finalizers.is_empty();
                 self.patch_applied(applied, json!({ "metadata": { "finalizers": finalizers, "resourceVersion": applied.resource_version() } })).await?;
                 if last {
@@ -351,10 +405,22 @@ impl<H: HubWorks> Round<'_, H> {
         }
     }
 
-    async fn write(&mut self, ordinal: usize, write: &Write) {
-        let Some((_, manifests)) = &self.manifests else { return };
-        let Some(observed) = manifests.get(ordinal) else { return };
+    async fn write(&mut self, work: Option<&ManifestWork>, ordinal: usize, write: &Write) {
+        let Some((_, manifests)) = &self.manifests else {
+            return;
+        };
+        let Some(observed) = manifests.get(ordinal) else {
+            return;
+        };
         let place = Place::from(&observed.meta(ordinal));
+        if let Some(executor) = work.and_then(|work| work.spec.executor.as_ref())
+            && let Ok(desired) = &observed.parsed
+            && let Err(denied) =
+                executor::permit(&self.all.cluster, executor, &place, &desired.object).await
+        {
+            self.attempted(ordinal, Attempt::Failed(denied.to_string()), None);
+            return;
+        }
         let outcome = self.all.cluster.write(&place, write).await;
         self.wrote |= matches!(write, Write::Replace(_) | Write::Apply { .. });
         match outcome {
@@ -364,7 +430,9 @@ impl<H: HubWorks> Round<'_, H> {
                 self.attempted(ordinal, Attempt::Done, Some(Live::Present(live)));
             }
             // A server-side apply that meets other managers' fields meets them again.
-            Err(ClusterError::Conflict(_)) if !matches!(write, Write::Apply { .. }) && self.conflicts < MAX_CONFLICTS => {
+            Err(ClusterError::Conflict(_))
+                if !matches!(write, Write::Apply { .. }) && self.conflicts < MAX_CONFLICTS =>
+            {
                 self.conflicts += 1;
                 let live = self.read(&place).await;
                 self.attempted(ordinal, Attempt::None, Some(live));
@@ -374,7 +442,11 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     fn attempted(&mut self, ordinal: usize, attempt: Attempt, live: Option<Live>) {
-        if let Some(observed) = self.manifests.as_mut().and_then(|(_, manifests)| manifests.get_mut(ordinal)) {
+        if let Some(observed) = self
+            .manifests
+            .as_mut()
+            .and_then(|(_, manifests)| manifests.get_mut(ordinal))
+        {
             observed.attempt = attempt;
             if let Some(live) = live {
                 observed.live = live;
@@ -383,7 +455,10 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     async fn create_applied(&self, applied: &AppliedManifestWork) -> Result<(), RoundError> {
-        let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         match self.all.traces().create(&params, applied).await {
             Ok(created) => {
                 self.all.applied.learn(created);
@@ -391,7 +466,12 @@ impl<H: HubWorks> Round<'_, H> {
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 // The watch has not told of it yet.
-                let found = self.all.traces().get(&applied.name_any()).await.map_err(ClusterError::from)?;
+                let found = self
+                    .all
+                    .traces()
+                    .get(&applied.name_any())
+                    .await
+                    .map_err(ClusterError::from)?;
                 self.all.applied.learn(found);
                 Ok(())
             }
@@ -399,22 +479,42 @@ impl<H: HubWorks> Round<'_, H> {
         }
     }
 
-    async fn patch_applied(&self, applied: &AppliedManifestWork, patch: Value) -> Result<(), RoundError> {
-        let answer = self.all.traces().patch(&applied.name_any(), &params(), &Patch::Merge(patch)).await;
+    async fn patch_applied(
+        &self,
+        applied: &AppliedManifestWork,
+        patch: Value,
+    ) -> Result<(), RoundError> {
+        let answer = self
+            .all
+            .traces()
+            .patch(&applied.name_any(), &params(), &Patch::Merge(patch))
+            .await;
         self.learn_applied(applied, answer)
     }
 
-    async fn patch_applied_status(&self, applied: &AppliedManifestWork, status: &AppliedManifestWorkStatus) -> Result<(), RoundError> {
+    async fn patch_applied_status(
+        &self,
+        applied: &AppliedManifestWork,
+        status: &AppliedManifestWorkStatus,
+    ) -> Result<(), RoundError> {
         // Absent members must go, so they are said as null.
         let patch = json!({
             "metadata": { "uid": applied.uid() },
             "status": { "appliedResources": status.applied_resources, "evictionStartTime": status.eviction_start_time },
         });
-        let answer = self.all.traces().patch_status(&applied.name_any(), &params(), &Patch::Merge(patch)).await;
+        let answer = self
+            .all
+            .traces()
+            .patch_status(&applied.name_any(), &params(), &Patch::Merge(patch))
+            .await;
         self.learn_applied(applied, answer)
     }
 
-    fn learn_applied(&self, applied: &AppliedManifestWork, answer: Result<AppliedManifestWork, kube::Error>) -> Result<(), RoundError> {
+    fn learn_applied(
+        &self,
+        applied: &AppliedManifestWork,
+        answer: Result<AppliedManifestWork, kube::Error>,
+    ) -> Result<(), RoundError> {
         match answer {
             Ok(answer) => {
                 self.all.applied.learn_known(answer);
@@ -430,7 +530,10 @@ impl<H: HubWorks> Round<'_, H> {
 
     async fn delete_applied(&self, applied: &AppliedManifestWork) -> Result<(), RoundError> {
         let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: applied.uid(), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: applied.uid(),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
         let name = applied.name_any();
@@ -448,14 +551,23 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     /// Looks after a trace whose work is gone, or is back. Tells whether to look again at once.
-    async fn evict(&mut self, work: Option<&ManifestWork>, applied: &AppliedManifestWork) -> Result<bool, RoundError> {
+    async fn evict(
+        &mut self,
+        work: Option<&ManifestWork>,
+        applied: &AppliedManifestWork,
+    ) -> Result<bool, RoundError> {
         let identity = &self.all.config.identity;
         let ours = applied.spec.hub_hash == identity.hub_hash;
         if !ours && applied.spec.agent_id != identity.agent_id {
             return Ok(false);
         }
         let mut status = applied.status.clone().unwrap_or_default();
-        match eviction::decide(applied, ours && work.is_some(), self.all.config.eviction_grace, &self.all.now()) {
+        match eviction::decide(
+            applied,
+            ours && work.is_some(),
+            self.all.config.eviction_grace,
+            &self.all.now(),
+        ) {
             Eviction::Keep => Ok(false),
             Eviction::Wait(time) => {
                 self.wait(time);
@@ -483,9 +595,17 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     fn finish(&mut self) -> Result<Next, RoundError> {
-        let failed: Vec<String> = self.manifests.iter().flat_map(|(_, manifests)| manifests).filter_map(Observed::failure).collect();
+        let failed: Vec<String> = self
+            .manifests
+            .iter()
+            .flat_map(|(_, manifests)| manifests)
+            .filter_map(Observed::failure)
+            .collect();
         if let Some(first) = failed.first() {
-            return Err(RoundError::Manifests { count: failed.len(), first: first.clone() });
+            return Err(RoundError::Manifests {
+                count: failed.len(),
+                first: first.clone(),
+            });
         }
         if self.wrote && self.is_fighting() {
             return Ok(Next::After(CALM));
@@ -502,7 +622,10 @@ impl<H: HubWorks> Round<'_, H> {
         let mut known = self.all.memory.known();
         let known = known.entry(self.key.clone()).or_default();
         let now = Instant::now();
-        let (since, count) = known.corrections.filter(|(since, _)| now - *since < CALM).unwrap_or((now, 0));
+        let (since, count) = known
+            .corrections
+            .filter(|(since, _)| now - *since < CALM)
+            .unwrap_or((now, 0));
         known.corrections = Some((since, count + 1));
         count >= MAX_CORRECTIONS
     }
@@ -513,12 +636,22 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     /// Whether everything is as it was when nothing was left to do, as far as the watches tell.
-    fn is_settled(&self, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> bool {
+    fn is_settled(
+        &self,
+        work: Option<&ManifestWork>,
+        applied: Option<&AppliedManifestWork>,
+    ) -> bool {
         let known = self.all.memory.known();
-        let Some(settled) = known.get(self.key).and_then(|known| known.settled.as_ref()) else { return false };
+        let Some(settled) = known.get(self.key).and_then(|known| known.settled.as_ref()) else {
+            return false;
+        };
         settled.work == work.and_then(|work| work.metadata.resource_version.clone())
-            && settled.applied == applied.and_then(|applied| applied.metadata.resource_version.clone())
-            && settled.objects.iter().all(|(place, version)| self.all.watches.version(place).as_ref() == Some(version))
+            && settled.applied
+                == applied.and_then(|applied| applied.metadata.resource_version.clone())
+            && settled
+                .objects
+                .iter()
+                .all(|(place, version)| self.all.watches.version(place).as_ref() == Some(version))
     }
 
     /// Remembers that nothing is left to do, if every object is there.
@@ -526,15 +659,24 @@ impl<H: HubWorks> Round<'_, H> {
         let (work, applied) = self.observed();
         let objects = self.manifests.as_ref().and_then(|(_, manifests)| {
             let place = |(at, observed): (usize, &Observed)| match &observed.live {
-                Live::Present(live) => Some((Place::from(&observed.meta(at)), version_of(live)?.to_owned())),
+                Live::Present(live) => Some((
+                    Place::from(&observed.meta(at)),
+                    version_of(live)?.to_owned(),
+                )),
                 Live::Absent | Live::Unread(_) => None,
             };
-            manifests.iter().enumerate().map(place).collect::<Option<Vec<_>>>()
+            manifests
+                .iter()
+                .enumerate()
+                .map(place)
+                .collect::<Option<Vec<_>>>()
         });
         let mut known = self.all.memory.known();
         let known = known.entry(self.key.clone()).or_default();
         known.settled = objects.map(|objects| {
-            known.written.retain(|place, _| objects.iter().any(|(of, _)| of == place));
+            known
+                .written
+                .retain(|place, _| objects.iter().any(|(of, _)| of == place));
             Settled {
                 work: work.and_then(|work| work.metadata.resource_version.clone()),
                 applied: applied.and_then(|applied| applied.metadata.resource_version.clone()),
@@ -544,11 +686,21 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     fn remember_write(&self, place: &Place, ordinal: usize, live: &Value) {
-        let Some((of, manifests)) = &self.manifests else { return };
-        let Some(Ok(desired)) = manifests.get(ordinal).map(|observed| &observed.parsed) else { return };
+        let Some((of, manifests)) = &self.manifests else {
+            return;
+        };
+        let Some(Ok(desired)) = manifests.get(ordinal).map(|observed| &observed.parsed) else {
+            return;
+        };
         if let Some(version) = version_of(live) {
             let written = (print_of(&desired.object, of.as_deref()), version.to_owned());
-            self.all.memory.known().entry(self.key.clone()).or_default().written.insert(place.clone(), written);
+            self.all
+                .memory
+                .known()
+                .entry(self.key.clone())
+                .or_default()
+                .written
+                .insert(place.clone(), written);
         }
     }
 
@@ -556,14 +708,21 @@ impl<H: HubWorks> Round<'_, H> {
     /// writes a value in another form.
     fn was_written(&self, place: &Place, object: &Value, of: Option<&str>, live: &Value) -> bool {
         let known = self.all.memory.known();
-        let written = known.get(self.key).and_then(|known| known.written.get(place));
-        written.is_some_and(|(print, version)| Some(version.as_str()) == version_of(live) && *print == print_of(object, of))
+        let written = known
+            .get(self.key)
+            .and_then(|known| known.written.get(place));
+        written.is_some_and(|(print, version)| {
+            Some(version.as_str()) == version_of(live) && *print == print_of(object, of)
+        })
     }
 }
 
 /// What tells one spec of a work from another.
 fn generation_of(work: &ManifestWork) -> Option<String> {
-    work.metadata.generation.map(|generation| generation.to_string()).or_else(|| work.metadata.resource_version.clone())
+    work.metadata
+        .generation
+        .map(|generation| generation.to_string())
+        .or_else(|| work.metadata.resource_version.clone())
 }
 
 /// What a write depends on, besides the live object: the manifest, and the options of the work.
@@ -572,7 +731,10 @@ fn print_of(object: &Value, of: Option<&str>) -> String {
 }
 
 fn params() -> PatchParams {
-    PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 fn version_of(live: &Value) -> Option<&str> {

@@ -35,7 +35,11 @@ struct Collection {
 
 impl From<&Place> for Collection {
     fn from(place: &Place) -> Self {
-        Self { group: place.group.clone(), version: place.version.clone(), resource: place.resource.clone() }
+        Self {
+            group: place.group.clone(),
+            version: place.version.clone(),
+            resource: place.resource.clone(),
+        }
     }
 }
 
@@ -86,8 +90,20 @@ impl Watches {
     pub fn new(client: Client, queue: Arc<WorkQueue<Key>>, limit: usize) -> (Arc<Self>, Watching) {
         // Bounded by the limit of kinds: each start is for a kind that is not watched yet.
         let (start, started) = mpsc::unbounded_channel();
-        let watches = Arc::new(Self { queue, state: Mutex::default(), start, limit });
-        (watches.clone(), Watching { client, watches, start: started })
+        let watches = Arc::new(Self {
+            queue,
+            state: Mutex::default(),
+            start,
+            limit,
+        });
+        (
+            watches.clone(),
+            Watching {
+                client,
+                watches,
+                start: started,
+            },
+        )
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,7 +114,11 @@ impl Watches {
     /// From now on `key` is told of changes of these objects, and of no others.
     pub fn follow(&self, key: &Key, places: HashSet<Place>) {
         let mut state = self.state();
-        let before = if places.is_empty() { state.names.remove(key) } else { state.names.insert(key.clone(), places.clone()) };
+        let before = if places.is_empty() {
+            state.names.remove(key)
+        } else {
+            state.names.insert(key.clone(), places.clone())
+        };
         let before = before.unwrap_or_default();
         for place in before.difference(&places) {
             state.drop_name(key, place);
@@ -111,21 +131,38 @@ impl Watches {
                 }
                 let watch = Watch::default();
                 // The receiver lives as long as the agent; after it there is nobody to tell.
-                if self.start.send((collection.clone(), watch.cancel.clone())).is_err() {
+                if self
+                    .start
+                    .send((collection.clone(), watch.cancel.clone()))
+                    .is_err()
+                {
                     return;
                 }
                 state.watches.insert(collection.clone(), watch);
             }
             if let Some(watch) = state.watches.get_mut(&collection) {
-                watch.objects.entry((place.namespace.clone(), place.name.clone())).or_default().keys.insert(key.clone());
+                watch
+                    .objects
+                    .entry((place.namespace.clone(), place.name.clone()))
+                    .or_default()
+                    .keys
+                    .insert(key.clone());
             }
         }
     }
 
-    /// Takes the version of an object that was read or written.
+    /// Takes the version of an object that was read or written. The event of a version that is known already tells nobody: so the agent
+    /// does not wake itself, and two of its works that want different things of one object differ at the pace of polling.
     pub fn note(&self, place: &Place, version: &str) {
         let mut state = self.state();
-        let object = state.watches.get_mut(&Collection::from(place)).and_then(|watch| watch.objects.get_mut(&(place.namespace.clone(), place.name.clone())));
+        let object = state
+            .watches
+            .get_mut(&Collection::from(place))
+            .and_then(|watch| {
+                watch
+                    .objects
+                    .get_mut(&(place.namespace.clone(), place.name.clone()))
+            });
         if let Some(object) = object
             && (object.version.is_none() || newer(Some(version), object.version.as_deref()))
         {
@@ -136,22 +173,38 @@ impl Watches {
     /// The version of an object that is there, if the watch of its kind is alive and knows it.
     pub fn version(&self, place: &Place) -> Option<String> {
         let state = self.state();
-        let watch = state.watches.get(&Collection::from(place)).filter(|watch| watch.live)?;
-        watch.objects.get(&(place.namespace.clone(), place.name.clone()))?.version.clone()
+        let watch = state
+            .watches
+            .get(&Collection::from(place))
+            .filter(|watch| watch.live)?;
+        watch
+            .objects
+            .get(&(place.namespace.clone(), place.name.clone()))?
+            .version
+            .clone()
     }
 
     fn hear(&self, collection: &Collection, event: Event<PartialObjectMeta<DynamicObject>>) {
         let mut state = self.state();
-        let Some(watch) = state.watches.get_mut(collection) else { return };
+        let Some(watch) = state.watches.get_mut(collection) else {
+            return;
+        };
         match event {
             // Every object is shown again; one that is not is gone, and its version must not be believed.
             Event::Init => {
                 watch.live = false;
-                watch.objects.values_mut().for_each(|object| object.version = None);
+                watch
+                    .objects
+                    .values_mut()
+                    .for_each(|object| object.version = None);
             }
             Event::InitDone => {
                 watch.live = true;
-                let lost = watch.objects.values().filter(|object| object.version.is_none()).flat_map(|object| &object.keys);
+                let lost = watch
+                    .objects
+                    .values()
+                    .filter(|object| object.version.is_none())
+                    .flat_map(|object| &object.keys);
                 lost.for_each(|key| self.queue.add(key.clone()));
             }
             Event::InitApply(seen) | Event::Apply(seen) => {
@@ -160,14 +213,20 @@ impl Watches {
                     && object.version != seen.resource_version()
                 {
                     object.version = seen.resource_version();
-                    object.keys.iter().for_each(|key| self.queue.add(key.clone()));
+                    object
+                        .keys
+                        .iter()
+                        .for_each(|key| self.queue.add(key.clone()));
                 }
             }
             Event::Delete(seen) => {
                 let name = (seen.namespace().unwrap_or_default(), seen.name_any());
                 if let Some(object) = watch.objects.get_mut(&name) {
                     object.version = None;
-                    object.keys.iter().for_each(|key| self.queue.add(key.clone()));
+                    object
+                        .keys
+                        .iter()
+                        .for_each(|key| self.queue.add(key.clone()));
                 }
             }
         }
@@ -184,7 +243,9 @@ impl Watches {
 impl State {
     fn drop_name(&mut self, key: &Key, place: &Place) {
         let collection = Collection::from(place);
-        let Some(watch) = self.watches.get_mut(&collection) else { return };
+        let Some(watch) = self.watches.get_mut(&collection) else {
+            return;
+        };
         let name = (place.namespace.clone(), place.name.clone());
         if let Some(object) = watch.objects.get_mut(&name) {
             object.keys.remove(key);
@@ -213,11 +274,30 @@ impl Watching {
     }
 }
 
-async fn watch(client: Client, watches: Arc<Watches>, collection: Collection, stop: CancellationToken) {
-    let Collection { group, version, resource } = &collection;
-    let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+async fn watch(
+    client: Client,
+    watches: Arc<Watches>,
+    collection: Collection,
+    stop: CancellationToken,
+) {
+    let Collection {
+        group,
+        version,
+        resource,
+    } = &collection;
+    let api_version = if group.is_empty() {
+        version.clone()
+    } else {
+        format!("{group}/{version}")
+    };
     // The kind is not needed for an address.
-    let resource = ApiResource { group: group.clone(), version: version.clone(), api_version, kind: String::new(), plural: resource.clone() };
+    let resource = ApiResource {
+        group: group.clone(),
+        version: version.clone(),
+        api_version,
+        kind: String::new(),
+        plural: resource.clone(),
+    };
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
     let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
     futures::pin_mut!(stream);

@@ -47,7 +47,7 @@ pub fn decide(
             if gone >= grace {
                 Eviction::Evict
             } else {
-                Eviction::Wait(grace - gone)
+                Eviction::Wait(grace.saturating_sub(gone))
             }
         }
     }
@@ -63,12 +63,14 @@ mod tests {
         let at =
             |second| Time(jiff::Timestamp::from_second(second).expect("small seconds are valid"));
         let applied = |since: Option<i64>| {
-            let mut applied = AppliedManifestWork::default();
-            applied.status = Some(AppliedManifestWorkStatus {
+            let status = AppliedManifestWorkStatus {
                 eviction_start_time: since.map(at),
                 ..AppliedManifestWorkStatus::default()
-            });
-            applied
+            };
+            AppliedManifestWork {
+                status: Some(status),
+                ..AppliedManifestWork::default()
+            }
         };
         let check = |since, wanted, grace: Option<u64>, now, expected| {
             assert_eq!(
