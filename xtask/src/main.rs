@@ -1,5 +1,6 @@
 //! The project's own checks and generators: `cargo xtask --help`.
 
+mod builtin;
 mod checks;
 mod peers;
 mod tidy;
@@ -26,6 +27,8 @@ enum Command {
     Tidy,
     /// Rewrite the golden files from what the code does now
     Golden,
+    /// Write the shapes of the built-in Kubernetes kinds anew (needs Go to fetch their modules)
+    Builtin,
     /// Build the real peers that tests run against, and print where they are
     Peers,
 }
@@ -35,6 +38,7 @@ fn main() -> Result<()> {
         Command::Ci { fast } => checks::ci(fast),
         Command::Tidy => tidy::check(),
         Command::Golden => checks::golden(),
+        Command::Builtin => builtin::run(),
         Command::Peers => {
             let folder = peers::install()?;
             checks::say(&folder.display().to_string());

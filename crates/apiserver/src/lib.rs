@@ -5,8 +5,10 @@
 
 pub mod status;
 pub mod store;
+pub mod lifecycle;
 pub mod selector;
 pub mod resource;
 pub mod auth;
+pub mod tls;
 pub mod server;
 pub mod controllers;

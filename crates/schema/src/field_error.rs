@@ -121,7 +121,7 @@ impl FieldError {
     pub fn body(&self) -> String {
         let title = self.kind.title();
         let mut text = match (self.kind, &self.value) {
-            (Kind::Invalid | Kind::TypeInvalid | Kind::NotSupported | Kind::Duplicate | Kind::NotFound, Some(value)) => {
+            (Kind::Invalid | Kind::TypeInvalid | Kind::NotSupported | Kind::Duplicate | Kind::NotFound | Kind::TooMany, Some(value)) => {
                 format!("{title}: {value}")
             }
             _ => title.to_owned(),

@@ -31,6 +31,16 @@ impl Types {
         self.nodes[id.0 as usize] = ty;
     }
 
+    /// How many types there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is no type.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// The type at a place.
     pub fn get(&self, id: TypeId) -> &Type {
         &self.nodes[id.0 as usize]
@@ -40,6 +50,9 @@ impl Types {
 /// One type.
 #[derive(Clone, Debug, Default)]
 pub struct Type {
+    /// Upstream's definition name (`io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta`); documents
+    /// refer to named types instead of repeating them.
+    pub name: Option<Box<str>>,
     /// Its structure.
     pub shape: Shape,
     /// Whether `null` is a value of it.
@@ -141,6 +154,9 @@ pub enum ListKind {
 /// Validation keywords of a structural schema.
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
+    /// The shape only says where to look, values of other types are fine (a schema without
+    /// `type`, as inside of `anyOf`).
+    pub untyped: bool,
     /// `title`.
     pub title: Option<Box<str>>,
     /// `enum`.
@@ -208,6 +224,11 @@ impl Schema {
         Self::new(Arc::new(types), root)
     }
 
+    /// The place of the root.
+    pub fn root(&self) -> TypeId {
+        self.root
+    }
+
     /// The root as a node to walk from.
     pub fn node(&self) -> Node<'_> {
         Node { types: &self.types, id: self.root }
@@ -235,6 +256,11 @@ impl<'a> Node<'a> {
     /// Its place in the arena.
     pub fn id(self) -> TypeId {
         self.id
+    }
+
+    /// What else a value must fulfil.
+    pub fn checks(self) -> Option<&'a Checks> {
+        self.ty().checks.as_deref()
     }
 
     /// Another type of the same arena.

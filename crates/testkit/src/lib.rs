@@ -1,1 +1,11 @@
-//! Simulated worlds, seeded faults and real peers for tests and benches.
+//! Real peers for tests and benches.
+//!
+//! `cargo xtask ci` builds the peers and tells their folder in `DROVER_PEERS`. Tests that need them
+//! live in test targets with the feature `peers`, so that nothing skips silently: without the
+//! feature they are not there, and with it a missing peer is a failure.
+
+pub mod kube_api;
+pub mod process;
+
+pub use kube_api::{KubeApi, KubeOptions};
+pub use process::{Process, program};

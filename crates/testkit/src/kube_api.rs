@@ -1,0 +1,242 @@
+//! A real kube-apiserver on etcd, with or without the controllers of a control plane.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::process::{Process, free_port, program};
+
+const TOKEN: &str = "admin-token";
+const START: Duration = Duration::from_secs(90);
+
+/// What runs beside the API server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KubeOptions {
+    /// kube-controller-manager: garbage collection, namespaces, certificates, service accounts.
+    pub controllers: bool,
+}
+
+/// A control plane in processes of its own; everything ends when it is dropped.
+#[derive(Debug)]
+pub struct KubeApi {
+    processes: Vec<Process>,
+    folder: TempDir,
+    url: String,
+}
+
+impl KubeApi {
+    /// Starts a fresh, empty control plane and waits until it serves.
+    ///
+    /// # Errors
+    /// When a peer is not built or does not come up.
+    pub async fn start(options: KubeOptions) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let pki = Pki::write(folder.path())?;
+        let (client, peer, port) = (free_port()?, free_port()?, free_port()?);
+        let url = format!("https://127.0.0.1:{port}");
+        write_kubeconfig(&folder.path().join("admin.kubeconfig"), &url, &pki.ca, json!({"token": TOKEN}))?;
+        let mut kube = Self { processes: Vec::new(), folder, url };
+        kube.start_etcd(client, peer).await?;
+        kube.start_api_server(client, port).await?;
+        if options.controllers {
+            kube.start_controllers(&pki).await?;
+        }
+        Ok(kube)
+    }
+
+    /// The address of the API server.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A kubeconfig for its administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// A client for its administrator.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used.
+    pub async fn client(&self) -> Result<kube::Client> {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// The process with this name: `etcd`, `kube-apiserver`, `kube-controller-manager`.
+    pub fn process(&self, name: &str) -> Option<u32> {
+        let names = ["etcd", "kube-apiserver", "kube-controller-manager"];
+        let place = names.iter().position(|known| *known == name)?;
+        self.processes.get(place).map(Process::id)
+    }
+
+    async fn start_etcd(&mut self, client: u16, peer: u16) -> Result<()> {
+        let folder = self.folder.path();
+        let data = folder.join("etcd");
+        let args = [
+            "--name=e".to_owned(),
+            format!("--data-dir={}", data.display()),
+            format!("--listen-client-urls=http://127.0.0.1:{client}"),
+            format!("--advertise-client-urls=http://127.0.0.1:{client}"),
+            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+            format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
+            format!("--initial-cluster=e=http://127.0.0.1:{peer}"),
+            "--log-level=warn".to_owned(),
+        ];
+        let mut etcd = Process::start("etcd", &program("etcd")?, args, folder)?;
+        etcd.wait_for(START, async || tokio::net::TcpStream::connect(("127.0.0.1", client)).await.is_ok()).await?;
+        self.processes.push(etcd);
+        Ok(())
+    }
+
+    async fn start_api_server(&mut self, etcd: u16, port: u16) -> Result<()> {
+        let folder = self.folder.path();
+        let file = |name: &str| folder.join(name).display().to_string();
+        fs::write(folder.join("tokens.csv"), format!("{TOKEN},admin,admin,\"system:masters\"\n"))?;
+        let args = [
+            format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--advertise-address=127.0.0.1".to_owned(),
+            format!("--tls-cert-file={}", file("server.crt")),
+            format!("--tls-private-key-file={}", file("server.key")),
+            format!("--client-ca-file={}", file("ca.crt")),
+            format!("--token-auth-file={}", file("tokens.csv")),
+            "--authorization-mode=RBAC".to_owned(),
+            "--enable-bootstrap-token-auth=true".to_owned(),
+            "--allow-privileged=true".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", file("accounts.pub")),
+            format!("--service-account-signing-key-file={}", file("accounts.key")),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            "--profiling=false".to_owned(),
+            // Nobody makes service accounts for pods when there are no controllers.
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+        ];
+        let mut server = Process::start("kube-apiserver", &program("kube-apiserver")?, args, folder)?;
+        let client = self.client().await?;
+        server
+            .wait_for(START, async || {
+                let request = http_get("/readyz");
+                client.request_text(request).await.is_ok_and(|text| text == "ok")
+            })
+            .await?;
+        self.processes.push(server);
+        Ok(())
+    }
+
+    async fn start_controllers(&mut self, pki: &Pki) -> Result<()> {
+        let folder = self.folder.path();
+        let file = |name: &str| folder.join(name).display().to_string();
+        let (certificate, key) = pki.client("system:kube-controller-manager", "")?;
+        let user = json!({"client-certificate-data": encode(&certificate), "client-key-data": encode(&key)});
+        write_kubeconfig(&folder.join("controllers.kubeconfig"), &self.url, &pki.ca, user)?;
+        let config = file("controllers.kubeconfig");
+        let args = [
+            format!("--kubeconfig={config}"),
+            format!("--authentication-kubeconfig={config}"),
+            format!("--authorization-kubeconfig={config}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={}", free_port()?),
+            "--leader-elect=false".to_owned(),
+            "--use-service-account-credentials=true".to_owned(),
+            format!("--service-account-private-key-file={}", file("accounts.key")),
+            format!("--root-ca-file={}", file("ca.crt")),
+            format!("--cluster-signing-cert-file={}", file("ca.crt")),
+            format!("--cluster-signing-key-file={}", file("ca.key")),
+            "--controllers=*,-node-ipam-controller,-node-route-controller,-service-lb-controller,-cloud-node-lifecycle-controller,-node-lifecycle-controller".to_owned(),
+        ];
+        let mut manager = Process::start("kube-controller-manager", &program("kube-controller-manager")?, args, folder)?;
+        let client = self.client().await?;
+        let account = "/api/v1/namespaces/default/serviceaccounts/default";
+        manager.wait_for(START, async || client.request_text(http_get(account)).await.is_ok()).await?;
+        self.processes.push(manager);
+        Ok(())
+    }
+}
+
+impl Drop for KubeApi {
+    fn drop(&mut self) {
+        // What depends on another process ends first.
+        while self.processes.pop().is_some() {}
+    }
+}
+
+fn http_get(path: &str) -> http::Request<Vec<u8>> {
+    let mut request = http::Request::new(Vec::new());
+    *request.uri_mut() = path.parse().unwrap_or_default();
+    request
+}
+
+struct Pki {
+    ca: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn write(folder: &Path) -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "test-ca");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate()?;
+        let ca = params.self_signed(&key)?.pem();
+        fs::write(folder.join("ca.crt"), &ca)?;
+        fs::write(folder.join("ca.key"), key.serialize_pem())?;
+        let pki = Self { ca, issuer: Issuer::new(params, key) };
+        let mut server = CertificateParams::new(vec!["localhost".to_owned()])?;
+        server.subject_alt_names.push(SanType::IpAddress("127.0.0.1".parse()?));
+        server.subject_alt_names.push(SanType::IpAddress("10.96.0.1".parse()?));
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let (certificate, key) = pki.sign(server)?;
+        fs::write(folder.join("server.crt"), certificate)?;
+        fs::write(folder.join("server.key"), key)?;
+        let accounts = KeyPair::generate()?;
+        fs::write(folder.join("accounts.key"), accounts.serialize_pem())?;
+        fs::write(folder.join("accounts.pub"), accounts.public_key_pem())?;
+        Ok(pki)
+    }
+
+    fn client(&self, user: &str, group: &str) -> Result<(String, String)> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, user);
+        if !group.is_empty() {
+            params.distinguished_name.push(DnType::OrganizationName, group);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Result<(String, String)> {
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer).context("failed to sign a certificate")?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+}
+
+fn encode(text: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+fn write_kubeconfig(path: &Path, url: &str, ca: &str, user: serde_json::Value) -> Result<()> {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "peer",
+        "clusters": [{"name": "peer", "cluster": {"server": url, "certificate-authority-data": encode(ca)}}],
+        "users": [{"name": "peer", "user": user}],
+        "contexts": [{"name": "peer", "context": {"cluster": "peer", "user": "peer"}}],
+    });
+    fs::write(path, serde_json::to_vec_pretty(&config)?)?;
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Processes that never outlive the test that started them.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// The path of a built peer.
+///
+/// # Errors
+/// When `DROVER_PEERS` is not set or the program is not there.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let folder = std::env::var_os("DROVER_PEERS")
+        .context("DROVER_PEERS is not set: run `cargo xtask ci`, or set it to what `cargo xtask peers` prints")?;
+    let path = Path::new(&folder).join(name);
+    if !path.exists() {
+        bail!("{} is not there: run `cargo xtask peers`", path.display());
+    }
+    Ok(path)
+}
+
+/// A running program; ends when dropped, and when the test process dies.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program that writes what it says to `folder/NAME.log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start<S: AsRef<OsStr>>(
+        name: &str,
+        program: &Path,
+        args: impl IntoIterator<Item = S>,
+        folder: &Path,
+    ) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let file = File::create(&log)?;
+        // The kernel ends the program with the thread that started it, which is a thread that
+        // lives as long as this process.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let child = spawn(command).with_context(|| format!("failed to start {}", program.display()))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `ready` says so.
+    ///
+    /// # Errors
+    /// With the last lines of the log, when the program ends or takes too long.
+    pub async fn wait_for(&mut self, limit: Duration, mut ready: impl AsyncFnMut() -> bool) -> Result<()> {
+        let start = Instant::now();
+        while !ready().await {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended with {status} while it started:\n{}", self.name, self.tail());
+            }
+            if start.elapsed() > limit {
+                bail!("{} is not ready after {limit:?}:\n{}", self.name, self.tail());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// The last lines that it wrote.
+    pub fn tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        // Ended already: nothing to kill, and nothing to wait for a second time.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Asks it to end, and waits for its exit code.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn terminate(&mut self, limit: Duration) -> Result<Option<i32>> {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            if start.elapsed() > limit {
+                bail!("{} did not end within {limit:?}:\n{}", self.name, self.tail());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+
+fn spawn(command: Command) -> Result<Child> {
+    static KEEPER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+    let keeper = KEEPER.get_or_init(|| {
+        let (orders, inbox) = mpsc::channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in inbox {
+                // The one who asked is gone: dropping the child is all that is left.
+                answer.send(command.spawn()).ok();
+            }
+        });
+        orders
+    });
+    let (answer, child) = mpsc::channel();
+    keeper.send((command, answer))?;
+    Ok(child.recv()??)
+}
+
+/// A port that was free a moment ago, for programs that cannot be told to pick one.
+///
+/// # Errors
+/// When no socket can be bound.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
