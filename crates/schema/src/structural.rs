@@ -66,7 +66,10 @@ fn flag(schema: &Value, key: &str) -> bool {
 
 /// The items of a keyword that is a list.
 fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
-    schema.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    schema
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// The entries of a keyword that is an object, in order.

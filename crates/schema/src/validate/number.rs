@@ -38,7 +38,9 @@ fn whole(number: &Number) -> Option<i64> {
 /// Everything that is wrong with a number.
 pub(super) fn wrong(number: &Number, checks: &Checks) -> Vec<String> {
     let mut wrong = Vec::new();
-    let Some(value) = number.as_f64() else { return wrong };
+    let Some(value) = number.as_f64() else {
+        return wrong;
+    };
     if let Some(factor) = checks.multiple_of
         && !is_multiple(value, factor)
     {
@@ -66,7 +68,11 @@ fn is_multiple(value: f64, factor: f64) -> bool {
     if factor <= 0.0 {
         return true;
     }
-    let quotient = if factor < 1.0 { 1.0 / factor * value } else { value / factor };
+    let quotient = if factor < 1.0 {
+        1.0 / factor * value
+    } else {
+        value / factor
+    };
     // The tolerance of upstream (go-openapi/swag: IsFloat64AJSONInteger).
     let distance = (quotient - quotient.round()).abs();
     distance == 0.0 || distance < 1e-9 * quotient.abs()
