@@ -20,7 +20,7 @@ pub mod watches;
 use std::{fmt, sync::Arc, time::Duration};
 
 use drover_api::work::v1::AppliedManifestWork;
-use drover_core::work::{eviction, plan::Identity};
+use drover_core::work::{apply::hex_digest, eviction, plan::Identity};
 use drover_runtime::{clock::Clock, controller, queue::WorkQueue, supervise::Tasks};
 use futures::StreamExt;
 use kube::{
@@ -32,7 +32,6 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use cache::Cache;
@@ -75,8 +74,7 @@ impl Config {
 
 /// The identity of an agent for the hub whose API server has this address, as its kubeconfig writes it.
 pub fn identity_for(hub_address: &str) -> Identity {
-    let digest = Sha256::digest(hub_address.as_bytes());
-    let hub_hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hub_hash = hex_digest(hub_address.as_bytes());
     Identity {
         agent_id: hub_hash.clone(),
         hub_hash,

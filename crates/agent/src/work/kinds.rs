@@ -127,7 +127,9 @@ impl Kinds {
                 state.waiting.iter().cloned().collect()
             }
         };
-        waiting.into_iter().for_each(|key| queue.add(key));
+        for key in waiting {
+            queue.add(key);
+        }
     }
 
     /// Watches the definitions until `cancel`.

@@ -160,7 +160,9 @@ impl<H: HubWorks> Rounds<H> {
         let spread: u32 = key.to_string().bytes().fold(7_u32, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(u32::from(byte))
         }) % 256;
-        self.config.poll - self.config.poll / 4 * spread / 256
+        self.config
+            .poll
+            .saturating_sub(self.config.poll / 4 * spread / 256)
     }
 }
 
@@ -260,7 +262,7 @@ impl<H: HubWorks> Round<'_, H> {
                     Err(error) => {
                         observed.attempt = Attempt::Failed(format!(
                             "failed to find out how the cluster serves the kind: {error}"
-                        ))
+                        ));
                     }
                 }
             }

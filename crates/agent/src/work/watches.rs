@@ -320,3 +320,95 @@ async fn watch(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn place(resource: &str, name: &str) -> Place {
+        Place {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn seen(name: &str, version: &str) -> PartialObjectMeta<DynamicObject> {
+        let seen = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n", "resourceVersion": version}});
+        serde_json::from_value(seen).expect("it is metadata")
+    }
+
+    fn work(name: &str) -> Key {
+        Key::Work(name.to_owned())
+    }
+
+    fn watches(
+        limit: usize,
+    ) -> (
+        Watches,
+        mpsc::UnboundedReceiver<(Collection, CancellationToken)>,
+    ) {
+        let (start, started) = mpsc::unbounded_channel();
+        (
+            Watches {
+                queue: Arc::default(),
+                state: Mutex::default(),
+                start,
+                limit,
+            },
+            started,
+        )
+    }
+
+    #[test]
+    fn only_news_of_what_is_followed_are_told() {
+        let (watches, mut started) = watches(5);
+        watches.follow(&work("w"), HashSet::from([place("configmaps", "a")]));
+        let (collection, _stop) = started.try_recv().expect("a watch is started");
+        watches.hear(&collection, Event::Init);
+        watches.hear(&collection, Event::InitApply(seen("a", "1")));
+        watches.hear(&collection, Event::InitApply(seen("other", "1")));
+        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        watches.hear(&collection, Event::InitDone);
+        assert_eq!(
+            watches.version(&place("configmaps", "a")).as_deref(),
+            Some("1")
+        );
+        assert_eq!(watches.queue.len(), 1);
+
+        watches.note(&place("configmaps", "a"), "2");
+        watches.note(&place("configmaps", "a"), "1");
+        assert_eq!(
+            watches.version(&place("configmaps", "a")).as_deref(),
+            Some("2")
+        );
+        watches.hear(&collection, Event::Delete(seen("a", "3")));
+        assert_eq!(watches.version(&place("configmaps", "a")), None);
+    }
+
+    #[test]
+    fn a_watch_ends_with_the_last_object() {
+        let (watches, mut started) = watches(5);
+        watches.follow(&work("w"), HashSet::from([place("configmaps", "a")]));
+        watches.follow(&work("v"), HashSet::from([place("configmaps", "a")]));
+        let (_, stop) = started.try_recv().expect("a watch is started");
+        assert!(started.try_recv().is_err());
+        watches.follow(&work("w"), HashSet::new());
+        assert!(!stop.is_cancelled());
+        watches.follow(&work("v"), HashSet::new());
+        assert!(stop.is_cancelled());
+        assert!(watches.state().watches.is_empty() && watches.state().names.is_empty());
+    }
+
+    #[test]
+    fn further_kinds_are_not_watched() {
+        let (watches, mut started) = watches(1);
+        watches.follow(&work("w"), HashSet::from([place("configmaps", "a")]));
+        watches.follow(&work("v"), HashSet::from([place("secrets", "a")]));
+        assert!(started.try_recv().is_ok() && started.try_recv().is_err());
+        assert_eq!(watches.version(&place("secrets", "a")), None);
+    }
+}
