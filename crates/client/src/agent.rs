@@ -1,0 +1,282 @@
+//! The agent's side: works, and every other kind that a hub shares with the agent of a cluster.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_protocol::session::{AgentConfig, AgentSession, Aspect, Change, Input, Session as _};
+use drover_protocol::{Action, AgentBundleCodec, DataType, Object, ObjectCodec, SubResource, Work, WorkStatus};
+use drover_transport::{Subscription, Transport, TransportError};
+use futures::StreamExt as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::driver::{Driver, DriverConfig};
+use crate::error::ClientError;
+use crate::handle::{Shared, Stats, listed};
+use crate::watch::Watch;
+
+/// Who an agent is and how its driver behaves.
+#[derive(Clone)]
+pub struct AgentOptions {
+    /// Sender of its events, such as `cluster1-work-agent`.
+    pub agent: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Receive at all; without, the client only publishes.
+    pub subscribe: bool,
+    /// Ask for what was missed after each connect.
+    pub resync: bool,
+    /// The driver.
+    pub driver: DriverConfig,
+}
+
+impl AgentOptions {
+    /// The usual.
+    pub fn new(agent: impl Into<String>, cluster: impl Into<String>) -> Self {
+        Self {
+            agent: agent.into(),
+            cluster: cluster.into(),
+            subscribe: true,
+            resync: true,
+            driver: DriverConfig::default(),
+        }
+    }
+
+    fn session(&self) -> AgentConfig {
+        AgentConfig {
+            agent: self.agent.clone(),
+            cluster: self.cluster.clone(),
+            resync: self.resync && self.subscribe,
+            seed: self.driver.seed,
+        }
+    }
+
+    fn subscription(&self, data_type: DataType) -> Subscription {
+        if self.subscribe {
+            Subscription::Agent { cluster: self.cluster.clone(), data_type }
+        } else {
+            Subscription::PublishOnly
+        }
+    }
+}
+
+type WorkSession = AgentSession<AgentBundleCodec>;
+
+/// The works of one cluster. Clones are the same client.
+///
+/// A work that is being deleted stays until its last finalizer is removed here; then the source is told and the copy goes.
+#[derive(Clone)]
+pub struct AgentWorks {
+    shared: Arc<Shared<WorkSession>>,
+    cluster: Arc<str>,
+}
+
+impl AgentWorks {
+    /// A client and the driver that keeps it up to date.
+    pub fn new(options: AgentOptions, transport: Arc<dyn Transport>) -> (Self, Driver<WorkSession>) {
+        let session = AgentSession::new(AgentBundleCodec, options.session());
+        let shared = Shared::new(session, Arc::clone(&options.driver.clock));
+        let driver = Driver {
+            shared: Arc::clone(&shared),
+            transport,
+            subscription: options.subscription(DataType::MANIFEST_BUNDLES),
+            config: options.driver.clone(),
+        };
+        (Self { shared, cluster: options.cluster.into() }, driver)
+    }
+
+    /// A work by name.
+    pub fn get(&self, name: &str) -> Option<Arc<Work>> {
+        self.shared.read(|session| session.store().get_named(&self.cluster, name).cloned())
+    }
+
+    /// A work by uid.
+    pub fn get_uid(&self, uid: &str) -> Option<Arc<Work>> {
+        self.shared.read(|session| session.store().get(uid).cloned())
+    }
+
+    /// All works.
+    pub fn list(&self) -> Vec<Arc<Work>> {
+        listed(&self.shared)
+    }
+
+    /// All works, then every change.
+    pub fn watch(&self) -> Watch<Work> {
+        self.shared.watch()
+    }
+
+    /// Reports a status. `work` carries uid and resourceVersion that the status is based on (`0`: by force).
+    ///
+    /// # Guarantees
+    /// The newest status reaches the source as soon as there is a link; older ones may be skipped.
+    pub fn update_status(&self, work: &Work) -> Result<Arc<Work>, ClientError> {
+        self.update(work, Aspect::Status)
+    }
+
+    /// Replaces the status of a work, by force.
+    pub fn set_status(&self, uid: &str, status: WorkStatus) -> Result<Arc<Work>, ClientError> {
+        let mut work = Work { status, ..Work::default() };
+        uid.clone_into(&mut work.metadata.uid);
+        "0".clone_into(&mut work.metadata.resource_version);
+        self.update_status(&work)
+    }
+
+    /// Replaces finalizers, labels and annotations; nothing travels, except that the removal of the last finalizer of a work
+    /// in deletion ends it.
+    pub fn update_metadata(&self, work: &Work) -> Result<Arc<Work>, ClientError> {
+        self.update(work, Aspect::Metadata)
+    }
+
+    /// Adds a finalizer.
+    pub fn add_finalizer(&self, uid: &str, finalizer: &str) -> Result<Arc<Work>, ClientError> {
+        self.edit(uid, |work| {
+            if !work.metadata.finalizers.iter().any(|other| other == finalizer) {
+                work.metadata.finalizers.push(finalizer.to_owned());
+            }
+        })
+    }
+
+    /// Removes a finalizer.
+    pub fn remove_finalizer(&self, uid: &str, finalizer: &str) -> Result<Arc<Work>, ClientError> {
+        self.edit(uid, |work| work.metadata.finalizers.retain(|other| other != finalizer))
+    }
+
+    /// Asks the source what differs, now.
+    pub fn resync(&self) {
+        self.shared.feed(Input::Resync);
+    }
+
+    /// Waits until there is a link.
+    pub async fn connected(&self) {
+        self.shared.connected().await;
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    fn update(&self, work: &Work, aspect: Aspect) -> Result<Arc<Work>, ClientError> {
+        Ok(self.shared.change(|session, _, out| session.update(work, aspect, out))?)
+    }
+
+    /// Reads, changes and writes under one lock.
+    fn edit(&self, uid: &str, change: impl FnOnce(&mut Work)) -> Result<Arc<Work>, ClientError> {
+        let missing = || drover_protocol::session::ChangeError::NotFound(uid.to_owned());
+        Ok(self.shared.change(|session, _, out| {
+            let mut work = session.store().get(uid).map(|work| Work::clone(work)).ok_or_else(missing)?;
+            change(&mut work);
+            session.update(&work, Aspect::Metadata, out)
+        })?)
+    }
+}
+
+type ObjectSession = AgentSession<ObjectCodec>;
+
+/// Objects of one kind that a hub shares with the agent of a cluster: `K` is any type with the JSON of that kind.
+///
+/// Changes are sent at once and answered by the hub; the copies follow when the hub sends its own.
+pub struct AgentObjects<K> {
+    shared: Arc<Shared<ObjectSession>>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Clone for AgentObjects<K> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), kind: PhantomData }
+    }
+}
+
+impl<K: Serialize + DeserializeOwned> AgentObjects<K> {
+    /// A client and its driver. Works have a client of their own: for their data type, and for unknown ones, this fails.
+    pub fn new(
+        options: AgentOptions,
+        data_type: &DataType,
+        transport: Arc<dyn Transport>,
+    ) -> Result<(Self, Driver<ObjectSession>), ClientError> {
+        let codec = ObjectCodec::of(data_type)
+            .ok_or_else(|| TransportError::Config(format!("objects of {data_type} are not known")))?;
+        let session = AgentSession::new(codec, options.session());
+        let shared = Shared::new(session, Arc::clone(&options.driver.clock));
+        let driver = Driver {
+            shared: Arc::clone(&shared),
+            transport,
+            subscription: options.subscription(data_type.clone()),
+            config: options.driver.clone(),
+        };
+        Ok((Self { shared, kind: PhantomData }, driver))
+    }
+
+    /// A copy. Cluster-scoped kinds have an empty namespace.
+    pub fn get(&self, namespace: &str, name: &str) -> Result<Option<K>, ClientError> {
+        let object = self.shared.read(|session| session.store().get_named(namespace, name).cloned());
+        Ok(object.map(|object| object.to_object()).transpose()?)
+    }
+
+    /// All copies.
+    pub fn list(&self) -> Result<Vec<K>, ClientError> {
+        listed(&self.shared).iter().map(|object| Ok(object.to_object()?)).collect()
+    }
+
+    /// All copies, then every change; [`Object::to_object`] gives the `K`.
+    pub fn watch(&self) -> Watch<Object> {
+        self.shared.watch()
+    }
+
+    /// Creates on the hub.
+    pub async fn create(&self, object: &K) -> Result<(), ClientError> {
+        self.send(SubResource::Spec, Action::Create, object).await
+    }
+
+    /// Updates on the hub (leases, series of events).
+    pub async fn update(&self, object: &K) -> Result<(), ClientError> {
+        self.send(SubResource::Spec, Action::Update, object).await
+    }
+
+    /// Updates the status on the hub (clusters, add-ons).
+    pub async fn update_status(&self, object: &K) -> Result<(), ClientError> {
+        self.send(SubResource::Status, Action::Update, object).await
+    }
+
+    /// Creates and waits for the hub's answer with the same uid (token requests). The answer is not kept.
+    pub async fn call(&self, object: &K, patience: Duration) -> Result<K, ClientError> {
+        let uid = Object::from_object(object)?.metadata.uid;
+        let mut watch = self.watch();
+        let answer = async {
+            self.connected().await;
+            self.create(object).await?;
+            while let Some(change) = watch.next().await {
+                let object = change.object();
+                if object.metadata.uid == uid && !matches!(change, Change::Deleted(_)) {
+                    return Ok(object.to_object()?);
+                }
+            }
+            Err(ClientError::Transport(TransportError::NotReady))
+        };
+        let answer = tokio::time::timeout(patience, answer).await.unwrap_or(Err(ClientError::Timeout(patience)));
+        self.shared.change(|session, _, out| session.forget(&uid, out));
+        answer
+    }
+
+    /// Asks the hub what differs, now.
+    pub fn resync(&self) {
+        self.shared.feed(Input::Resync);
+    }
+
+    /// Waits until there is a link.
+    pub async fn connected(&self) {
+        self.shared.connected().await;
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    async fn send(&self, subresource: SubResource, action: Action, object: &K) -> Result<(), ClientError> {
+        let object = Object::from_object(object)?;
+        let event = self.shared.change(|session, now, _| session.event(now, subresource, action, &object))?;
+        Ok(self.shared.publish(event).await?)
+    }
+}

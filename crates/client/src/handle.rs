@@ -1,0 +1,170 @@
+//! What a handle and its driver share: the session under one lock, so that an event and a local change of the same object
+//! never interleave; those who watch; the way out while there is one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use drover_protocol::session::{Cause, Change, Input, Output, Session, Transmit};
+use drover_protocol::{CloudEvent, Resource};
+use drover_transport::{Publisher, TransportError};
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::driver::Clock;
+use crate::watch::{Watch, WatchQueue};
+
+/// What a client counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Events received.
+    pub received: u64,
+    /// Events taken by the broker.
+    pub sent: u64,
+    /// Events that were not taken and will be sent again.
+    pub retried: u64,
+    /// Links opened after the first.
+    pub reconnects: u64,
+    /// Events without effect, by cause.
+    pub dropped: BTreeMap<Cause, u64>,
+}
+
+pub(crate) struct Shared<S: Session> {
+    state: Mutex<State<S>>,
+    pub(crate) work: Notify,
+    pub(crate) publisher: watch::Sender<Option<Arc<dyn Publisher>>>,
+    pub(crate) clock: Clock,
+}
+
+struct State<S: Session> {
+    session: S,
+    watchers: Vec<Weak<WatchQueue<S::Object>>>,
+    stats: Stats,
+    wake_at: Option<Timestamp>,
+}
+
+impl<S: Session> Shared<S> {
+    pub(crate) fn new(session: S, clock: Clock) -> Arc<Self> {
+        let state = State { session, watchers: Vec::new(), stats: Stats::default(), wake_at: None };
+        Arc::new(Self { state: Mutex::new(state), work: Notify::new(), publisher: watch::Sender::new(None), clock })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&S) -> T) -> T {
+        look(&self.state().session)
+    }
+
+    /// Changes the session and lets the driver look whether there is something to send.
+    pub(crate) fn change<T>(&self, act: impl FnOnce(&mut S, Timestamp, &mut Vec<Output<S::Object>>) -> T) -> T {
+        let now = (self.clock)();
+        let mut out = Vec::new();
+        let mut state = self.state();
+        let result = act(&mut state.session, now, &mut out);
+        state.dispatch(out);
+        drop(state);
+        self.work.notify_one();
+        result
+    }
+
+    /// The next event to send.
+    pub(crate) fn poll_transmit(&self) -> Option<Transmit> {
+        let now = (self.clock)();
+        let mut out = Vec::new();
+        let mut state = self.state();
+        let transmit = state.session.poll_transmit(now, &mut out);
+        state.dispatch(out);
+        transmit
+    }
+
+    pub(crate) fn feed(&self, input: Input) {
+        self.change(|session, now, out| session.handle(now, input, out));
+    }
+
+    pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
+        count(&mut self.state().stats);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.state().stats.clone()
+    }
+
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        self.state().wake_at
+    }
+
+    pub(crate) fn clear_wake(&self) {
+        self.state().wake_at = None;
+    }
+
+    pub(crate) fn watch(&self) -> Watch<S::Object> {
+        let queue = Arc::new(WatchQueue::new());
+        let mut state = self.state();
+        for object in state.session.store().iter() {
+            queue.push(Change::Added(Arc::clone(object)));
+        }
+        state.watchers.push(Arc::downgrade(&queue));
+        Watch(queue)
+    }
+
+    /// Sends an event now, past the session.
+    pub(crate) async fn publish(&self, event: CloudEvent) -> Result<(), TransportError> {
+        let publisher = self.publisher.borrow().clone().ok_or(TransportError::NotReady)?;
+        publisher.publish(event).await?;
+        self.count(|stats| stats.sent += 1);
+        Ok(())
+    }
+
+    /// Waits until there is a link.
+    pub(crate) async fn connected(&self) {
+        let mut publisher = self.publisher.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        if publisher.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl<S: Session> Drop for Shared<S> {
+    fn drop(&mut self) {
+        for queue in self.state().watchers.iter().filter_map(Weak::upgrade) {
+            queue.close();
+        }
+    }
+}
+
+impl<S: Session> State<S> {
+    fn dispatch(&mut self, out: Vec<Output<S::Object>>) {
+        for output in out {
+            match output {
+                Output::Change(change) => self.watchers.retain(|queue| {
+                    let Some(queue) = queue.upgrade() else { return false };
+                    queue.push(change.clone());
+                    true
+                }),
+                Output::Dropped(dropped) => {
+                    let times = self.stats.dropped.entry(dropped.cause).or_default();
+                    *times += 1;
+                    // Once per cause loudly, then quietly.
+                    if *times == 1 {
+                        tracing::warn!(event = dropped.id, cause = dropped.cause.as_str(), why = dropped.why, "dropped an event");
+                    } else {
+                        tracing::debug!(event = dropped.id, cause = dropped.cause.as_str(), why = dropped.why, "dropped an event");
+                    }
+                }
+                Output::WakeAt(time) => {
+                    self.wake_at = Some(self.wake_at.map_or(time, |before| before.min(time)));
+                }
+            }
+        }
+    }
+}
+
+/// Reads a store into a list of shared objects.
+pub(crate) fn listed<S: Session>(shared: &Shared<S>) -> Vec<Arc<S::Object>>
+where
+    S::Object: Resource,
+{
+    shared.read(|session| session.store().iter().cloned().collect())
+}

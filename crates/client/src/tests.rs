@@ -1,0 +1,1 @@
+//! Clients against each other and against a broker.

@@ -1,0 +1,409 @@
+//! The agent's end: keeps copies of what sources want for one cluster and reports what came of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::outbox::{Due, Outbox};
+use super::store::Store;
+use super::{Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped, next_version};
+use crate::cloudevent::CloudEvent;
+use crate::codec::{Codec, Keeping, Resource, Stamp};
+use crate::eventtype::{Action, EventType, SubResource};
+use crate::ids::Ids;
+use crate::names;
+use crate::resync::{Hashes, Versions};
+use crate::sequence::Sequence;
+
+/// Who an agent is.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Sender of its events.
+    pub agent: String,
+    /// The only cluster it takes events for.
+    pub cluster: String,
+    /// Whether it asks for what it missed whenever the link comes up.
+    pub resync: bool,
+    /// Seed of event ids.
+    pub seed: u128,
+}
+
+/// Which part of a resource a local change is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aspect {
+    /// The status: is reported to the source.
+    Status,
+    /// Finalizers, labels and annotations: stay here. A deleting resource that loses its last finalizer is reported as gone.
+    Metadata,
+}
+
+/// The agent's state machine.
+#[derive(Debug)]
+pub struct AgentSession<C: Codec> {
+    codec: C,
+    config: AgentConfig,
+    store: Store<C::Object>,
+    outbox: Outbox,
+    ids: Ids,
+    sequence: Sequence,
+    up: bool,
+}
+
+type Outputs<C> = Vec<Output<<C as Codec>::Object>>;
+
+impl<C: Codec> AgentSession<C> {
+    /// A session without copies, link down.
+    pub fn new(codec: C, config: AgentConfig) -> Self {
+        let ids = Ids::new(config.seed);
+        Self { codec, config, store: Store::default(), outbox: Outbox::default(), ids, sequence: Sequence::default(), up: false }
+    }
+
+    /// The codec.
+    pub fn codec(&self) -> &C {
+        &self.codec
+    }
+
+    /// Changes a copy. `object` carries the uid and the version that the change is based on (`0`: by force).
+    pub fn update(
+        &mut self,
+        object: &C::Object,
+        aspect: Aspect,
+        out: &mut Outputs<C>,
+    ) -> Result<Arc<C::Object>, ChangeError> {
+        let uid = object.meta().uid.clone();
+        let stored = self.store.get(&uid).ok_or_else(|| ChangeError::NotFound(object.meta().name.clone()))?;
+        check_version(&object.meta().resource_version, &stored.meta().resource_version)?;
+        let mut next = C::Object::clone(stored);
+        match aspect {
+            Aspect::Status => next.adopt_status(object),
+            Aspect::Metadata => adopt_metadata(&mut next, object),
+        }
+        if next == **stored {
+            return Ok(Arc::clone(stored));
+        }
+        next.meta_mut().resource_version = next_version(stored.meta());
+        let next = self.store.put(next);
+        match aspect {
+            Aspect::Status => {
+                out.push(Output::Change(Change::StatusModified(Arc::clone(&next))));
+                self.outbox.push(Due::State(uid, Action::Update));
+            }
+            Aspect::Metadata => {
+                out.push(Output::Change(Change::Modified(Arc::clone(&next))));
+                self.settle_deletion(&next);
+            }
+        }
+        Ok(next)
+    }
+
+    /// Makes an event of an object that is not (yet) a copy here: a new cluster, signing request, lease.
+    pub fn event(
+        &mut self,
+        now: Timestamp,
+        subresource: SubResource,
+        action: Action,
+        object: &C::Object,
+    ) -> Result<CloudEvent, crate::codec::EncodeError> {
+        let event_type = self.codec.data_type().event(subresource, action);
+        let sequence = Some(self.sequence.next_id(now).to_string());
+        let stamp = Stamp { id: self.ids.next_id(), time: now, source: &self.config.agent, sequence };
+        self.codec.encode(stamp, &event_type, object)
+    }
+
+    /// Drops a copy, silently towards the hub.
+    pub fn forget(&mut self, uid: &str, out: &mut Outputs<C>) {
+        self.outbox.forget(uid);
+        out.extend(self.store.remove(uid).map(|old| Output::Change(Change::Deleted(old))));
+    }
+
+    /// Keeps a copy of an object that was sent, until the hub's own event replaces it.
+    pub fn remember(&mut self, object: C::Object, out: &mut Outputs<C>) {
+        self.keep_mirror(object, out);
+    }
+
+    /// A deletion is over once no finalizer is left: the source must hear of it before the copy goes.
+    fn settle_deletion(&mut self, object: &C::Object) {
+        let meta = object.meta();
+        if meta.deleting() && meta.finalizers.is_empty() {
+            self.outbox.push(Due::State(meta.uid.clone(), Action::Update));
+        }
+    }
+
+    fn receive(&mut self, event: &CloudEvent, out: &mut Outputs<C>) {
+        let parsed: EventType = match event.event_type.parse() {
+            Ok(parsed) => parsed,
+            Err(error) => return dropped(out, &event.id, Cause::BadType, error),
+        };
+        if parsed.action == Action::ResyncRequest {
+            return self.receive_resync(&parsed, event, out);
+        }
+        if parsed.subresource != SubResource::Spec {
+            return dropped(out, &event.id, Cause::WrongSubResource, &event.event_type);
+        }
+        if event.cluster() != Some(&self.config.cluster) {
+            let why = format!("for cluster {:?}", event.cluster());
+            return dropped(out, &event.id, Cause::OtherCluster, why);
+        }
+        if parsed.data_type != *self.codec.data_type() {
+            return dropped(out, &event.id, Cause::OtherDataType, &event.event_type);
+        }
+        let object = match self.codec.decode(event) {
+            Ok(object) => object,
+            Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
+        };
+        match C::KEEPING {
+            Keeping::Works => self.keep_work(event, &parsed, object, out),
+            Keeping::Mirror => self.keep_mirror(object, out),
+        }
+    }
+
+    fn receive_resync(&mut self, parsed: &EventType, event: &CloudEvent, out: &mut Outputs<C>) {
+        if parsed.subresource != SubResource::Status {
+            return dropped(out, &event.id, Cause::WrongSubResource, &event.event_type);
+        }
+        if parsed.data_type != *self.codec.data_type() {
+            return dropped(out, &event.id, Cause::OtherDataType, &event.event_type);
+        }
+        let cluster = event.cluster().unwrap_or_default();
+        if !cluster.is_empty() && cluster != self.config.cluster {
+            return dropped(out, &event.id, Cause::OtherCluster, cluster);
+        }
+        let hashes = match Hashes::from_event(event) {
+            Ok(hashes) => hashes,
+            Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
+        };
+        for object in self.store.iter().filter(|object| may_speak_for(&event.source, &***object)) {
+            let uid = &object.meta().uid;
+            let owed = match hashes.0.get(uid) {
+                None => hashes.0.is_empty(),
+                Some(known) => object.status_hash().is_some_and(|hash| hash != *known),
+            };
+            if owed {
+                self.outbox.push(Due::State(uid.clone(), Action::ResyncResponse));
+            }
+        }
+    }
+
+    fn keep_work(
+        &mut self,
+        event: &CloudEvent,
+        parsed: &EventType,
+        mut incoming: C::Object,
+        out: &mut Outputs<C>,
+    ) {
+        let Some(stored) = self.store.get(&incoming.meta().uid).cloned() else {
+            return self.add_work(incoming, out);
+        };
+        let from_broker = event.source == names::BROKER_SOURCE
+            && parsed.action == Action::ResyncResponse
+            && incoming.meta().deleting();
+        if !may_speak_for(&event.source, &*stored) && !from_broker {
+            let why = format!("{} belongs to another source than {}", stored.meta().uid, event.source);
+            return dropped(out, &event.id, Cause::OtherSource, why);
+        }
+        if incoming.meta().deleting() {
+            return self.begin_deletion(&stored, &incoming, out);
+        }
+        if stored.meta().deleting() {
+            return dropped(out, &event.id, Cause::Deleting, &stored.meta().uid);
+        }
+        let (old, new) = (stored.meta().generation, incoming.meta().generation);
+        if new != 0 && new < old {
+            return dropped(out, &event.id, Cause::Stale, format!("generation {new}, known {old}"));
+        }
+        incoming.adopt_status(&stored);
+        let meta = incoming.meta_mut();
+        meta.finalizers.clone_from(&stored.meta().finalizers);
+        if meta.name != stored.meta().name {
+            meta.resource_version = "1".to_owned();
+            self.store.remove(&stored.meta().uid);
+            let added = self.store.put(incoming);
+            out.push(Output::Change(Change::Deleted(stored)));
+            out.push(Output::Change(Change::Added(added)));
+            return;
+        }
+        meta.resource_version.clone_from(&stored.meta().resource_version);
+        if incoming == *stored {
+            return;
+        }
+        incoming.meta_mut().resource_version = next_version(stored.meta());
+        out.push(Output::Change(Change::Modified(self.store.put(incoming))));
+    }
+
+    /// A new uid under a name that the same source used before takes the name over.
+    fn add_work(&mut self, mut incoming: C::Object, out: &mut Outputs<C>) {
+        let meta = incoming.meta();
+        let source = meta.labels.get(names::LABEL_ORIGINAL_SOURCE).cloned().unwrap_or_default();
+        let replaced: Vec<String> = self
+            .store
+            .named(&meta.namespace, &meta.name)
+            .filter(|other| may_speak_for(&source, &***other))
+            .map(|other| other.meta().uid.clone())
+            .collect();
+        for uid in replaced {
+            self.outbox.forget(&uid);
+            out.extend(self.store.remove(&uid).map(|old| Output::Change(Change::Deleted(old))));
+        }
+        incoming.meta_mut().resource_version = "1".to_owned();
+        out.push(Output::Change(Change::Added(self.store.put(incoming))));
+    }
+
+    /// Marks the deletion. The mark is never taken back and never moves.
+    fn begin_deletion(&mut self, stored: &Arc<C::Object>, incoming: &C::Object, out: &mut Outputs<C>) {
+        let mut next = C::Object::clone(stored);
+        let meta = next.meta_mut();
+        if !meta.deleting() {
+            meta.deletion_timestamp = incoming.meta().deletion_timestamp;
+        }
+        if incoming.meta().generation != 0 {
+            meta.generation = incoming.meta().generation;
+        }
+        if next != **stored {
+            next.meta_mut().resource_version = next_version(stored.meta());
+            let next = self.store.put(next);
+            out.push(Output::Change(Change::Modified(Arc::clone(&next))));
+            self.settle_deletion(&next);
+        } else {
+            self.settle_deletion(&Arc::clone(stored));
+        }
+    }
+
+    fn keep_mirror(&mut self, incoming: C::Object, out: &mut Outputs<C>) {
+        let meta = incoming.meta();
+        if meta.deleting() {
+            let Some(stored) = self.store.get(&meta.uid).cloned() else { return };
+            if meta.finalizers.is_empty() {
+                out.extend(self.store.remove(&meta.uid).map(|old| Output::Change(Change::Deleted(old))));
+                return;
+            }
+            let mut next = C::Object::clone(&stored);
+            next.meta_mut().deletion_timestamp = meta.deletion_timestamp;
+            next.meta_mut().finalizers.clone_from(&meta.finalizers);
+            next.meta_mut().generation = meta.generation;
+            out.push(Output::Change(Change::Modified(self.store.put(next))));
+            return;
+        }
+        let same_name = self.store.get_named(&meta.namespace, &meta.name).cloned();
+        let known = self.store.get(&meta.uid).cloned().or(same_name);
+        match known {
+            Some(old) if *old == incoming => (),
+            Some(old) => {
+                self.store.remove(&old.meta().uid);
+                out.push(Output::Change(Change::Modified(self.store.put(incoming))));
+            }
+            None => out.push(Output::Change(Change::Added(self.store.put(incoming)))),
+        }
+    }
+
+    fn settled(&mut self, due: Due, out: &mut Outputs<C>) {
+        if let Due::State(uid, _) = due {
+            let over = |object: &Arc<C::Object>| object.meta().deleting() && object.meta().finalizers.is_empty();
+            if self.store.get(&uid).is_some_and(over) {
+                out.extend(self.store.remove(&uid).map(|old| Output::Change(Change::Deleted(old))));
+            }
+        }
+    }
+
+    fn make(&mut self, now: Timestamp, due: &Due) -> Option<Result<CloudEvent, crate::codec::EncodeError>> {
+        match due {
+            Due::Request(to) => Some(self.request(now, to)),
+            Due::State(uid, action) => {
+                let object = self.store.get(uid)?;
+                let mut report = C::Object::clone(object);
+                if report.meta().deleting() && report.meta().finalizers.is_empty() {
+                    report.mark_gone(now);
+                }
+                report.meta_mut().resource_version = String::new();
+                Some(self.event(now, SubResource::Status, action.clone(), &report))
+            }
+            Due::Gone { .. } => None,
+        }
+    }
+
+    fn request(&mut self, now: Timestamp, to: &str) -> Result<CloudEvent, crate::codec::EncodeError> {
+        let scoped = self.store.iter().filter(|object| to.is_empty() || may_speak_for(to, &***object));
+        let known = scoped.map(|o| (o.meta().uid.clone(), self.codec.version(o).unwrap_or(0))).collect();
+        let data = Versions(known).to_json()?;
+        let event_type = self.codec.data_type().event(SubResource::Spec, Action::ResyncRequest);
+        Ok(CloudEvent::new(self.ids.next_id(), &self.config.agent, event_type, now)
+            .with(names::EXT_CLUSTER_NAME, self.config.cluster.as_str())
+            .with(names::EXT_ORIGINAL_SOURCE, to)
+            .with_json(data))
+    }
+}
+
+impl<C: Codec> Session for AgentSession<C> {
+    type Object = C::Object;
+
+    fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output<C::Object>>) {
+        match input {
+            Input::Up => {
+                self.up = true;
+                self.outbox.reset();
+                if self.config.resync {
+                    self.outbox.push(Due::Request(String::new()));
+                }
+            }
+            Input::Down => {
+                self.up = false;
+                self.outbox.reset();
+            }
+            Input::Wire(event) => {
+                if !event.is_heartbeat() {
+                    self.receive(&event, out);
+                }
+            }
+            Input::Resync => self.outbox.push(Due::Request(String::new())),
+            Input::Sent(ticket) => {
+                if let Some(due) = self.outbox.sent(ticket) {
+                    self.settled(due, out);
+                }
+            }
+            Input::Failed(ticket, fate) => {
+                let (lost, wake) = self.outbox.failed(now, ticket, fate);
+                out.extend(wake.map(Output::WakeAt));
+                if let Some(due) = lost {
+                    dropped(out, "", Cause::Refused, format!("{due:?}"));
+                    self.settled(due, out);
+                }
+            }
+            Input::Tick => (),
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<Output<C::Object>>) -> Option<Transmit> {
+        while self.up {
+            let due = self.outbox.pop(now)?;
+            match self.make(now, &due) {
+                Some(Ok(event)) => return Some(Transmit { ticket: self.outbox.fly(due), event }),
+                Some(Err(error)) => {
+                    dropped(out, "", Cause::Unencodable, error);
+                    self.settled(due, out);
+                }
+                None => (),
+            }
+        }
+        None
+    }
+
+    fn store(&self) -> &Store<C::Object> {
+        &self.store
+    }
+}
+
+/// Whether a source owns a copy. Copies without an owner belong to whoever speaks.
+fn may_speak_for(source: &str, object: &impl Resource) -> bool {
+    object.meta().labels.get(names::LABEL_ORIGINAL_SOURCE).is_none_or(|owner| owner == source)
+}
+
+/// Takes over what an agent may change, and keeps what says where the copy came from.
+fn adopt_metadata<R: Resource>(next: &mut R, from: &R) {
+    let kept_label = next.meta_mut().labels.remove_entry(names::LABEL_ORIGINAL_SOURCE);
+    let kept_annotation = next.meta_mut().annotations.remove_entry(names::ANNOTATION_DATA_TYPE);
+    let meta = next.meta_mut();
+    meta.finalizers.clone_from(&from.meta().finalizers);
+    meta.labels.clone_from(&from.meta().labels);
+    meta.annotations.clone_from(&from.meta().annotations);
+    meta.labels.extend(kept_label);
+    meta.annotations.extend(kept_annotation);
+}

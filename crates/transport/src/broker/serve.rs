@@ -1,0 +1,168 @@
+//! Serving on a socket of one's own: accept, TLS, HTTP/2, graceful end.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::Connected;
+
+use super::{Broker, count};
+use crate::authn::PeerCerts;
+use crate::tls::ServerTls;
+
+/// A handshake that takes longer is given up.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections that may be in their handshake at once.
+const HANDSHAKES: usize = 256;
+/// How long open calls may take to end when the broker stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why serving ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The server failed.
+    #[error("failed to serve events: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+impl Broker {
+    /// Serves on `listener` until `stop`. Then nothing new is accepted, subscriptions end, calls in progress are finished.
+    pub async fn serve(&self, listener: TcpListener, tls: Option<ServerTls>, stop: CancellationToken) -> Result<(), ServeError> {
+        let (connections, accepted) = mpsc::channel(16);
+        let handshakes = TaskTracker::new();
+        let accepting = self.accept(listener, tls, connections, &handshakes, stop.clone());
+        let served = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .add_service(self.service())
+            .serve_with_incoming_shutdown(ReceiverStream::new(accepted), stop.clone().cancelled_owned());
+        let drained = async {
+            stop.cancelled().await;
+            self.disconnect_all();
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::pin!(served);
+        let served = async {
+            tokio::select! {
+                result = &mut served => result,
+                () = drained => Ok(()),
+            }
+        };
+        let (result, ()) = tokio::join!(served, accepting);
+        Ok(result?)
+    }
+
+    async fn accept(
+        &self,
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        connections: mpsc::Sender<io::Result<Connection>>,
+        handshakes: &TaskTracker,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let stream = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "failed to accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+            };
+            if handshakes.len() >= HANDSHAKES {
+                count(&self.0.metrics.tls_failures);
+                continue;
+            }
+            let (broker, connections, stop) = (self.clone(), connections.clone(), stop.clone());
+            let acceptor = tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
+            handshakes.spawn(async move {
+                let hands = timeout(HANDSHAKE, Connection::open(stream, acceptor));
+                let connection = tokio::select! {
+                    () = stop.cancelled() => return,
+                    opened = hands => match opened {
+                        Ok(Ok(connection)) => connection,
+                        Ok(Err(error)) => {
+                            count(&broker.0.metrics.tls_failures);
+                            tracing::debug!(%error, "a connection failed in its handshake");
+                            return;
+                        }
+                        Err(_) => return count(&broker.0.metrics.tls_failures),
+                    },
+                };
+                if connections.send(Ok(connection)).await.is_err() {
+                    tracing::debug!("a connection came while the broker stopped");
+                }
+            });
+        }
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+
+/// A connection, plain or TLS, and who is at the other end.
+struct Connection {
+    stream: Pin<Box<dyn Duplex>>,
+    certs: PeerCerts,
+}
+
+impl Connection {
+    async fn open(stream: TcpStream, acceptor: Option<TlsAcceptor>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let Some(acceptor) = acceptor else {
+            return Ok(Self { stream: Box::pin(stream), certs: PeerCerts::default() });
+        };
+        let stream = acceptor.accept(stream).await?;
+        let certs = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
+        Ok(Self { stream: Box::pin(stream), certs: PeerCerts(Arc::new(certs)) })
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = PeerCerts;
+
+    fn connect_info(&self) -> PeerCerts {
+        self.certs.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

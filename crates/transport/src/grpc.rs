@@ -1,0 +1,22 @@
+//! The event service over gRPC: messages, mapping, client. The server side is [`crate::broker`].
+
+pub mod convert;
+pub mod client;
+
+pub use client::{GrpcConfig, GrpcTransport, Pem};
+
+/// Generated messages and stubs of `io.cloudevents.v1`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    let_underscore_drop,
+    unused_lifetimes,
+    elided_lifetimes_in_paths,
+    reason = "generated"
+)]
+pub mod proto {
+    tonic::include_proto!("io.cloudevents.v1");
+}

@@ -1,0 +1,315 @@
+//! The client of the event service: one shared connection, a stream per subscription, heartbeats watched.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_protocol::CloudEvent;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout, timeout_at};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Status, Streaming};
+
+use super::convert::{from_proto, to_proto};
+use super::proto::cloud_event_service_client::CloudEventServiceClient;
+use super::proto::{self, PublishRequest, SubscriptionRequest};
+use crate::link::{Link, Publisher, Subscription, Transport, TransportError};
+use crate::service::ServiceError;
+
+/// Header in which the server names a subscription.
+const SUBSCRIPTION_ID: &str = "subscription-id";
+/// How long a rejected subscription may take to say why.
+const REASON_WAIT: Duration = Duration::from_secs(5);
+/// An unanswered event is given up after this.
+const PUBLISH_WAIT: Duration = Duration::from_secs(30);
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Largest message in either direction.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+
+/// A PEM text, given or in a file. Files are read anew at every connect, so that rotated ones are used.
+#[derive(Clone, Debug)]
+pub enum Pem {
+    /// The text.
+    Inline(Vec<u8>),
+    /// Where the text is.
+    File(PathBuf),
+}
+
+impl Pem {
+    async fn read(&self) -> Result<Vec<u8>, TransportError> {
+        match self {
+            Self::Inline(text) => Ok(text.clone()),
+            Self::File(path) => tokio::fs::read(path)
+                .await
+                .map_err(|e| TransportError::Config(format!("failed to read {}: {e}", path.display()))),
+        }
+    }
+}
+
+/// Where the event service is and how to show who calls.
+#[derive(Clone, Debug)]
+pub struct GrpcConfig {
+    /// `host:port`.
+    pub url: String,
+    /// Issuers of the server's certificate. Turns TLS on.
+    pub ca: Option<Pem>,
+    /// Client certificate and key.
+    pub identity: Option<(Pem, Pem)>,
+    /// Bearer token; surrounding space is cut off.
+    pub token: Option<Pem>,
+    /// Name in the server's certificate, if it is not the host.
+    pub server_name: Option<String>,
+    /// Pings: interval and patience.
+    pub keepalive: Option<(Duration, Duration)>,
+    /// How long the server may be silent. Servers send a heartbeat every 10 s unless told otherwise.
+    pub heartbeat_timeout: Option<Duration>,
+}
+
+impl GrpcConfig {
+    /// A configuration without TLS and without heartbeat supervision.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            ca: None,
+            identity: None,
+            token: None,
+            server_name: None,
+            keepalive: Some((Duration::from_secs(30), Duration::from_secs(10))),
+            heartbeat_timeout: None,
+        }
+    }
+}
+
+/// The gRPC transport. Clones share one connection.
+#[derive(Clone)]
+pub struct GrpcTransport {
+    config: Arc<GrpcConfig>,
+    shared: Arc<Mutex<Option<Connection>>>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    number: u64,
+    channel: Channel,
+    token: Option<MetadataValue<Ascii>>,
+}
+
+impl GrpcTransport {
+    /// A transport; connects when first used.
+    pub fn new(config: GrpcConfig) -> Self {
+        Self { config: Arc::new(config), shared: Arc::new(Mutex::new(None)) }
+    }
+
+    /// The next link uses a new connection with freshly read files; links that are open keep theirs.
+    pub async fn rotate(&self) {
+        *self.shared.lock().await = None;
+    }
+
+    async fn connection(&self, after: Option<u64>) -> Result<Connection, TransportError> {
+        let mut shared = self.shared.lock().await;
+        if let Some(connection) = &*shared
+            && after.is_none_or(|broken| connection.number != broken)
+        {
+            return Ok(connection.clone());
+        }
+        let number = shared.take().map_or(0, |old| old.number) + 1;
+        let connection = self.connect(number).await?;
+        *shared = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn connect(&self, number: u64) -> Result<Connection, TransportError> {
+        let config = &*self.config;
+        let tls = config.ca.is_some() || config.identity.is_some();
+        let token = match &config.token {
+            None => None,
+            Some(_) if !tls && !is_loopback(&config.url) => {
+                return Err(TransportError::Config("a token needs TLS: set the authority certificates".to_owned()));
+            }
+            Some(token) => Some(bearer(&token.read().await?)?),
+        };
+        let scheme = if tls { "https" } else { "http" };
+        let bad = |e: tonic::transport::Error| TransportError::Config(words(&e));
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", config.url))
+            .map_err(bad)?
+            .connect_timeout(CONNECT_WAIT)
+            .tcp_nodelay(true);
+        if let Some((interval, patience)) = config.keepalive {
+            endpoint = endpoint.http2_keep_alive_interval(interval).keep_alive_timeout(patience);
+        }
+        if tls {
+            endpoint = endpoint.tls_config(self.tls().await?).map_err(bad)?;
+        }
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|e| TransportError::Connect { to: config.url.clone(), why: words(&e) })?;
+        Ok(Connection { number, channel, token })
+    }
+
+    async fn tls(&self) -> Result<ClientTlsConfig, TransportError> {
+        let mut tls = ClientTlsConfig::new();
+        if let Some(ca) = &self.config.ca {
+            tls = tls.ca_certificate(Certificate::from_pem(ca.read().await?));
+        }
+        if let Some((cert, key)) = &self.config.identity {
+            tls = tls.identity(Identity::from_pem(cert.read().await?, key.read().await?));
+        }
+        if let Some(name) = &self.config.server_name {
+            tls = tls.domain_name(name.clone());
+        }
+        Ok(tls)
+    }
+
+    async fn subscribe(&self, connection: &Connection, request: SubscriptionRequest) -> Result<Streaming<proto::CloudEvent>, TransportError> {
+        let response = connection.client().subscribe(connection.request(request)).await.map_err(refused)?;
+        let named = response.metadata().get_all(SUBSCRIPTION_ID).iter().count() == 1;
+        let metadata = format!("{:?}", response.metadata());
+        let mut events = response.into_inner();
+        if named {
+            return Ok(events);
+        }
+        match timeout(REASON_WAIT, events.message()).await {
+            Ok(Err(status)) => Err(refused(status)),
+            Ok(Ok(_)) | Err(_) => Err(TransportError::Protocol(format!("no subscription-id in header ({metadata})"))),
+        }
+    }
+
+    async fn open_link(&self, subscription: Subscription) -> Result<Link, TransportError> {
+        let request = match subscription {
+            Subscription::Agent { cluster, data_type } => {
+                Some(SubscriptionRequest { source: String::new(), cluster_name: cluster, data_type: data_type.to_string() })
+            }
+            Subscription::Source { source, data_type } => {
+                Some(SubscriptionRequest { source, cluster_name: String::new(), data_type: data_type.to_string() })
+            }
+            Subscription::PublishOnly => None,
+        };
+        let mut connection = self.connection(None).await?;
+        let Some(request) = request else {
+            return Ok(Link { publisher: Arc::new(connection), events: stream::pending().boxed() });
+        };
+        let events = match self.subscribe(&connection, request.clone()).await {
+            // The shared connection may have died since it was used last: try a new one before giving up.
+            Err(TransportError::Lost(_)) => {
+                connection = self.connection(Some(connection.number)).await?;
+                self.subscribe(&connection, request).await?
+            }
+            // Credentials may have been renewed: read them again next time.
+            Err(error @ TransportError::Access(_)) => {
+                self.rotate().await;
+                return Err(error);
+            }
+            other => other?,
+        };
+        Ok(Link { publisher: Arc::new(connection), events: received(events, self.config.heartbeat_timeout) })
+    }
+}
+
+impl Transport for GrpcTransport {
+    fn open(&self, subscription: Subscription) -> BoxFuture<'_, Result<Link, TransportError>> {
+        Box::pin(self.open_link(subscription))
+    }
+}
+
+impl Connection {
+    fn client(&self) -> CloudEventServiceClient<Channel> {
+        CloudEventServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        request
+    }
+}
+
+impl Publisher for Connection {
+    fn publish(&self, event: CloudEvent) -> BoxFuture<'_, Result<(), TransportError>> {
+        Box::pin(async move {
+            let request = self.request(PublishRequest { event: Some(to_proto(&event)) });
+            match timeout(PUBLISH_WAIT, self.client().publish(request)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(status)) => Err(refused(status)),
+                Err(_) => Err(TransportError::Lost(format!("no answer within {PUBLISH_WAIT:?}"))),
+            }
+        })
+    }
+}
+
+/// The events of a stream without heartbeats; messages that are no events are logged and skipped.
+fn received(events: Streaming<proto::CloudEvent>, silence: Option<Duration>) -> BoxStream<'static, Result<CloudEvent, TransportError>> {
+    let first = silence.map(|silence| Instant::now() + silence);
+    stream::unfold(Some((events, first)), move |state| async move {
+        let (mut events, mut deadline) = state?;
+        loop {
+            let next = match (deadline, silence) {
+                (Some(at), Some(silence)) => match timeout_at(at, events.message()).await {
+                    Ok(next) => next,
+                    Err(_) => return Some((Err(TransportError::Silent(silence)), None)),
+                },
+                _ => events.message().await,
+            };
+            match next {
+                Ok(None) => return None,
+                Err(status) => return Some((Err(refused(status)), None)),
+                Ok(Some(message)) if message.r#type == drover_protocol::names::HEARTBEAT_TYPE => {
+                    deadline = silence.map(|silence| Instant::now() + silence);
+                }
+                Ok(Some(message)) => match from_proto(message) {
+                    Ok(event) => return Some((Ok(event), Some((events, deadline)))),
+                    Err(error) => tracing::warn!(%error, "skipped a message that is no event"),
+                },
+            }
+        }
+    })
+    .boxed()
+}
+
+fn refused(status: Status) -> TransportError {
+    if let Some(error) = ServiceError::from_wire(status.message()) {
+        return TransportError::Refused(Box::new(error));
+    }
+    let said = || format!("{:?}: {}", status.code(), status.message());
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied => TransportError::Access(said()),
+        Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => {
+            TransportError::Refused(Box::new(ServiceError::bad_request(status.message())))
+        }
+        Code::FailedPrecondition => TransportError::Refused(Box::new(ServiceError::new(500, "", status.message()))),
+        _ => TransportError::Lost(said()),
+    }
+}
+
+fn bearer(token: &[u8]) -> Result<MetadataValue<Ascii>, TransportError> {
+    let text = String::from_utf8_lossy(token);
+    let mut value: MetadataValue<Ascii> = format!("Bearer {}", text.trim())
+        .parse()
+        .map_err(|_| TransportError::Config("the token has characters that no token has".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn is_loopback(url: &str) -> bool {
+    let host = url.rsplit_once(':').map_or(url, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// An error with its causes.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
