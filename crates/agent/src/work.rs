@@ -1,6 +1,7 @@
 //! The work agent of one cluster: it makes the cluster match the ManifestWorks of its hub and reports what came of them.
 //!
-//! - [`hub`]: where works come from and reports go to; [`hub_kube`] is the hub's Kubernetes API
+//! - [`hub`]: where works come from and reports go to; [`hub_kube`] is the hub's Kubernetes
+//!   API, [`hub_events`] a broker of CloudEvents
 //! - [`cluster`]: requests to the cluster for objects of any kind
 //! - [`executor`]: whether the identity behind a work may do what it wants
 //! - [`kinds`]: which kinds the cluster serves right now
@@ -12,6 +13,7 @@ pub mod cache;
 pub mod cluster;
 pub mod executor;
 pub mod hub;
+pub mod hub_events;
 pub mod hub_kube;
 pub mod kinds;
 pub mod round;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use drover_api::{
-    Time,
+    ObjectMeta, Time,
     names::work as names,
     work::v1::{
         AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork,
@@ -107,9 +107,29 @@ struct Known {
 /// The versions of everything that a plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Settled {
-    work: Option<String>,
-    applied: Option<String>,
+    work: Option<Version>,
+    applied: Option<Version>,
     objects: Vec<(Place, String)>,
+}
+
+/// Tells one state of an object from another, also where works come from a broker that counts generations only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version {
+    uid: Option<String>,
+    version: Option<String>,
+    generation: Option<i64>,
+    deleting: bool,
+}
+
+impl Version {
+    fn of(meta: &ObjectMeta) -> Self {
+        Self {
+            uid: meta.uid.clone(),
+            version: meta.resource_version.clone(),
+            generation: meta.generation,
+            deleting: meta.deletion_timestamp.is_some(),
+        }
+    }
 }
 
 impl Memory {
@@ -647,9 +667,8 @@ impl<H: HubWorks> Round<'_, H> {
         let Some(settled) = known.get(self.key).and_then(|known| known.settled.as_ref()) else {
             return false;
         };
-        settled.work == work.and_then(|work| work.metadata.resource_version.clone())
-            && settled.applied
-                == applied.and_then(|applied| applied.metadata.resource_version.clone())
+        settled.work == work.map(|work| Version::of(&work.metadata))
+            && settled.applied == applied.map(|applied| Version::of(&applied.metadata))
             && settled
                 .objects
                 .iter()
@@ -680,8 +699,8 @@ impl<H: HubWorks> Round<'_, H> {
                 .written
                 .retain(|place, _| objects.iter().any(|(of, _)| of == place));
             Settled {
-                work: work.and_then(|work| work.metadata.resource_version.clone()),
-                applied: applied.and_then(|applied| applied.metadata.resource_version.clone()),
+                work: work.map(|work| Version::of(&work.metadata)),
+                applied: applied.map(|applied| Version::of(&applied.metadata)),
                 objects,
             }
         });
