@@ -137,3 +137,97 @@ impl HubWorks for HubEvents {
         written.map(drop).map_err(failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drover_api::conditions;
+    use drover_client::{AgentOptions, SourceOptions, SourceWorks};
+    use drover_core::work::status;
+    use drover_transport::memory::MemoryBus;
+    use serde_json::json;
+    use tokio::sync::mpsc;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_work_comes_is_reported_and_goes() {
+        let bus = Arc::new(MemoryBus::new());
+        let stop = CancellationToken::new();
+        let (source, driver) = SourceWorks::new(SourceOptions::new("shop"), bus.clone());
+        tokio::spawn(driver.run(stop.clone()));
+        let (works, driver) =
+            AgentWorks::new(AgentOptions::new("cluster1-work-agent", "cluster1"), bus);
+        tokio::spawn(driver.run(stop.clone()));
+        source.connected().await;
+        works.connected().await;
+
+        let hub = Arc::new(HubEvents::new(works));
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let listening = hub.clone().run(
+            // The receiver outlives the task.
+            move |name| drop(tell.send(name.to_owned())),
+            stop.clone(),
+        );
+        tokio::spawn(listening);
+
+        let work = json!({
+            "metadata": {"name": "w", "namespace": "cluster1"},
+            "spec": {"workload": {"manifests": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n"}}]}},
+        });
+        source
+            .create(Work::from_object(&work).expect("it is a work"))
+            .expect("it is new");
+        assert_eq!(told.recv().await.as_deref(), Some("w"));
+        let work = hub.get("w").expect("it arrived");
+        assert_eq!(work.spec.workload.manifests.len(), 1);
+        assert!(hub.is_synced());
+
+        hub.add_finalizer(&work).await.expect("it is there");
+        let work = hub.get("w").expect("it is there still");
+        assert_eq!(
+            work.metadata.finalizers.as_deref(),
+            Some(&[names::FINALIZER.to_owned()][..])
+        );
+        let now = drover_api::Time("2026-01-01T00:00:00Z".parse().expect("it is a time"));
+        let report = status::deleting(&work, &now);
+        hub.write_status(&work, &report).await.expect("it is there");
+        assert_eq!(
+            hub.get("w").and_then(|work| work.status.clone()),
+            Some(report)
+        );
+        let mut seen = source.watch();
+        while let Some(change) = seen.next().await {
+            if change
+                .object()
+                .status
+                .conditions
+                .iter()
+                .any(|one| one.condition_type == names::DELETING)
+            {
+                break;
+            }
+        }
+
+        source.delete("cluster1", "w");
+        loop {
+            told.recv().await.expect("the deletion is told");
+            let Some(work) = hub.get("w") else {
+                panic!("a finalizer keeps it")
+            };
+            if work.metadata.deletion_timestamp.is_some() {
+                assert!(conditions::is_true(
+                    &work.status.clone().unwrap_or_default().conditions,
+                    names::DELETING
+                ));
+                hub.remove_finalizer(&work).await.expect("it is there");
+                break;
+            }
+        }
+        while source.get("cluster1", "w").is_some() {
+            seen.next().await.expect("the source hears of the end");
+        }
+        while hub.get("w").is_some() {
+            told.recv().await.expect("the end is told");
+        }
+        stop.cancel();
+    }
+}
