@@ -44,6 +44,8 @@ const MAX_CONFLICTS: u32 = 5;
 /// How many corrections a work may make in [`CALM`] before it slows down: two works that want different things of one object would
 /// otherwise fight as fast as they can.
 const MAX_CORRECTIONS: u32 = 10;
+/// After this time a work is looked at even where the watches tell of no change (ocm, pkg/work/spoke: resync of works).
+const RESYNC: Duration = Duration::from_mins(4);
 const CALM: Duration = Duration::from_secs(10);
 
 /// Why a round must be repeated soon.
@@ -104,9 +106,10 @@ struct Known {
     corrections: Option<(Instant, u32)>,
 }
 
-/// The versions of everything that a plan depends on.
+/// The versions of everything that a plan depends on, and when they were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Settled {
+    at: Instant,
     work: Option<Version>,
     applied: Option<Version>,
     objects: Vec<(Place, String)>,
@@ -667,7 +670,8 @@ impl<H: HubWorks> Round<'_, H> {
         let Some(settled) = known.get(self.key).and_then(|known| known.settled.as_ref()) else {
             return false;
         };
-        settled.work == work.map(|work| Version::of(&work.metadata))
+        settled.at.elapsed() < RESYNC
+            && settled.work == work.map(|work| Version::of(&work.metadata))
             && settled.applied == applied.map(|applied| Version::of(&applied.metadata))
             && settled
                 .objects
@@ -699,6 +703,7 @@ impl<H: HubWorks> Round<'_, H> {
                 .written
                 .retain(|place, _| objects.iter().any(|(of, _)| of == place));
             Settled {
+                at: Instant::now(),
                 work: work.map(|work| Version::of(&work.metadata)),
                 applied: applied.map(|applied| Version::of(&applied.metadata)),
                 objects,

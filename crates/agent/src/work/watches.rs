@@ -59,6 +59,10 @@ struct Watch {
 struct Object {
     /// The version that was last heard of; none while it is unknown or the object is gone.
     version: Option<String>,
+    /// The version at which it went, so that what was read before does not bring it back.
+    gone: Option<String>,
+    /// Whether the list that is being read has shown it.
+    shown: bool,
     keys: HashSet<Key>,
 }
 
@@ -165,6 +169,7 @@ impl Watches {
             });
         if let Some(object) = object
             && (object.version.is_none() || newer(Some(version), object.version.as_deref()))
+            && (object.gone.is_none() || newer(Some(version), object.gone.as_deref()))
         {
             object.version = Some(version.to_owned());
         }
@@ -190,45 +195,45 @@ impl Watches {
             return;
         };
         match event {
-            // Every object is shown again; one that is not is gone, and its version must not be believed.
+            // Every object is shown again; one that is not is gone.
             Event::Init => {
                 watch.live = false;
-                watch
-                    .objects
-                    .values_mut()
-                    .for_each(|object| object.version = None);
+                for object in watch.objects.values_mut() {
+                    object.shown = false;
+                }
             }
             Event::InitDone => {
                 watch.live = true;
-                let lost = watch
-                    .objects
-                    .values()
-                    .filter(|object| object.version.is_none())
-                    .flat_map(|object| &object.keys);
-                lost.for_each(|key| self.queue.add(key.clone()));
+                for object in watch.objects.values_mut().filter(|object| !object.shown) {
+                    object.version = None;
+                    self.tell(object);
+                }
             }
             Event::InitApply(seen) | Event::Apply(seen) => {
                 let name = (seen.namespace().unwrap_or_default(), seen.name_any());
-                if let Some(object) = watch.objects.get_mut(&name)
-                    && object.version != seen.resource_version()
-                {
-                    object.version = seen.resource_version();
-                    object
-                        .keys
-                        .iter()
-                        .for_each(|key| self.queue.add(key.clone()));
+                if let Some(object) = watch.objects.get_mut(&name) {
+                    object.shown = true;
+                    object.gone = None;
+                    if object.version != seen.resource_version() {
+                        object.version = seen.resource_version();
+                        self.tell(object);
+                    }
                 }
             }
             Event::Delete(seen) => {
                 let name = (seen.namespace().unwrap_or_default(), seen.name_any());
                 if let Some(object) = watch.objects.get_mut(&name) {
                     object.version = None;
-                    object
-                        .keys
-                        .iter()
-                        .for_each(|key| self.queue.add(key.clone()));
+                    object.gone = seen.resource_version();
+                    self.tell(object);
                 }
             }
+        }
+    }
+
+    fn tell(&self, object: &Object) {
+        for key in &object.keys {
+            self.queue.add(key.clone());
         }
     }
 
@@ -387,6 +392,34 @@ mod tests {
         );
         watches.hear(&collection, Event::Delete(seen("a", "3")));
         assert_eq!(watches.version(&place("configmaps", "a")), None);
+        watches.note(&place("configmaps", "a"), "2");
+        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        watches.note(&place("configmaps", "a"), "4");
+        assert_eq!(
+            watches.version(&place("configmaps", "a")).as_deref(),
+            Some("4")
+        );
+    }
+
+    #[test]
+    fn what_a_new_list_does_not_show_is_not_believed() {
+        let (watches, mut started) = watches(5);
+        let names = ["a", "b"].map(|name| place("configmaps", name));
+        watches.follow(&work("w"), HashSet::from(names));
+        let (collection, _stop) = started.try_recv().expect("a watch is started");
+        for name in ["a", "b"] {
+            watches.note(&place("configmaps", name), "1");
+        }
+        watches.hear(&collection, Event::Init);
+        watches.hear(&collection, Event::InitApply(seen("b", "1")));
+        assert!(watches.queue.is_empty());
+        watches.hear(&collection, Event::InitDone);
+        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        assert_eq!(
+            watches.version(&place("configmaps", "b")).as_deref(),
+            Some("1")
+        );
+        assert_eq!(watches.queue.len(), 1);
     }
 
     #[test]
