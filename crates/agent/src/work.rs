@@ -7,6 +7,7 @@
 //! - [`kinds`]: which kinds the cluster serves right now
 //! - [`watches`]: tells at once when an applied object changes
 //! - [`round`]: observes, plans ([`drover_core::work`]) and does, for one work
+//! - [`memory`]: what earlier rounds found
 //! - [`cache`]: objects as they were last heard of
 
 pub mod cache;
@@ -16,6 +17,7 @@ pub mod hub;
 pub mod hub_events;
 pub mod hub_kube;
 pub mod kinds;
+pub mod memory;
 pub mod round;
 pub mod watches;
 
@@ -122,7 +124,7 @@ pub fn start<H: HubWorks>(
         watches: watches.clone(),
         config: config.clone(),
         clock,
-        memory: round::Memory::default(),
+        memory: memory::Memory::default(),
     });
 
     let works = queue.clone();

@@ -18,11 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::{HubError, HubWorks};
 
+/// A work as it came, and as it reads.
+type Copies = (Arc<Work>, Arc<ManifestWork>);
+
 /// The works of one cluster, from a broker. The driver of the client is run by whoever made it.
 pub struct HubEvents {
     works: AgentWorks,
     /// Each work as it was read last, with the copy it was read from.
-    read: Mutex<HashMap<String, (Arc<Work>, Arc<ManifestWork>)>>,
+    read: Mutex<HashMap<String, Copies>>,
     connected: AtomicBool,
 }
 

@@ -1,13 +1,9 @@
 //! One round of one work: observe, plan, do, and observe again until nothing but waiting is left.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use drover_api::{
-    ObjectMeta, Time,
+    Time,
     names::work as names,
     work::v1::{
         AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork,
@@ -25,7 +21,6 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::{
     Config, Key,
@@ -34,6 +29,7 @@ use super::{
     executor,
     hub::{HubError, HubWorks},
     kinds::Kinds,
+    memory::{CALM, Memory},
     watches::Watches,
 };
 
@@ -41,13 +37,6 @@ use super::{
 const MAX_STEPS: usize = 24;
 /// How often a write that met a newer object is tried again at once.
 const MAX_CONFLICTS: u32 = 5;
-/// How many corrections a work may make in [`CALM`] before it slows down: two works that want different things of one object would
-/// otherwise fight as fast as they can.
-const MAX_CORRECTIONS: u32 = 10;
-/// After this time a work is looked at even where the watches tell of no change (ocm, pkg/work/spoke: resync of works).
-const RESYNC: Duration = Duration::from_mins(4);
-const CALM: Duration = Duration::from_secs(10);
-
 /// Why a round must be repeated soon.
 #[derive(Debug, thiserror::Error)]
 pub enum RoundError {
@@ -90,64 +79,13 @@ pub struct Rounds<H> {
     pub memory: Memory,
 }
 
-/// What earlier rounds found; losing it costs requests, nothing else.
-#[derive(Debug, Default)]
-pub struct Memory {
-    known: Mutex<HashMap<Key, Known>>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    /// The state in which nothing was left to do.
-    settled: Option<Settled>,
-    /// For each manifest, by place: what was written and the version that came of it.
-    written: HashMap<Place, (String, String)>,
-    /// Corrections since the time.
-    corrections: Option<(Instant, u32)>,
-}
-
-/// The versions of everything that a plan depends on, and when they were read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Settled {
-    at: Instant,
-    work: Option<Version>,
-    applied: Option<Version>,
-    objects: Vec<(Place, String)>,
-}
-
-/// Tells one state of an object from another, also where works come from a broker that counts generations only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
-    uid: Option<String>,
-    version: Option<String>,
-    generation: Option<i64>,
-    deleting: bool,
-}
-
-impl Version {
-    fn of(meta: &ObjectMeta) -> Self {
-        Self {
-            uid: meta.uid.clone(),
-            version: meta.resource_version.clone(),
-            generation: meta.generation,
-            deleting: meta.deletion_timestamp.is_some(),
-        }
-    }
-}
-
-impl Memory {
-    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
-        // No code panics while it holds the lock, and the state is valid after every statement.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The state of one round.
 struct Round<'r, H> {
     all: &'r Rounds<H>,
     key: &'r Key,
     /// The manifests, and the version of the work that they are of.
     manifests: Option<(Option<String>, Vec<Observed>)>,
+    planned: Option<Planned>,
     conflicts: u32,
     wait: Option<Duration>,
     wrote: bool,
@@ -163,6 +101,7 @@ impl<H: HubWorks> Rounds<H> {
             all: self,
             key: &key,
             manifests: None,
+            planned: None,
             conflicts: 0,
             wait: None,
             wrote: false,
@@ -197,7 +136,14 @@ impl<H: HubWorks> Round<'_, H> {
                 self.forget();
                 return Ok(Next::OnChange);
             }
-            if self.manifests.is_none() && self.is_settled(work.as_deref(), applied.as_deref()) {
+            if self.manifests.is_none()
+                && self.all.memory.is_settled(
+                    self.key,
+                    work.as_deref(),
+                    applied.as_deref(),
+                    &self.all.watches,
+                )
+            {
                 return Ok(Next::After(self.all.poll(self.key)));
             }
             if let Some(applied) = applied.as_deref()
@@ -233,6 +179,7 @@ impl<H: HubWorks> Round<'_, H> {
     ) -> Result<bool, RoundError> {
         let needs = plan::needs(work, applied);
         let generation = work.and_then(generation_of);
+        self.planned = Planned::of(work, applied);
         match (needs, work) {
             (Needs::Manifests, Some(work)) => {
                 if self
@@ -451,7 +398,7 @@ impl<H: HubWorks> Round<'_, H> {
         match outcome {
             Ok(live) => {
                 self.note(&place, &live);
-                self.remember_write(&place, ordinal, &live);
+                self.remember_write(place, ordinal, &live);
                 self.attempted(ordinal, Attempt::Done, Some(Live::Present(live)));
             }
             // A server-side apply that meets other managers' fields meets them again.
@@ -632,7 +579,7 @@ impl<H: HubWorks> Round<'_, H> {
                 first: first.clone(),
             });
         }
-        if self.wrote && self.is_fighting() {
+        if self.wrote && self.all.memory.is_fighting(self.key) {
             return Ok(Next::After(CALM));
         }
         if let Some(wait) = self.wait {
@@ -642,44 +589,12 @@ impl<H: HubWorks> Round<'_, H> {
         Ok(Next::After(self.all.poll(self.key)))
     }
 
-    /// Counts a correction; tells whether there were too many of late.
-    fn is_fighting(&self) -> bool {
-        let mut known = self.all.memory.known();
-        let known = known.entry(self.key.clone()).or_default();
-        let now = Instant::now();
-        let (since, count) = known
-            .corrections
-            .filter(|(since, _)| now - *since < CALM)
-            .unwrap_or((now, 0));
-        known.corrections = Some((since, count + 1));
-        count >= MAX_CORRECTIONS
-    }
-
     fn forget(&self) {
-        self.all.memory.known().remove(self.key);
+        self.all.memory.forget(self.key);
         self.all.watches.follow(self.key, HashSet::new());
     }
 
-    /// Whether everything is as it was when nothing was left to do, as far as the watches tell.
-    fn is_settled(
-        &self,
-        work: Option<&ManifestWork>,
-        applied: Option<&AppliedManifestWork>,
-    ) -> bool {
-        let known = self.all.memory.known();
-        let Some(settled) = known.get(self.key).and_then(|known| known.settled.as_ref()) else {
-            return false;
-        };
-        settled.at.elapsed() < RESYNC
-            && settled.work == work.map(|work| Version::of(&work.metadata))
-            && settled.applied == applied.map(|applied| Version::of(&applied.metadata))
-            && settled
-                .objects
-                .iter()
-                .all(|(place, version)| self.all.watches.version(place).as_ref() == Some(version))
-    }
-
-    /// Remembers that nothing is left to do, if every object is there.
+    /// Remembers that nothing is left to do, if every object is there and the work is still the one that was looked at.
     fn settle(&self) {
         let (work, applied) = self.observed();
         let objects = self.manifests.as_ref().and_then(|(_, manifests)| {
@@ -696,22 +611,14 @@ impl<H: HubWorks> Round<'_, H> {
                 .map(place)
                 .collect::<Option<Vec<_>>>()
         });
-        let mut known = self.all.memory.known();
-        let known = known.entry(self.key.clone()).or_default();
-        known.settled = objects.map(|objects| {
-            known
-                .written
-                .retain(|place, _| objects.iter().any(|(of, _)| of == place));
-            Settled {
-                at: Instant::now(),
-                work: work.map(|work| Version::of(&work.metadata)),
-                applied: applied.map(|applied| Version::of(&applied.metadata)),
-                objects,
-            }
-        });
+        let planned = self.planned.is_some()
+            && self.planned == Planned::of(work.as_deref(), applied.as_deref());
+        let (work, applied) = (work.as_deref(), applied.as_deref());
+        let memory = &self.all.memory;
+        memory.settle(self.key, work, applied, objects.filter(|_| planned));
     }
 
-    fn remember_write(&self, place: &Place, ordinal: usize, live: &Value) {
+    fn remember_write(&self, place: Place, ordinal: usize, live: &Value) {
         let Some((of, manifests)) = &self.manifests else {
             return;
         };
@@ -719,26 +626,39 @@ impl<H: HubWorks> Round<'_, H> {
             return;
         };
         if let Some(version) = version_of(live) {
-            let written = (print_of(&desired.object, of.as_deref()), version.to_owned());
-            self.all
-                .memory
-                .known()
-                .entry(self.key.clone())
-                .or_default()
-                .written
-                .insert(place.clone(), written);
+            let print = print_of(&desired.object, of.as_deref());
+            self.all.memory.wrote(self.key, place, print, version);
         }
     }
 
-    /// Whether the object is still what came of writing this manifest: then writing it again changes nothing, even where the API server
-    /// writes a value in another form.
     fn was_written(&self, place: &Place, object: &Value, of: Option<&str>, live: &Value) -> bool {
-        let known = self.all.memory.known();
-        let written = known
-            .get(self.key)
-            .and_then(|known| known.written.get(place));
-        written.is_some_and(|(print, version)| {
-            Some(version.as_str()) == version_of(live) && *print == print_of(object, of)
+        let print = print_of(object, of);
+        version_of(live).is_some_and(|version| {
+            self.all
+                .memory
+                .was_written(self.key, place, &print, version)
+        })
+    }
+}
+
+/// What the plan looked at. The agent's own writes do not change it; whoever else changes what matters does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Planned {
+    work: Option<String>,
+    generation: Option<String>,
+    applied: Option<String>,
+}
+
+impl Planned {
+    /// None where something is missing or on its way out.
+    fn of(work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Option<Self> {
+        let (work, applied) = (work?, applied?);
+        let leaving = work.metadata.deletion_timestamp.is_some()
+            || applied.metadata.deletion_timestamp.is_some();
+        (!leaving).then(|| Self {
+            work: work.uid(),
+            generation: generation_of(work),
+            applied: applied.uid(),
         })
     }
 }
