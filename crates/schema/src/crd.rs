@@ -201,7 +201,7 @@ fn accessor(path: &str, value: &Value, wanted: &str) -> FieldError {
     let found = match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(number) if number.as_i64().is_none() => "float64",
         Value::Number(_) => "int64",
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",

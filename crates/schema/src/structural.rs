@@ -1,8 +1,8 @@
 //! Structural schemas of custom resource definitions: checked with the words of a real API server
 //! and compiled into an arena of types.
 //!
-//! Three passes over the schema as written: the rules of structural schemas ([`rules`]), the
-//! arena and its defaults ([`build`]), the rules of definitions ([`props`]).
+//! Three passes over the schema as written: the rules of structural schemas (`rules`), the
+//! arena and its defaults (`build`), the rules of definitions (`props`).
 
 mod rules;
 mod props;

@@ -167,14 +167,12 @@ impl Walk {
         }
         // A text with a format is checked by its format, which is named by the machine's types.
         let (wanted, found) = match node.shape() {
-            Shape::String { format } if format::is_known(format) && !value.is_null() => {
-                let found = match value {
-                    Value::Number(number) if number.is_f64() => "float64",
-                    Value::Number(_) => "int64",
-                    _ => "",
-                };
-                (&**format, found)
-            }
+            Shape::String { format } if format::is_known(format) => match value {
+                Value::Number(number) if number.is_f64() => (&**format, "float64"),
+                Value::Number(_) => (&**format, "int64"),
+                Value::Bool(_) => (&**format, ""),
+                _ => (wanted, type_of(value)),
+            },
             _ => (wanted, type_of(value)),
         };
         self.push(FieldError::with_value(

@@ -228,7 +228,10 @@ impl Emitter {
         ] {
             put(key, count.map(|count| json!(count)));
         }
-        put("uniqueItems", checks.unique_items.then_some(Value::Bool(true)));
+        put(
+            "uniqueItems",
+            checks.unique_items.then_some(Value::Bool(true)),
+        );
         let rules = (!checks.rules.is_empty()).then(|| json!(checks.rules));
         put("x-kubernetes-validations", rules);
         // v2 knows no alternatives.

@@ -76,9 +76,14 @@ fn references_lead_somewhere() {
 
 #[test]
 fn the_built_in_kinds_are_described_by_their_names() {
-    let schemas: Vec<_> = crate::builtin::kinds().iter().map(|kind| (kind, kind.schema())).collect();
-    let kinds: Vec<String> =
-        schemas.iter().map(|(kind, _)| format!("{}List", kind.kind)).collect();
+    let schemas: Vec<_> = crate::builtin::kinds()
+        .iter()
+        .map(|kind| (kind, kind.schema()))
+        .collect();
+    let kinds: Vec<String> = schemas
+        .iter()
+        .map(|(kind, _)| format!("{}List", kind.kind))
+        .collect();
     let described: Vec<Described<'_>> = schemas
         .iter()
         .zip(&kinds)

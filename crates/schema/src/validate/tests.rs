@@ -81,6 +81,16 @@ fn types_are_told_by_their_openapi_names() {
         ],
     );
     check("i", json!(2.0), &[]);
+    check("ei", json!(1.0), &[]);
+    check(
+        "ei",
+        json!(1e30),
+        &[
+            r#"spec.ei: Invalid value: "number": spec.ei in body must be of type integer: "number""#,
+            r#"<nil>: Invalid value: "": Checked value must be of type integer (default format) in spec.ei"#,
+            r#"spec.ei: Unsupported value: 1e+30: supported values: "1", "2""#,
+        ],
+    );
     check(
         "b",
         json!("true"),
@@ -196,6 +206,11 @@ fn texts_are_told_of_one_thing_at_a_time() {
 
 #[test]
 fn collections_have_sizes_and_keys() {
+    check(
+        "mm",
+        json!([{"name": "a", "port": 1}, {"name": "a", "port": 1.0}]),
+        &[r#"spec.mm[1]: Duplicate value: {"name":"a","port":1.0}"#],
+    );
     check(
         "l",
         json!([]),

@@ -114,7 +114,9 @@ fn second_times<'a>(values: impl Iterator<Item = &'a Value>) -> Vec<usize> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut places = Vec::new();
     for (i, value) in values.enumerate() {
-        let times = seen.entry(value.to_string()).or_default();
+        let times = seen
+            .entry(super::number::plain(value).to_string())
+            .or_default();
         *times += 1;
         if *times == 2 {
             places.push(i);
