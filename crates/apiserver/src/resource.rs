@@ -288,6 +288,27 @@ impl Resource {
         }
     }
 
+    /// Whether this is a built-in kind that `ask` says so of.
+    pub fn is_builtin_that(&self, ask: impl Fn(&Kind) -> bool) -> bool {
+        match &self.source {
+            Source::Builtin(kind) => ask(kind),
+            Source::Custom { .. } => false,
+        }
+    }
+
+    /// Gives an object of a built-in kind its usual form and names its unknown fields; other kinds
+    /// have none. The error says which value has the wrong type.
+    pub fn normalize(&self, object: &mut Value) -> Result<Vec<String>, String> {
+        match &self.source {
+            Source::Builtin(kind) => {
+                let normal = kind.normalize(object)?;
+                *object = normal.object;
+                Ok(normal.unknown)
+            }
+            Source::Custom { .. } => Ok(Vec::new()),
+        }
+    }
+
     /// Drops unknown fields and names them.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
         prune::prune(self.schema.node(), object)

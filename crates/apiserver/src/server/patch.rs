@@ -176,14 +176,11 @@ impl Call<'_> {
                 .entry("namespace")
                 .or_insert_with(|| self.namespace.into());
         }
-        apply::apply(
-            self.resource.schema.node(),
-            live,
-            &config,
-            writer,
-            options.force,
-        )
-        .map_err(apply_error)
+        let node = self.resource.schema.node();
+        let mut object =
+            apply::apply(node, live, &config, writer, options.force).map_err(apply_error)?;
+        decode::normalize_patched(&self.resource, &mut object)?;
+        Ok(object)
     }
 
     /// The object as a patch makes it, its fields known.
@@ -199,18 +196,14 @@ impl Call<'_> {
         if !new.is_object() {
             return Err(patch_error(PatchError::DoesNotFit(String::new())));
         }
-        decode::wrong_version(
-            &self.resource,
-            new["apiVersion"].as_str().unwrap_or_default(),
-        )?;
-        decode::wrong_kind(
-            &self.resource,
-            new["kind"].as_str().unwrap_or_default(),
-            &new,
-        )?;
-        decode::check_types(&self.resource, &new)?;
+        if self.resource.is_custom() {
+            let text = |field: &str| new[field].as_str().unwrap_or_default();
+            decode::wrong_version(&self.resource, text("apiVersion"))?;
+            decode::wrong_kind(&self.resource, text("kind"), &new)?;
+        }
         let before = (options.validation == FieldValidation::Strict).then(|| new.to_string());
-        let unknown = self.resource.prune(&mut new);
+        let mut unknown = decode::normalize_patched(&self.resource, &mut new)?;
+        unknown.extend(self.resource.prune(&mut new));
         if unknown.is_empty() || options.validation == FieldValidation::Ignore {
             return Ok(new);
         }

@@ -20,6 +20,8 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>"),
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
         (r"127\.0\.0\.1:\d+", "<server>"),
+        // Of services: an address and a port by chance.
+        (r"\b10\.96\.\d+\.\d+\b", "<address>"),
         (r"eyJ[\w-]+\.[\w-]+\.[\w-]+", "<jwt>"),
         (r"(?s)-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\n?", "<certificate>"),
         (r"LS0tLS1CRUdJTiBDRVJU[A-Za-z0-9+/=]+", "<certificate>"),
@@ -64,6 +66,21 @@ fn object(fields: &mut Map<String, Value>, kept: &Kept) {
                 entries.sort_by_key(|entry| {
                     ["operation", "manager", "apiVersion", "subresource"].map(|key| entry[key].to_string())
                 });
+            }
+            ("nodePort", Value::Number(_)) => *value = Value::from("<port>"),
+            // Prose is the server's own.
+            ("columnDefinitions", Value::Array(columns)) => {
+                for column in columns.iter_mut().filter_map(Value::as_object_mut) {
+                    column.remove("description");
+                }
+            }
+            // Lists of the embedded server say it of each item also where it is known.
+            ("items", Value::Array(items)) => {
+                for item in items.iter_mut().filter_map(Value::as_object_mut) {
+                    item.remove("apiVersion");
+                    item.remove("kind");
+                }
+                items.iter_mut().for_each(|item| json(item, kept));
             }
             ("cells", Value::Array(cells)) => cells.iter_mut().for_each(cell),
             _ => json(value, kept),
