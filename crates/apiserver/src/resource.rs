@@ -127,7 +127,9 @@ impl Resource {
             storage: storage.into(),
             stored_as: stored_as.into(),
             schema: kind.schema(),
-            deprecation: None,
+            deprecation: (kind.kind == "Endpoints").then(|| {
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()
+            }),
             since: 0,
             source: Source::Builtin(kind),
             selectable: Vec::new(),

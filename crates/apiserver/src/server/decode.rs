@@ -1,6 +1,6 @@
 //! Request bodies to objects.
 
-use drover_schema::{protobuf, yaml};
+use drover_schema::{builtin, protobuf, yaml};
 use http::{HeaderMap, header};
 use serde_json::Value;
 
@@ -167,7 +167,8 @@ pub(super) fn wrong_kind(resource: &Resource, kind: &str, object: &Value) -> Api
 }
 
 fn check_builtin(resource: &Resource, kind: &str, version: &str) -> ApiResult<()> {
-    if !version.is_empty() && version != &*resource.api_version {
+    let known = builtin::schema_of(version, kind).is_some();
+    if !known && !version.is_empty() && version != &*resource.api_version {
         let shown = if kind.is_empty() {
             &*resource.kind
         } else {
@@ -180,14 +181,23 @@ fn check_builtin(resource: &Resource, kind: &str, version: &str) -> ApiResult<()
             resource.kind
         )));
     }
-    if !kind.is_empty() && kind != &*resource.kind {
+    if !known && !kind.is_empty() && kind != &*resource.kind {
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {}: no kind {kind:?} is registered for \
+             version {:?} in scheme \"pkg/runtime/scheme.go:111\"",
+            resource.version, resource.kind, resource.api_version
+        )));
+    }
+    let foreign = !version.is_empty() && version != &*resource.api_version;
+    if !kind.is_empty() && (kind != &*resource.kind || foreign) {
+        let version = version.rsplit('/').next().filter(|text| !text.is_empty());
         let group = if resource.group.is_empty() {
             "core"
         } else {
             &resource.group
         };
         let group = group.split('.').next().unwrap_or(group);
-        let (version, expected) = (&resource.version, &resource.kind);
+        let (version, expected) = (version.unwrap_or(&resource.version), &resource.kind);
         return Err(ApiError::bad_request(format!(
             "{kind} in version {version:?} cannot be handled as a {expected}: converting \
              ({version}.{kind}) to ({group}.{expected}): unknown conversion"

@@ -54,6 +54,7 @@ impl Patch {
                 })?;
                 Ok(Self::Apply(decoded.0))
             }
+            other if other != STRATEGIC_PATCH => Err(ApiError::unknown_patch()),
             _ if strategic => Err(ApiError::unsupported_media_type(&[
                 JSON_PATCH,
                 MERGE_PATCH,
@@ -97,6 +98,13 @@ impl Call<'_> {
                     return Err(ApiError::not_found(self.resource.subject(self.name)));
                 }
                 self.authorize_create()?;
+                if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
+                    let why = format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing object \
+                         was found"
+                    );
+                    return Err(ApiError::conflict(self.resource.subject(self.name), &why));
+                }
                 let mut object = self.apply(None, config, &options)?;
                 self.place(&mut object)?;
                 match self.insert(object, &options, false).await {
@@ -148,6 +156,12 @@ impl Call<'_> {
                 "invalid object type: {group}/{version}, Kind={kind}"
             )));
         }
+        if !self.resource.is_custom() && kind != &*self.resource.kind {
+            let (group, version) = version.split_once('/').unwrap_or(("", version));
+            return Err(ApiError::bad_request(format!(
+                "invalid object type: {group}/{version}, Kind={kind}"
+            )));
+        }
         if let Some(why) = meta::mistyped(config) {
             return Err(ApiError::bad_request(why));
         }
@@ -171,11 +185,6 @@ impl Call<'_> {
         let mut config = config.clone();
         let metadata = meta::of(&mut config);
         metadata.entry("name").or_insert_with(|| self.name.into());
-        if self.resource.namespaced {
-            metadata
-                .entry("namespace")
-                .or_insert_with(|| self.namespace.into());
-        }
         let node = self.resource.schema.node();
         let mut object =
             apply::apply(node, live, &config, writer, options.force).map_err(apply_error)?;
@@ -202,7 +211,15 @@ impl Call<'_> {
             decode::wrong_kind(&self.resource, text("kind"), &new)?;
         }
         let before = (options.validation == FieldValidation::Strict).then(|| new.to_string());
-        let mut unknown = decode::normalize_patched(&self.resource, &mut new)?;
+        let shown = new.to_string();
+        let mut unknown = decode::normalize_patched(&self.resource, &mut new).map_err(|error| {
+            if self.resource.is_custom() {
+                return error;
+            }
+            let nothing = Subject { group: "", resource: "", name: "" };
+            let why = error.message.split_once(": ").map_or("", |(_, why)| why).to_owned();
+            ApiError::invalid(nothing, &[FieldError::invalid("patch", shown, why)])
+        })?;
         unknown.extend(self.resource.prune(&mut new));
         if unknown.is_empty() || options.validation == FieldValidation::Ignore {
             return Ok(new);

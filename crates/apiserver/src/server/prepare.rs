@@ -159,7 +159,13 @@ impl Call<'_> {
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect()
         };
-        let bump = i64::from(parts(next) != parts(old));
+        let noted = |object: &Value| object["metadata"]["annotations"].clone();
+        let bump = i64::from(match &*self.resource.kind {
+            "PriorityClass" => false,
+            // Its annotations reach the replica sets.
+            "Deployment" if noted(next) != noted(old) => true,
+            _ => parts(next) != parts(old),
+        });
         meta::of(next).insert("generation".to_owned(), (before + bump).into());
     }
 }

@@ -105,6 +105,10 @@ impl Call<'_> {
     /// Checks that an object belongs where the request sends it.
     pub(super) fn place(&self, object: &mut Value) -> ApiResult<()> {
         let metadata = meta::of(object);
+        if !self.resource.namespaced {
+            metadata.remove("namespace");
+            return Ok(());
+        }
         let namespace = metadata
             .get("namespace")
             .and_then(Value::as_str)

@@ -15,7 +15,9 @@ use anyhow::{Context, Result};
 mod http;
 mod kinds;
 mod normal;
+mod programs;
 mod servers;
+mod upstream;
 
 use crate::http::{Report, Script};
 use crate::servers::Servers;
@@ -45,18 +47,31 @@ async fn compare() -> Result<bool> {
         let cases = serde_saphyr::from_str(&text).with_context(|| format!("failed to read {}", file.display()))?;
         scripts.push(Script { name, cases });
     }
+    scripts.push(upstream::script(&fs::read_to_string(folder.join("upstream.yaml"))?)?);
     scripts.sort_by(|a, b| a.name.cmp(&b.name));
     scripts.retain(|script| script.name == SETUP || script.name.contains(&wanted));
     let start = Instant::now();
     let servers = Servers::start().await?;
     say(&format!("servers are up after {:.1} s", start.elapsed().as_secs_f32()));
     let mut report = Report::default();
-    for script in &scripts {
-        let found = crate::http::run(&servers, script).await?;
+    let mut tell = |found: Report| {
         for failure in &found.failures {
             say(&format!("FAIL {failure}"));
         }
         report.add(found);
+    };
+    for script in &scripts {
+        tell(crate::http::run(&servers, script).await?);
+    }
+    for file in files(&folder.join("kubectl"))? {
+        let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = format!("kubectl {stem}");
+        if name.contains(&wanted) {
+            tell(programs::kubectl(&servers, &name, &fs::read_to_string(&file)?).await?);
+        }
+    }
+    if "client-go".contains(&wanted) {
+        tell(programs::client_go(&servers).await?);
     }
     say(&format!(
         "{} cases, {} with differences, {} allowed differences seen, {:.1} s",

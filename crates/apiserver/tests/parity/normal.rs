@@ -41,6 +41,26 @@ pub(crate) fn text(text: &str) -> String {
     })
 }
 
+/// What a program printed: as [`text`], and without ages, versions of objects and the width of columns.
+pub(crate) fn output(printed: &str) -> String {
+    static MORE: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+        [
+            (r#"(?m)("?resourceVersion"?: )"?\d+"?"#, "$1<rv>"),
+            (r"\b(\d+(ms|s|m)){1,2}( ago)?\b", "<age>"),
+            (r"<invalid>|\binvalid ago\b", "<age>"),
+            (r"(?m)^([a-z]+-)[a-z0-9]{5}\b", "$1<generated>"),
+            (r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000", "<time>"),
+            (r"(?m) +", " "),
+            (r"(?m) +$", ""),
+            (r"nodePort: \d+", "nodePort: <port>"),
+        ]
+        .into_iter()
+        .filter_map(|(pattern, with)| Some(Rule { pattern: Regex::new(pattern).ok()?, with }))
+        .collect()
+    });
+    MORE.iter().fold(text(printed), |text, rule| rule.pattern.replace_all(&text, rule.with).into_owned())
+}
+
 /// A document with its accidents replaced.
 pub(crate) fn json(value: &mut Value, kept: &Kept) {
     match value {
@@ -66,6 +86,12 @@ fn object(fields: &mut Map<String, Value>, kept: &Kept) {
                 entries.sort_by_key(|entry| {
                     ["operation", "manager", "apiVersion", "subresource"].map(|key| entry[key].to_string())
                 });
+            }
+            // Servers and their controllers have names of their own.
+            ("manager", Value::String(manager))
+                if matches!(&**manager, "kube-apiserver" | "kube-controller-manager" | "drover-apiserver") =>
+            {
+                "<server>".clone_into(manager);
             }
             ("nodePort", Value::Number(_)) => *value = Value::from("<port>"),
             // Prose is the server's own.
