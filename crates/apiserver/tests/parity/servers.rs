@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) const TOKEN: &str = "admin-token";
 const ISSUER: &str = "https://kubernetes.default.svc";
 /// What has a counterpart in the embedded server.
-const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,root-ca-certificate-publisher-controller,\
+const CONTROLLERS: &str = "namespace-controller,serviceaccount-controller,garbage-collector-controller,root-ca-certificate-publisher-controller,\
      certificatesigningrequest-approving-controller,certificatesigningrequest-signing-controller,\
      clusterrole-aggregation-controller";
 
@@ -87,7 +87,7 @@ impl Embedded {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let groups = vec!["system:masters".to_owned()];
-        let admin = User { name: "admin".to_owned(), groups, ..User::default() };
+        let admin = User { name: "admin".to_owned(), uid: "admin".to_owned(), groups, ..User::default() };
         let options = Options {
             anonymous: true,
             tokens: vec![(TOKEN.to_owned(), admin)],
