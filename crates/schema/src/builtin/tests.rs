@@ -349,7 +349,7 @@ fn refuses(api_version: &str, kind: &str, object: Value, expected: &str) {
 #[test]
 fn wrong_types_are_refused_in_the_words_of_a_real_server() {
     let deployment = |spec: Value, expected: &str| {
-        refuses("apps/v1", "Deployment", json!({"spec": spec}), expected)
+        refuses("apps/v1", "Deployment", json!({"spec": spec}), expected);
     };
     deployment(
         json!({"replicas": "x"}),

@@ -68,7 +68,7 @@ pub(super) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
         "Ingress" => network::ingress(&mut report, spec),
         "Role" | "ClusterRole" => access::role(&mut report, kind.namespaced, object),
         "RoleBinding" | "ClusterRoleBinding" => {
-            access::binding(&mut report, kind.namespaced, object)
+            access::binding(&mut report, kind.namespaced, object);
         }
         "CertificateSigningRequest" => access::signing_request(&mut report, spec),
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {

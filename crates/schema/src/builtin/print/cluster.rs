@@ -80,7 +80,7 @@ impl Row<'_> {
                 Some("") => {}
                 Some(role) => roles.push(role),
                 None if label == "kubernetes.io/role" && !text(value).is_empty() => {
-                    roles.push(text(value))
+                    roles.push(text(value));
                 }
                 None => {}
             }
@@ -123,9 +123,9 @@ impl Row<'_> {
             let used = status["used"][resource.as_str()].as_str().unwrap_or("0");
             let shown = format!("{resource}: {used}/{}", text(hard));
             if resource.starts_with("limits.") {
-                limits.push(shown)
+                limits.push(shown);
             } else {
-                requests.push(shown)
+                requests.push(shown);
             }
         }
         vec![

@@ -43,10 +43,10 @@ fn field_error(field: &str, least: u32, most: u32) -> Option<String> {
         let (span, step) = part
             .split_once('/')
             .map_or((part, None), |(span, step)| (span, Some(step)));
-        if let Some(step) = step {
-            if value(step)? == 0 {
-                return Err(format!("step of range should be a positive number: {part}"));
-            }
+        if let Some(step) = step
+            && value(step)? == 0
+        {
+            return Err(format!("step of range should be a positive number: {part}"));
         }
         if span == "*" || span == "?" {
             return Ok(());
