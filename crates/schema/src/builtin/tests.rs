@@ -796,3 +796,14 @@ fn names_follow_the_rules_of_their_kind() {
         assert_eq!(kind.validate_name(name).is_empty(), fine, "{plural} {name}");
     }
 }
+
+#[test]
+fn the_table_refers_to_nothing_that_it_lacks() {
+    let registry = Registry::get();
+    for line in include_str!("types.txt").lines() {
+        if let Some((_, name)) = line.split_once('@') {
+            let name = name.split('\t').next().unwrap_or_default();
+            assert!(registry.find(name).is_some(), "{name}");
+        }
+    }
+}
