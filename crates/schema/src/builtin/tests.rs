@@ -87,7 +87,7 @@ fn anonymous(kind: &Kind, object: &Value) -> Value {
             );
         }
         "APIService" | "CustomResourceDefinition" => {
-            drop(object.as_object_mut().map(|object| object.remove("status")))
+            drop(object.as_object_mut().map(|object| object.remove("status")));
         }
         _ => {}
     }
