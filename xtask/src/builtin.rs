@@ -52,7 +52,12 @@ const PACKAGES: &[&str] = &[
 const META_ROOTS: &[&str] = &["DeleteOptions", "ListMeta", "Status"];
 
 /// Top-level types that no client of ours asks for.
-const LEFT_OUT: &[&str] = &["ComponentStatus", "RangeAllocation", "SerializedReference", "ConversionReview"];
+const LEFT_OUT: &[&str] = &[
+    "ComponentStatus",
+    "RangeAllocation",
+    "SerializedReference",
+    "ConversionReview",
+];
 
 /// Types with their own encoding, known by name to the codecs.
 const SPECIAL: &[&str] = &[
@@ -109,7 +114,8 @@ pub(crate) fn run() -> Result<()> {
     }
     let openapi = OpenApi::read(&fetch(KUBERNETES.0, KUBERNETES.1)?)?;
     let text = render(&types, &openapi)?;
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/schema/src/builtin/types.txt");
+    let target =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/schema/src/builtin/types.txt");
     std::fs::write(&target, text).with_context(|| format!("failed to write {}", target.display()))
 }
 
@@ -128,11 +134,15 @@ fn fetch(module: &str, version: &str) -> Result<PathBuf> {
 }
 
 fn read_package(package: &str, folder: &Path, types: &mut GoTypes) -> Result<()> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
     files.sort();
     for file in files {
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let generated = name.starts_with("zz_") || name.contains("generated");
         if name.ends_with(".go") && !name.ends_with("_test.go") && !generated {
             read_file(package, &std::fs::read_to_string(&file)?, types)?;
@@ -154,14 +164,22 @@ fn read_file(package: &str, text: &str, types: &mut GoTypes) -> Result<()> {
         if let Some(found) = import.captures(line) {
             let path = found[2].to_owned();
             let last = path.rsplit('/').next().unwrap_or_default().to_owned();
-            imports.insert(found.get(1).map_or(last, |alias| alias.as_str().to_owned()), path);
+            imports.insert(
+                found.get(1).map_or(last, |alias| alias.as_str().to_owned()),
+                path,
+            );
         } else if let Some((name, fields)) = &mut current {
             if line == "}" {
-                types.insert(format!("{package}.{name}"), GoType::Struct(std::mem::take(fields)));
+                types.insert(
+                    format!("{package}.{name}"),
+                    GoType::Struct(std::mem::take(fields)),
+                );
                 current = None;
             } else if let Some(found) = field.captures(line) {
-                let tags: BTreeMap<_, _> =
-                    tag.captures_iter(&found[3]).map(|tag| (tag[1].to_owned(), tag[2].to_owned())).collect();
+                let tags: BTreeMap<_, _> = tag
+                    .captures_iter(&found[3])
+                    .map(|tag| (tag[1].to_owned(), tag[2].to_owned()))
+                    .collect();
                 let ty = qualify(&found[2], package, &imports);
                 let mut json = tags.get("json").map_or("-", String::as_str).split(',');
                 let name = json.next().unwrap_or_default().to_owned();
@@ -169,7 +187,9 @@ fn read_file(package: &str, text: &str, types: &mut GoTypes) -> Result<()> {
                 if name == "-" {
                     continue;
                 }
-                let number = tags.get("protobuf").and_then(|tag| tag.split(',').nth(1)?.parse().ok());
+                let number = tags
+                    .get("protobuf")
+                    .and_then(|tag| tag.split(',').nth(1)?.parse().ok());
                 fields.push(GoField {
                     embedded: found.get(1).is_none().then(|| last_segment(&ty).to_owned()),
                     ty,
@@ -183,12 +203,18 @@ fn read_file(package: &str, text: &str, types: &mut GoTypes) -> Result<()> {
         } else if let Some(found) = open.captures(line) {
             current = Some((found[1].to_owned(), Vec::new()));
             if line.ends_with('}') {
-                types.insert(format!("{package}.{}", &found[1]), GoType::Struct(Vec::new()));
+                types.insert(
+                    format!("{package}.{}", &found[1]),
+                    GoType::Struct(Vec::new()),
+                );
                 current = None;
             }
         } else if let Some(found) = named.captures(line) {
             let target = qualify(&found[2], package, &imports);
-            types.insert(format!("{package}.{}", &found[1]), GoType::Named(target, wrapped));
+            types.insert(
+                format!("{package}.{}", &found[1]),
+                GoType::Named(target, wrapped),
+            );
         }
         if line.trim_start().starts_with("//") {
             wrapped |= line.contains("+protobuf.nullable=true");
@@ -199,7 +225,9 @@ fn read_file(package: &str, text: &str, types: &mut GoTypes) -> Result<()> {
     Ok(())
 }
 
-const SCALARS: &[&str] = &["string", "bool", "int32", "int64", "uint32", "float64", "byte"];
+const SCALARS: &[&str] = &[
+    "string", "bool", "int32", "int64", "uint32", "float64", "byte",
+];
 
 /// Resolves package aliases in a type expression.
 fn qualify(ty: &str, package: &str, imports: &BTreeMap<String, String>) -> String {
@@ -209,12 +237,18 @@ fn qualify(ty: &str, package: &str, imports: &BTreeMap<String, String>) -> Strin
     if let Some(rest) = ty.strip_prefix("[]") {
         return format!("[]{}", qualify(rest, package, imports));
     }
-    if let Some((key, value)) = ty.strip_prefix("map[").and_then(|rest| rest.split_once(']')) {
+    if let Some((key, value)) = ty
+        .strip_prefix("map[")
+        .and_then(|rest| rest.split_once(']'))
+    {
         return format!("map[{key}]{}", qualify(value, package, imports));
     }
     match ty.split_once('.') {
         Some((alias, name)) => {
-            format!("{}.{name}", imports.get(alias).map_or(alias, String::as_str))
+            format!(
+                "{}.{name}",
+                imports.get(alias).map_or(alias, String::as_str)
+            )
         }
         None if SCALARS.contains(&ty) => ty.to_owned(),
         None => format!("{package}.{ty}"),
@@ -222,12 +256,18 @@ fn qualify(ty: &str, package: &str, imports: &BTreeMap<String, String>) -> Strin
 }
 
 fn last_segment(ty: &str) -> &str {
-    ty.trim_start_matches('*').rsplit('.').next().unwrap_or_default()
+    ty.trim_start_matches('*')
+        .rsplit('.')
+        .next()
+        .unwrap_or_default()
 }
 
 /// `k8s.io/api/core/v1.Pod` as OpenAPI names it.
 fn definition(ty: &str) -> String {
-    format!("io.k8s.{}", ty.trim_start_matches("k8s.io/").replace('/', "."))
+    format!(
+        "io.k8s.{}",
+        ty.trim_start_matches("k8s.io/").replace('/', ".")
+    )
 }
 
 /// `k8s.io/api/core/v1.Pod` as Go prints it (`v1.Pod`).
@@ -258,7 +298,9 @@ impl OpenApi {
             for (name, schema) in schemas.into_iter().flatten() {
                 let properties = schema["properties"].as_object();
                 for (field, schema) in properties.into_iter().flatten() {
-                    let Some(default) = schema.get("default") else { continue };
+                    let Some(default) = schema.get("default") else {
+                        continue;
+                    };
                     let zero = ["\"\"", "{}", "0", "false"].contains(&default.to_string().as_str());
                     if !zero {
                         defaults.insert((name.clone(), field.clone()), default.clone());
@@ -266,14 +308,19 @@ impl OpenApi {
                 }
             }
         }
-        Ok(Self { definitions: swagger["definitions"].clone(), defaults })
+        Ok(Self {
+            definitions: swagger["definitions"].clone(),
+            defaults,
+        })
     }
 
     fn attributes(&self, definition: &str, field: &str) -> String {
         let parent = &self.definitions[definition];
         let schema = &parent["properties"][field];
         let mut text = String::new();
-        let required = parent["required"].as_array().is_some_and(|names| names.iter().any(|n| n == field));
+        let required = parent["required"]
+            .as_array()
+            .is_some_and(|names| names.iter().any(|n| n == field));
         if required {
             text.push_str(" r");
         }
@@ -284,7 +331,11 @@ impl OpenApi {
             Some("set") => text.push_str(" l=set"),
             Some("map") => {
                 let keys = schema["x-kubernetes-list-map-keys"].as_array();
-                let keys: Vec<_> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
+                let keys: Vec<_> = keys
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
                 let _infallible = write!(text, " l={}", keys.join(","));
             }
             _ => {}
@@ -295,7 +346,10 @@ impl OpenApi {
         if let Some(key) = schema["x-kubernetes-patch-merge-key"].as_str() {
             let _infallible = write!(text, " k={key}");
         }
-        if let Some(default) = self.defaults.get(&(definition.to_owned(), field.to_owned())) {
+        if let Some(default) = self
+            .defaults
+            .get(&(definition.to_owned(), field.to_owned()))
+        {
             let _infallible = write!(text, " d={default}");
         }
         text
@@ -314,8 +368,16 @@ struct Flat {
     omit_zero: bool,
 }
 
-fn flatten(types: &GoTypes, ty: &str, numbers: &[u32], embedded: &[String], out: &mut Vec<Flat>) -> Result<()> {
-    let Some(GoType::Struct(fields)) = types.get(ty) else { bail!("{ty} is no struct") };
+fn flatten(
+    types: &GoTypes,
+    ty: &str,
+    numbers: &[u32],
+    embedded: &[String],
+    out: &mut Vec<Flat>,
+) -> Result<()> {
+    let Some(GoType::Struct(fields)) = types.get(ty) else {
+        bail!("{ty} is no struct")
+    };
     for field in fields {
         let mut numbers = numbers.to_vec();
         numbers.extend(field.number);
@@ -323,10 +385,18 @@ fn flatten(types: &GoTypes, ty: &str, numbers: &[u32], embedded: &[String], out:
             let mut embedded = embedded.to_vec();
             embedded.extend(field.embedded.clone());
             let start = out.len();
-            flatten(types, field.ty.trim_start_matches('*'), &numbers, &embedded, out)?;
+            flatten(
+                types,
+                field.ty.trim_start_matches('*'),
+                &numbers,
+                &embedded,
+                out,
+            )?;
             if field.number.is_none() {
                 // `TypeMeta` travels in the envelope.
-                out[start..].iter_mut().for_each(|field| field.numbers.clear());
+                out[start..]
+                    .iter_mut()
+                    .for_each(|field| field.numbers.clear());
             }
         } else {
             if field.number.is_none() {
@@ -356,8 +426,15 @@ fn expression(types: &GoTypes, ty: &str, seen: &mut BTreeSet<String>) -> Result<
     if let Some(rest) = ty.strip_prefix("[]") {
         return Ok(format!("[]{}", expression(types, rest, seen)?));
     }
-    if let Some((key, value)) = ty.strip_prefix("map[").and_then(|rest| rest.split_once(']')) {
-        return Ok(format!("map[{}]{}", printed(key), expression(types, value, seen)?));
+    if let Some((key, value)) = ty
+        .strip_prefix("map[")
+        .and_then(|rest| rest.split_once(']'))
+    {
+        return Ok(format!(
+            "map[{}]{}",
+            printed(key),
+            expression(types, value, seen)?
+        ));
     }
     if SCALARS.contains(&ty) {
         return Ok(ty.to_owned());
@@ -373,7 +450,11 @@ fn expression(types: &GoTypes, ty: &str, seen: &mut BTreeSet<String>) -> Result<
         }
         Some(GoType::Named(target, wrapped)) => {
             let mark = if *wrapped { '~' } else { '=' };
-            Ok(format!("{}{mark}{}", printed(ty), expression(types, target, seen)?))
+            Ok(format!(
+                "{}{mark}{}",
+                printed(ty),
+                expression(types, target, seen)?
+            ))
         }
         None => bail!("{ty} is not known"),
     }
@@ -390,7 +471,9 @@ fn roots(types: &GoTypes) -> BTreeSet<String> {
             }
             continue;
         }
-        let top = fields.iter().any(|field| field.inline && field.ty.ends_with(".TypeMeta"));
+        let top = fields
+            .iter()
+            .any(|field| field.inline && field.ty.ends_with(".TypeMeta"));
         let options = last.ends_with("Options");
         if top && !last.ends_with("List") && !options && !LEFT_OUT.contains(&last) {
             roots.insert(name.clone());

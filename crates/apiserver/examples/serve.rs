@@ -25,8 +25,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let store = database.store("main")?;
     let now = Timestamp::now();
-    let authority =
-        Arc::new(Authority::create("drover", SignedDuration::from_hours(24 * 365), now)?);
+    let authority = Arc::new(Authority::create(
+        "drover",
+        SignedDuration::from_hours(24 * 365),
+        now,
+    )?);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let token = uuid::Uuid::new_v4().to_string();
@@ -45,15 +48,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
         clock: Arc::new(Timestamp::now),
     };
     let auth = Auth::new(store.clone(), options)?;
-    let config = Config { external_address: address.to_string(), ..Config::default() };
+    let config = Config {
+        external_address: address.to_string(),
+        root_ca: Some(authority.certificate_pem().into()),
+        ..Config::default()
+    };
     let server = ApiServer::new(store, auth, config);
     server.bootstrap().await?;
-    write_kubeconfig(&kubeconfig, &address.to_string(), authority.certificate_pem(), &token)?;
+    write_kubeconfig(
+        &kubeconfig,
+        &address.to_string(),
+        authority.certificate_pem(),
+        &token,
+    )?;
     let cancel = CancellationToken::new();
     let tls = serving(&authority, now)?;
+    let background = server.clone();
     let serving = tls::serve(listener, tls, server, cancel.clone());
     tokio::select! {
         () = serving => {}
+        () = background.run(cancel.clone()) => {}
         stopped = tokio::signal::ctrl_c() => stopped?,
     }
     cancel.cancel();

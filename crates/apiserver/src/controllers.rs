@@ -417,9 +417,9 @@ impl<W: Writer> Controllers<W> {
         for (task, again, result) in results {
             match result {
                 Ok(()) if !again => continue,
-                Ok(()) => {}
-                // Somebody was faster: plan again from what is there now.
-                Err(WriteError::Changed(_) | WriteError::Missing | WriteError::Exists) => {}
+                // Either the plan wants it, or somebody was faster: plan from what is there now.
+                Ok(()) | Err(WriteError::Changed(_) | WriteError::Missing | WriteError::Exists) => {
+                }
                 Err(WriteError::Unwritable(_)) => refused = true,
                 Err(WriteError::Closed) => return Err(Stopped),
                 Err(error @ WriteError::Malformed(_)) => {

@@ -86,7 +86,11 @@ pub enum Source {
 
 /// `group/version`, or the version alone in the core group.
 pub fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 impl Resource {
@@ -95,7 +99,9 @@ impl Resource {
         let own = api_version(kind.group, kind.version);
         let (storage, stored_as) = match (kind.group, kind.plural) {
             ("events.k8s.io", "events") => ("/events".to_owned(), "v1".to_owned()),
-            ("autoscaling", plural) => (format!("autoscaling/{plural}"), "autoscaling/v2".to_owned()),
+            ("autoscaling", plural) => {
+                (format!("autoscaling/{plural}"), "autoscaling/v2".to_owned())
+            }
             (group, plural) => (format!("{group}/{plural}"), own.clone()),
         };
         let scale = kind.scale.then(|| Scale {
@@ -131,8 +137,11 @@ impl Resource {
     /// One served version of a custom kind; objects of revision `since` and older were written
     /// under another schema.
     pub fn custom(kind: &Arc<CustomKind>, version: &Arc<Version>, since: u64) -> Self {
-        let storage_version =
-            kind.versions.iter().find(|v| v.storage).map_or(version.name.as_str(), |v| &v.name);
+        let storage_version = kind
+            .versions
+            .iter()
+            .find(|v| v.storage)
+            .map_or(version.name.as_str(), |v| &v.name);
         let own = api_version(&kind.group, &version.name);
         let deprecation = version.deprecated.then(|| {
             version
@@ -168,7 +177,10 @@ impl Resource {
             schema: version.schema.clone(),
             deprecation,
             since,
-            source: Source::Custom { kind: Arc::clone(kind), version: Arc::clone(version) },
+            source: Source::Custom {
+                kind: Arc::clone(kind),
+                version: Arc::clone(version),
+            },
             selectable,
         }
     }
@@ -180,24 +192,46 @@ impl Resource {
 
     /// What messages call an object of it (with the plural).
     pub fn subject<'a>(&'a self, name: &'a str) -> Subject<'a> {
-        Subject { group: &self.group, resource: &self.plural, name }
+        Subject {
+            group: &self.group,
+            resource: &self.plural,
+            name,
+        }
     }
 
     /// What messages call an object of it (with the kind).
     pub fn kind_subject<'a>(&'a self, name: &'a str) -> Subject<'a> {
-        Subject { group: &self.group, resource: &self.kind, name }
+        Subject {
+            group: &self.group,
+            resource: &self.kind,
+            name,
+        }
     }
 
     /// The verbs of the main endpoint.
     pub fn verbs(&self) -> &'static [&'static str] {
         match (self.stored, &self.source) {
             (false, _) => &["create"],
-            (true, Source::Builtin(_)) => {
-                &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-            }
-            (true, Source::Custom { .. }) => {
-                &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
-            }
+            (true, Source::Builtin(_)) => &[
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ],
+            (true, Source::Custom { .. }) => &[
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "create",
+                "update",
+                "watch",
+            ],
         }
     }
 
@@ -347,7 +381,9 @@ impl Resource {
                     ("events", "source") => "source.component",
                     (_, field) => field,
                 };
-                field.split('.').try_fold(object, |value, key| value.get(key))
+                field
+                    .split('.')
+                    .try_fold(object, |value, key| value.get(key))
             }
         };
         match found {
@@ -371,9 +407,7 @@ impl Resource {
     pub fn cells(&self, columns: &[Column], object: &Value, now: i64) -> Vec<Value> {
         match &self.source {
             Source::Builtin(kind) => kind.cells(object, now),
-            Source::Custom { .. } => {
-                drover_schema::table::custom_cells(columns, object, now)
-            }
+            Source::Custom { .. } => drover_schema::table::custom_cells(columns, object, now),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Requirement {
                     "values",
                     all(),
                     "for 'in', 'notin' operators, values set can't be empty",
-                ))
+                ));
             }
             Operator::Equals | Operator::DoubleEquals | Operator::NotEquals
                 if values.len() != 1 =>
@@ -102,8 +102,8 @@ impl Requirement {
     }
 
     fn matches(&self, labels: &Labels) -> bool {
-        let value = labels.get(&self.key);
-        let listed = |value: &Box<str>| self.values.contains(value);
+        let value = labels.get(&self.key).map(|value| &**value);
+        let listed = |value: &str| self.values.iter().any(|listed| **listed == *value);
         match self.operator {
             Operator::In | Operator::Equals | Operator::DoubleEquals => value.is_some_and(listed),
             Operator::NotIn | Operator::NotEquals => !value.is_some_and(listed),
@@ -118,7 +118,7 @@ impl Requirement {
         }
     }
 
-    fn compare(&self, value: Option<&Box<str>>) -> Option<(i64, i64)> {
+    fn compare(&self, value: Option<&str>) -> Option<(i64, i64)> {
         Some((value?.parse().ok()?, self.values.first()?.parse().ok()?))
     }
 }

@@ -1,7 +1,7 @@
 //! Requests in, responses out: the Kubernetes REST API of one logical cluster as a tower service.
 //!
 //! A request walks: [`path`] says what it is about, `auth` who sends it and whether they may,
-//! then [`read`], [`watch`], [`write`], [`remove`] or [`subresource`] answer it in the form that
+//! then [`read`], [`watch`], [`write`], [`patch`], [`remove`] or [`subresource`] answer it in the form that
 //! [`wire`] negotiates. What is served is a [`Registry`], replaced as a whole when a definition
 //! changes ([`definitions`]).
 
@@ -26,12 +26,15 @@ use crate::resource::registry::Registry;
 use crate::status::{ApiError, ApiResult};
 use crate::store::Store;
 
+mod background;
 mod decode;
 pub mod definitions;
 pub(crate) mod discovery;
 pub(crate) mod meta;
 pub(crate) mod openapi;
+mod patch;
 mod path;
+mod prepare;
 mod query;
 mod read;
 mod remove;
@@ -64,6 +67,9 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// Rules in process, asked in order about every write.
     pub admission: Vec<Arc<dyn Admission>>,
+    /// PEM of the authority that signs this server's certificate: every namespace gets it in the
+    /// config map `kube-root-ca.crt`.
+    pub root_ca: Option<Arc<str>>,
     /// How often a watch that asks for bookmarks gets one.
     pub bookmark_every: Duration,
     /// How long a watch lasts that does not say (a random time up to twice as long).
@@ -79,8 +85,9 @@ impl Default for Config {
             external_address: String::new(),
             metrics: None,
             admission: Vec::new(),
-            bookmark_every: Duration::from_secs(60),
-            watch_for: Duration::from_secs(1800),
+            root_ca: None,
+            bookmark_every: Duration::from_mins(1),
+            watch_for: Duration::from_mins(30),
         }
     }
 }
@@ -132,6 +139,9 @@ pub trait Admission: Send + Sync {
     fn admit(&self, request: &AdmissionRequest<'_>, object: Option<&mut Value>) -> ApiResult<()>;
 }
 
+/// All warnings of a response together, in bytes; the rest is dropped, as in Kubernetes.
+const MAX_WARNINGS: usize = 4 * 1024;
+
 struct Inner {
     store: Store,
     auth: Auth,
@@ -151,7 +161,9 @@ pub struct ApiServer {
 
 impl fmt::Debug for ApiServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiServer").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("ApiServer")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,52 +179,19 @@ impl ApiServer {
             openapi: openapi::Cache::default(),
             defining: tokio::sync::Mutex::new(()),
         };
-        Self { inner: Arc::new(inner), identity: None }
+        Self {
+            inner: Arc::new(inner),
+            identity: None,
+        }
     }
 
     /// The same server for callers in process: requests without a [`User`] extension come from
     /// this user, without any credentials.
     pub fn acting_as(&self, user: User) -> Self {
-        Self { inner: Arc::clone(&self.inner), identity: Some(Arc::new(user)) }
-    }
-
-    /// Makes sure of what every cluster has: namespaces, roles, and definitions whose status says
-    /// what they are. To be called once after [`Self::new`], before anybody is served.
-    pub async fn bootstrap(&self) -> ApiResult<()> {
-        for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-            let request = Request::builder()
-                .method(Method::POST)
-                .uri("/api/v1/namespaces?fieldManager=drover-apiserver")
-                .extension(User::system())
-                .body(http_body_util::Full::new(crate::resource::encode(&serde_json::json!({
-                    "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
-                }))))
-                .map_err(ApiError::internal)?;
-            let key = crate::store::Key {
-                resource: crate::resource::NAMESPACES.into(),
-                namespace: "".into(),
-                name: name.into(),
-            };
-            if self.store().get(&key).is_some() {
-                continue;
-            }
-            let answer = self.respond(request).await;
-            if !answer.status().is_success() && answer.status() != http::StatusCode::CONFLICT {
-                return Err(ApiError::internal(format!(
-                    "failed to create the namespace {name}: {}",
-                    answer.status()
-                )));
-            }
+        Self {
+            inner: Arc::clone(&self.inner),
+            identity: Some(Arc::new(user)),
         }
-        crate::auth::policy::ensure(self.store(), |object| {
-            let uid = uuid::Builder::from_random_bytes(self.random_bytes()).into_uuid();
-            let metadata = meta::of(object);
-            metadata.insert("uid".to_owned(), uid.to_string().into());
-            metadata.insert("creationTimestamp".to_owned(), self.now_text().into());
-        })
-        .await
-        .map_err(ApiError::internal)?;
-        self.reconcile_definitions().await
     }
 
     /// Where the objects are.
@@ -227,11 +206,21 @@ impl ApiServer {
 
     /// What is served at the moment.
     pub fn registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.inner.registry.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .inner
+                .registry
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     fn set_registry(&self, registry: Registry) {
-        *self.inner.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
+        *self
+            .inner
+            .registry
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
     }
 
     fn config(&self) -> &Config {
@@ -245,6 +234,12 @@ impl ApiServer {
     /// RFC 3339 in whole seconds, as in `metadata.creationTimestamp`.
     fn now_text(&self) -> String {
         self.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    fn new_uid(&self) -> String {
+        uuid::Builder::from_random_bytes(self.random_bytes())
+            .into_uuid()
+            .to_string()
     }
 
     fn random_bytes<const N: usize>(&self) -> [u8; N] {
@@ -269,7 +264,9 @@ impl ApiServer {
             Err(error) => wire::failure(&error, &parts.headers),
         };
         let headers = response.headers_mut();
-        headers.entry("cache-control").or_insert(wire::value("no-cache, private"));
+        headers
+            .entry("cache-control")
+            .or_insert(wire::value("no-cache, private"));
         if parts.method == Method::HEAD {
             *response.body_mut() = wire::empty();
         }
@@ -284,7 +281,10 @@ impl ApiServer {
             return Ok(Arc::clone(user));
         }
         let peer = parts.extensions.get::<PeerCertificates>();
-        self.inner.auth.authenticate(&parts.headers, peer).map(Arc::new)
+        self.inner
+            .auth
+            .authenticate(&parts.headers, peer)
+            .map(Arc::new)
     }
 
     async fn dispatch<B>(&self, parts: &Parts, body: B, user: &Arc<User>) -> ApiResult<Response>
@@ -296,10 +296,12 @@ impl ApiServer {
         let query = query::Query::parse(parts.uri.query().unwrap_or_default());
         let Some(target) = path::Target::parse(&path) else {
             let verb = parts.method.as_str().to_ascii_lowercase();
-            let asked = Attributes { verb: &verb, path: &path, ..Attributes::default() };
-            if !self.is_public(&path) {
-                self.authorize(user, &asked)?;
-            }
+            let asked = Attributes {
+                verb: &verb,
+                path: &path,
+                ..Attributes::default()
+            };
+            self.authorize(user, &asked)?;
             return self.serve_path(parts, &path, &query);
         };
         let verb = target.verb(&parts.method, &query)?;
@@ -320,7 +322,9 @@ impl ApiServer {
         };
         self.authorize(user, &asked)?;
         let registry = self.registry();
-        let Some(resource) = registry.get(target.group, target.version, target.plural).cloned()
+        let Some(resource) = registry
+            .get(target.group, target.version, target.plural)
+            .cloned()
         else {
             let known = registry
                 .within(target.group, target.version)
@@ -364,10 +368,6 @@ impl ApiServer {
             Decision::Deny { reason } => Err(asked.forbidden(&reason)),
         }
     }
-
-    fn is_public(&self, path: &str) -> bool {
-        matches!(path, "/healthz" | "/livez" | "/readyz" | "/version")
-    }
 }
 
 /// One request for a resource.
@@ -404,11 +404,18 @@ impl Call<'_> {
                 "patch" => self.patch().await,
                 "delete" => self.delete().await,
                 "deletecollection" => self.delete_collection().await,
-                other => Err(ApiError::method_not_allowed(format!("{other} is not supported"))),
+                other => Err(ApiError::method_not_allowed(format!(
+                    "{other} is not supported"
+                ))),
             }
         }?;
+        let mut room = MAX_WARNINGS;
         for warning in &self.warnings {
             let text = format!("299 - {warning:?}");
+            let Some(left) = room.checked_sub(text.len()) else {
+                break;
+            };
+            room = left;
             if let Ok(value) = http::HeaderValue::from_str(&text) {
                 response.headers_mut().append("warning", value);
             }
@@ -486,7 +493,6 @@ where
         Box::pin(async move { Ok(server.respond(request).await) })
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -43,7 +43,11 @@ impl Subject<'_> {
 
     fn details(self) -> Value {
         let mut details = serde_json::Map::new();
-        for (key, text) in [("name", self.name), ("group", self.group), ("kind", self.resource)] {
+        for (key, text) in [
+            ("name", self.name),
+            ("group", self.group),
+            ("kind", self.resource),
+        ] {
             if !text.is_empty() {
                 details.insert(key.to_owned(), text.into());
             }
@@ -55,11 +59,21 @@ impl Subject<'_> {
 impl ApiError {
     /// An error without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Box<Self> {
-        Box::new(Self { code, reason, message: message.into(), details: None })
+        Box::new(Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        })
     }
 
     fn about(code: u16, reason: &'static str, subject: Subject<'_>, message: String) -> Box<Self> {
-        Box::new(Self { code, reason, message, details: Some(subject.details()) })
+        Box::new(Self {
+            code,
+            reason,
+            message,
+            details: Some(subject.details()),
+        })
     }
 
     /// 400.
@@ -91,7 +105,11 @@ impl ApiError {
 
     /// 404 for a path that serves nothing.
     pub fn no_such_resource() -> Box<Self> {
-        let mut error = Self::new(404, "NotFound", "the server could not find the requested resource");
+        let mut error = Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        );
         error.details = Some(json!({}));
         error
     }
@@ -106,13 +124,20 @@ impl ApiError {
         Self::new(
             406,
             "NotAcceptable",
-            format!("only the following media types are accepted: {}", accepted.join(", ")),
+            format!(
+                "only the following media types are accepted: {}",
+                accepted.join(", ")
+            ),
         )
     }
 
     /// 409 AlreadyExists.
     pub fn already_exists(subject: Subject<'_>) -> Box<Self> {
-        let message = format!("{} \"{}\" already exists", subject.qualified(), subject.name);
+        let message = format!(
+            "{} \"{}\" already exists",
+            subject.qualified(),
+            subject.name
+        );
         Self::about(409, "AlreadyExists", subject, message)
     }
 
@@ -159,8 +184,16 @@ impl ApiError {
     /// 422 with one cause for each field; `subject.resource` is the **kind** here.
     pub fn invalid(subject: Subject<'_>, errors: &[FieldError]) -> Box<Self> {
         let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let list = if let [one] = list.as_slice() { one.clone() } else { format!("[{}]", list.join(", ")) };
-        let message = format!("{} \"{}\" is invalid: {list}", subject.qualified(), subject.name);
+        let list = if let [one] = list.as_slice() {
+            one.clone()
+        } else {
+            format!("[{}]", list.join(", "))
+        };
+        let message = format!(
+            "{} \"{}\" is invalid: {list}",
+            subject.qualified(),
+            subject.name
+        );
         let mut error = Self::about(422, "Invalid", subject, message);
         if let Some(details) = &mut error.details {
             details["causes"] = errors
@@ -174,7 +207,11 @@ impl ApiError {
     /// 500.
     pub fn internal(message: impl std::fmt::Display) -> Box<Self> {
         let text = message.to_string();
-        let mut error = Self::new(500, "InternalError", format!("Internal error occurred: {text}"));
+        let mut error = Self::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {text}"),
+        );
         error.details = Some(json!({"causes": [{"message": text}]}));
         error
     }

@@ -124,8 +124,8 @@ impl Object {
         Ok(Self {
             key,
             revision,
-            meta,
             json,
+            meta,
         })
     }
 

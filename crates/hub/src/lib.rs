@@ -3,9 +3,16 @@
 //! A hub is its Kubernetes API and nothing else: everything here can be killed at any moment, and
 //! several copies may serve the broker.
 
-mod clusters;
+mod run;
 pub mod install;
+mod clusters;
 mod requests;
+mod broker;
+mod works;
+mod objects;
+
+pub use requests::Sign;
+pub use run::Hub;
 
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,5 +57,15 @@ impl HubError {
             name: name.to_owned(),
             source: Box::new(source),
         }
+    }
+}
+
+/// What every event of the hub carries.
+fn stamp(clock: &drover_runtime::clock::Clock) -> drover_protocol::Stamp<'static> {
+    drover_protocol::Stamp {
+        id: uuid::Uuid::new_v4().to_string(),
+        time: clock.now(),
+        source: broker::SOURCE,
+        sequence: None,
     }
 }

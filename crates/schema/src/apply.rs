@@ -14,10 +14,13 @@
 //!
 //! The kind and name of a configuration, and its `apiVersion`, are the caller's to check.
 
+mod check;
 mod fieldset;
+mod known;
 pub(crate) mod literal;
 mod managed;
 mod merge;
+mod owned;
 mod typed;
 
 #[cfg(test)]
@@ -25,9 +28,10 @@ mod tests;
 
 use serde_json::{Map, Value};
 
+use self::check::{Strictness, validate};
 use self::fieldset::{Element, FieldSet, path_text};
 use self::managed::{Entry, Managed, Operation};
-use self::typed::{Strictness, Ty};
+use self::typed::Ty;
 use crate::types::Node;
 
 /// Nothing is reset: every field that a write changes is the writer's.
@@ -82,14 +86,17 @@ pub struct Conflict {
 impl Conflict {
     /// The manager as messages name it. Only updates name their version.
     fn who(&self) -> String {
-        let mut text = literal::quote(&self.manager);
-        if !self.subresource.is_empty() {
-            text.push_str(&format!(" with subresource {}", literal::quote(&self.subresource)));
-        }
-        if self.operation == Operation::Update.name() {
-            text.push_str(&format!(" using {}", self.api_version));
-        }
-        text
+        let manager = literal::quote(&self.manager);
+        let subresource = match self.subresource.as_str() {
+            "" => String::new(),
+            name => format!(" with subresource {}", literal::quote(name)),
+        };
+        let version = if self.operation == Operation::Update.name() {
+            format!(" using {}", self.api_version)
+        } else {
+            String::new()
+        };
+        manager + &subresource + &version
     }
 }
 
@@ -113,7 +120,12 @@ impl ApplyError {
     pub fn conflict_message(conflicts: &[Conflict]) -> (String, Vec<(String, String)>) {
         let causes = conflicts
             .iter()
-            .map(|conflict| (format!("conflict with {}", conflict.who()), conflict.field.clone()))
+            .map(|conflict| {
+                (
+                    format!("conflict with {}", conflict.who()),
+                    conflict.field.clone(),
+                )
+            })
             .collect();
         if let [only] = conflicts {
             let text = format!(
@@ -134,7 +146,10 @@ impl ApplyError {
             lines.push(format!("- {}", conflict.field));
         }
         let count = conflicts.len();
-        (format!("Apply failed with {count} conflicts: {}", lines.join("\n")), causes)
+        (
+            format!("Apply failed with {count} conflicts: {}", lines.join("\n")),
+            causes,
+        )
     }
 }
 
@@ -149,24 +164,33 @@ pub fn apply(
 ) -> Result<Value, ApplyError> {
     let run = Run::new(node, writer);
     if managed::is_listed(config) {
-        return Err(ApplyError::Malformed("metadata.managedFields must be nil".to_owned()));
+        return Err(ApplyError::Malformed(
+            "metadata.managedFields must be nil".to_owned(),
+        ));
     }
     let nothing = bare(config);
     let live = live.unwrap_or(&nothing);
-    let mut managed = Managed::of(live).map_err(|why| {
-        ApplyError::Untyped(format!("failed to decode managed fields: {why}"))
-    })?;
+    let mut managed = Managed::of(live)
+        .map_err(|why| ApplyError::Untyped(format!("failed to decode managed fields: {why}")))?;
     let untyped = |whose: &str, object: &Value, why: String| {
         let name = described(object);
-        ApplyError::Untyped(format!("failed to create typed {whose} object ({name}): {why}"))
+        ApplyError::Untyped(format!(
+            "failed to create typed {whose} object ({name}): {why}"
+        ))
     };
-    typed::validate(run.ty, config, Strictness::Config)
-        .map_err(|why| untyped("patch", config, why))?;
-    typed::validate(run.ty, live, Strictness::Stored).map_err(|why| untyped("live", live, why))?;
+    validate(run.ty, config, Strictness::Config).map_err(|why| untyped("patch", config, why))?;
+    validate(run.ty, live, Strictness::Stored).map_err(|why| untyped("live", live, why))?;
 
     if managed.is_empty() {
-        let writer = Writer { manager: BEFORE_FIRST_APPLY, ..writer };
-        managed = Run { writer, ..run.clone() }.update(&nothing, live, managed);
+        let writer = Writer {
+            manager: BEFORE_FIRST_APPLY,
+            ..writer
+        };
+        managed = Run {
+            writer,
+            ..run.clone()
+        }
+        .update(&nothing, live, managed);
     }
     let applied = match run.apply(live, config, managed.clone(), force) {
         Err(clashes) if writer.manager == KUBECTL => {
@@ -192,12 +216,7 @@ pub fn apply(
 /// writer, in `after.metadata.managedFields`. A malformed list counts as none: then the list of
 /// `before` holds. An emptied list (`[{}]`, for built-in kinds `[]` too) ends tracking until the
 /// next apply.
-pub fn track_update(
-    node: Node<'_>,
-    before: Option<&Value>,
-    after: &mut Value,
-    writer: Writer<'_>,
-) {
+pub fn track_update(node: Node<'_>, before: Option<&Value>, after: &mut Value, writer: Writer<'_>) {
     let run = Run::new(node, writer);
     let nothing = bare(after);
     let created = before.is_none();
@@ -208,7 +227,7 @@ pub fn track_update(
         return;
     }
     // What does not fit the schema cannot be tracked: then nobody owns anything.
-    let fits = |object: &Value| typed::validate(run.ty, object, Strictness::Stored).is_ok();
+    let fits = |object: &Value| validate(run.ty, object, Strictness::Stored).is_ok();
     if !fits(before) || !fits(after) {
         return;
     }
@@ -224,7 +243,9 @@ pub fn same_but_bookkeeping(a: &Value, b: &Value) -> bool {
 /// Puts the times of `before`'s managed fields back into `after` when those times are all that
 /// differs: a write that changes nothing must not look as if it did.
 pub fn keep_times(before: &Value, after: &mut Value) {
-    let (Some(old), Some(new)) = (entries(before), entries(after)) else { return };
+    let (Some(old), Some(new)) = (entries(before), entries(after)) else {
+        return;
+    };
     let without_time = |entry: &Value| {
         let mut entry = entry.clone();
         if let Some(object) = entry.as_object_mut() {
@@ -233,7 +254,10 @@ pub fn keep_times(before: &Value, after: &mut Value) {
         entry
     };
     let same_entries = old.len() == new.len()
-        && old.iter().zip(new).all(|(a, b)| literal::equal(&without_time(a), &without_time(b)));
+        && old
+            .iter()
+            .zip(new)
+            .all(|(a, b)| literal::equal(&without_time(a), &without_time(b)));
     if !same_entries || !same_but(before, after, &["managedFields"]) {
         return;
     }
@@ -248,7 +272,9 @@ fn entries(object: &Value) -> Option<&Vec<Value>> {
 }
 
 fn same_but(a: &Value, b: &Value, metadata: &[&str]) -> bool {
-    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return literal::equal(a, b) };
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else {
+        return literal::equal(a, b);
+    };
     let rest = |object: &Value| {
         let mut object = object.clone();
         if let Some(fields) = object.as_object_mut() {
@@ -276,7 +302,13 @@ fn bare(object: &Value) -> Value {
 /// `namespace/name; group/version, Kind=Kind`.
 fn described(object: &Value) -> String {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let metadata = |name: &str| text(object.get("metadata").and_then(|metadata| metadata.get(name)));
+    let metadata = |name: &str| {
+        text(
+            object
+                .get("metadata")
+                .and_then(|metadata| metadata.get(name)),
+        )
+    };
     let version = text(object.get("apiVersion"));
     let slash = if version.contains('/') { "" } else { "/" };
     format!(
@@ -362,18 +394,23 @@ impl<'a> Run<'a> {
         for path in writer.reset {
             reset.insert(&path.split('.').map(Element::field).collect::<Vec<_>>());
         }
-        Self { ty: Ty::object(node), writer, reset, never: never_owned() }
+        Self {
+            ty: Ty::object(node),
+            writer,
+            reset,
+            never: never_owned(),
+        }
     }
 
     fn reconciled(&self, mut managed: Managed) -> Managed {
         for entry in managed.0.values_mut() {
-            entry.set = typed::reconcile(self.ty, &entry.set);
+            entry.set = owned::reconcile(self.ty, &entry.set);
         }
         managed
     }
 
     fn compare(&self, before: &Value, after: &Value) -> Change {
-        let (before, after) = typed::as_structs(self.ty, before, after);
+        let (before, after) = known::as_structs(self.ty, before, after);
         Change::of(merge::compare(self.ty, &before, &after), self)
     }
 
@@ -409,13 +446,19 @@ impl<'a> Run<'a> {
         let own = Entry::of(&self.writer, Operation::Apply);
         let identity = own.identity();
         let previous = managed.0.remove(&identity);
-        let mut own = Entry { time: previous.as_ref().and_then(|entry| entry.time.clone()), ..own };
-        own.set = typed::field_set(self.ty, config).difference_below(&self.reset);
+        let mut own = Entry {
+            time: previous.as_ref().and_then(|entry| entry.time.clone()),
+            ..own
+        };
+        own.set = owned::field_set(self.ty, config).difference_below(&self.reset);
 
         let merged = merge::merge(self.ty, live, config);
         let object = match previous {
             Some(previous) => {
-                let owned = managed.0.values().fold(own.set.clone(), |all, e| all.union(&e.set));
+                let owned = managed
+                    .0
+                    .values()
+                    .fold(own.set.clone(), |all, e| all.union(&e.set));
                 self.prune(merged, &previous.set, &owned)
             }
             None => merged,
@@ -448,24 +491,29 @@ impl<'a> Run<'a> {
         if last.is_empty() {
             return merged;
         }
-        let named = |set: &FieldSet| typed::with_named_fields(Some(self.ty), set);
-        let all = named(&typed::field_set(self.ty, &merged));
+        let named = |set: &FieldSet| owned::with_named_fields(Some(self.ty), set);
+        let all = named(&owned::field_set(self.ty, &merged));
         let last = named(last);
 
         let pruned = merge::remove(self.ty, &merged, &last);
-        let left = named(&typed::field_set(self.ty, &pruned));
+        let left = named(&owned::field_set(self.ty, &pruned));
         let unowned = all.difference(&left.union(&named(owned)));
         let pruned = merge::remove(self.ty, &merged, &unowned);
 
         // What went away with its parent but was never this manager's comes back.
-        let left = named(&typed::field_set(self.ty, &pruned));
+        let left = named(&owned::field_set(self.ty, &pruned));
         merge::remove(self.ty, &merged, &all.difference(&left).intersection(&last))
     }
 
     /// The clashes that client-side apply did not cause: it is the same person with another tool.
     fn not_from_client_side(&self, live: &Value, clashes: Vec<Clash>) -> Vec<Clash> {
-        let Some(allowed) = self.applied_by_client(live) else { return clashes };
-        clashes.into_iter().filter(|clash| !allowed.contains(&clash.path)).collect()
+        let Some(allowed) = self.applied_by_client(live) else {
+            return clashes;
+        };
+        clashes
+            .into_iter()
+            .filter(|clash| !allowed.contains(&clash.path))
+            .collect()
     }
 
     /// What client-side apply set and nobody changed since.
@@ -474,11 +522,15 @@ impl<'a> Run<'a> {
         if last.get("apiVersion")?.as_str()? != self.writer.api_version {
             return None;
         }
-        typed::validate(self.ty, live, Strictness::Config).ok()?;
-        typed::validate(self.ty, &last, Strictness::Config).ok()?;
+        validate(self.ty, live, Strictness::Config).ok()?;
+        validate(self.ty, &last, Strictness::Config).ok()?;
         let change = merge::compare(self.ty, &last, live);
-        let set = typed::field_set(self.ty, &last);
-        Some(set.difference(&change.modified).difference(&change.added).difference(&change.removed))
+        let set = owned::field_set(self.ty, &last);
+        Some(
+            set.difference(&change.modified)
+                .difference(&change.added)
+                .difference(&change.removed),
+        )
     }
 }
 
@@ -506,7 +558,10 @@ fn never_owned() -> FieldSet {
 
 fn last_applied(object: &Value) -> Option<&str> {
     let annotations = object.get("metadata")?.get("annotations")?;
-    annotations.get(LAST_APPLIED)?.as_str().filter(|text| !text.is_empty())
+    annotations
+        .get(LAST_APPLIED)?
+        .as_str()
+        .filter(|text| !text.is_empty())
 }
 
 /// Keeps the annotation of client-side apply in step, where there is one.
@@ -519,7 +574,9 @@ fn rewrite_last_applied(object: &mut Value, config: &Value) {
         annotations.remove(LAST_APPLIED);
     }
     let text = literal::to_json(&config) + "\n";
-    let Some(annotations) = annotations_of(object) else { return };
+    let Some(annotations) = annotations_of(object) else {
+        return;
+    };
     annotations.insert(LAST_APPLIED.to_owned(), Value::from(text));
     let size: usize = annotations
         .iter()
@@ -531,5 +588,8 @@ fn rewrite_last_applied(object: &mut Value, config: &Value) {
 }
 
 fn annotations_of(object: &mut Value) -> Option<&mut Map<String, Value>> {
-    object.get_mut("metadata")?.get_mut("annotations")?.as_object_mut()
+    object
+        .get_mut("metadata")?
+        .get_mut("annotations")?
+        .as_object_mut()
 }

@@ -63,7 +63,9 @@ pub fn kinds() -> &'static [Kind] {
 
 /// The kind of a resource.
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    kinds().iter().find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+    kinds()
+        .iter()
+        .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
 }
 
 /// The shape of a type that is no kind of its own (`Scale`, `Eviction`, `TokenRequest`,
@@ -75,7 +77,11 @@ pub fn schema_of(api_version: &str, kind: &str) -> Option<Schema> {
 }
 
 /// Reads an object as Go reads it (see [`Kind::normalize`]) for types that are no kind of their own.
-pub fn normalize_as(api_version: &str, kind: &str, object: &Value) -> Option<Result<Normal, String>> {
+pub fn normalize_as(
+    api_version: &str,
+    kind: &str,
+    object: &Value,
+) -> Option<Result<Normal, String>> {
     Some(go::normalize(definition_of(api_version, kind)?, object))
 }
 
@@ -99,15 +105,24 @@ pub(crate) fn definition_of(api_version: &str, kind: &str) -> Option<DefId> {
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let package = match group {
-        "apiextensions.k8s.io" => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions".to_owned(),
+        "apiextensions.k8s.io" => {
+            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions".to_owned()
+        }
         "apiregistration.k8s.io" => "io.k8s.kube-aggregator.pkg.apis.apiregistration".to_owned(),
         "" => "io.k8s.api.core".to_owned(),
         "apps" | "autoscaling" | "batch" | "policy" => format!("io.k8s.api.{group}"),
-        _ => format!("io.k8s.api.{}", group.strip_suffix(".k8s.io")?.split('.').next()?),
+        _ => format!(
+            "io.k8s.api.{}",
+            group.strip_suffix(".k8s.io")?.split('.').next()?
+        ),
     };
     let id = registry.find(&format!("{package}.{version}.{kind}"))?;
     // Parts of objects share the package with the objects; only these have a kind.
-    registry.definition(id).field("kind").filter(|field| field.embedded == "TypeMeta").map(|_| id)
+    registry
+        .definition(id)
+        .field("kind")
+        .filter(|field| field.embedded == "TypeMeta")
+        .map(|_| id)
 }
 
 impl Kind {
@@ -136,7 +151,10 @@ impl Kind {
     pub fn normalize(&self, object: &Value) -> Result<Normal, String> {
         match Registry::get().find(self.definition) {
             Some(id) => go::normalize(id, object),
-            None => Ok(Normal { object: object.clone(), unknown: Vec::new() }),
+            None => Ok(Normal {
+                object: object.clone(),
+                unknown: Vec::new(),
+            }),
         }
     }
 
@@ -249,11 +267,16 @@ impl Kind {
             ("batch", "status.successful") => "status.succeeded",
             _ => field,
         };
-        let found = path.split('.').try_fold(object, |value, name| value.get(name));
+        let found = path
+            .split('.')
+            .try_fold(object, |value, name| value.get(name));
         match found {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(items)) => {
-                let texts: Vec<_> = items.iter().filter_map(|item| item.get("ip")?.as_str()).collect();
+                let texts: Vec<_> = items
+                    .iter()
+                    .filter_map(|item| item.get("ip")?.as_str())
+                    .collect();
                 texts.join(",")
             }
             Some(Value::Null) | None => match field {

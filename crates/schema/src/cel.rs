@@ -8,16 +8,18 @@ mod convert;
 mod compile;
 mod eval;
 mod path;
+mod room;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use kube_cel::cel::Program;
 use serde_json::Value;
 
 use crate::field_error::{FieldError, Kind};
-use crate::types::{ListKind, Node, Schema, Shape, TypeId};
+use crate::types::{Node, Schema, Shape, TypeId};
+use crate::validate::Correlated;
 
 pub use path::field_path;
 
@@ -48,6 +50,8 @@ struct Rule {
     optional_old_self: bool,
     /// How deep loops nest.
     loops: u32,
+    /// How deep the expressions nest.
+    depth: usize,
 }
 
 /// Whether errors of the schema keep rules from being checked: what they speak of is not there,
@@ -77,7 +81,11 @@ impl Rules {
         compiler.visit(path, schema.node(), None);
         if compiler.errors.is_empty() {
             let (nodes, above) = (compiler.nodes, compiler.above);
-            Ok(Self { schema: schema.clone(), nodes, above })
+            Ok(Self {
+                schema: schema.clone(),
+                nodes,
+                above,
+            })
         } else {
             Err(compiler.errors)
         }
@@ -91,7 +99,11 @@ impl Rules {
     /// What the rules say of a new object, and (transition rules) of the change from `old`. What
     /// an update leaves as it was is not held against it.
     pub fn check(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut walk = Walk { rules: self, budget: Some(COST_BUDGET), errors: Vec::new() };
+        let mut walk = Walk {
+            rules: self,
+            budget: Some(COST_BUDGET),
+            errors: Vec::new(),
+        };
         if !self.is_empty() {
             walk.value(self.schema.node(), new, old, false, "");
         }
@@ -133,7 +145,9 @@ impl Walk<'_> {
                 );
                 let key_in_brackets = matches!(shape, Shape::Map { .. });
                 for (key, value) in fields {
-                    let Some(field) = node.field(key) else { continue };
+                    let Some(field) = node.field(key) else {
+                        continue;
+                    };
                     let old = old.filter(|_| !atomic).and_then(|old| old.get(key));
                     let at = match (key_in_brackets, path) {
                         (true, path) => format!("{path}[{key}]"),
@@ -144,13 +158,16 @@ impl Walk<'_> {
                 }
             }
             (Shape::List { item, kind }, Value::Array(items)) => {
-                let old = correlated(kind, old);
+                let old = Correlated::new(kind, old);
                 for (i, value) in items.iter().enumerate() {
-                    let old = match kind {
-                        ListKind::Map(keys) => old.get(&key_of(keys, value)).copied(),
-                        ListKind::Atomic | ListKind::Set => None,
-                    };
-                    self.value(node.at(*item), value, old, unchanged, &format!("{path}[{i}]"));
+                    let old = old.of(value);
+                    self.value(
+                        node.at(*item),
+                        value,
+                        old,
+                        unchanged,
+                        &format!("{path}[{i}]"),
+                    );
                 }
             }
             _ => (),
@@ -174,7 +191,9 @@ impl Walk<'_> {
             if waits || (unchanged && !rule.transition) {
                 continue;
             }
-            self.budget = self.budget.and_then(|left| left.checked_sub(subject.cost(rule)));
+            self.budget = self
+                .budget
+                .and_then(|left| left.checked_sub(subject.cost(rule)));
             if self.budget.is_none() {
                 self.errors.push(FieldError::invalid(
                     shown,
@@ -186,19 +205,4 @@ impl Walk<'_> {
             self.errors.extend(subject.check(rule, shown));
         }
     }
-}
-
-/// The items of the old list by their keys.
-fn correlated<'v>(kind: &ListKind, old: Option<&'v Value>) -> BTreeMap<String, &'v Value> {
-    match (kind, old.and_then(Value::as_array)) {
-        (ListKind::Map(keys), Some(items)) => {
-            items.iter().map(|item| (key_of(keys, item), item)).collect()
-        }
-        _ => BTreeMap::new(),
-    }
-}
-
-fn key_of(keys: &[Box<str>], item: &Value) -> String {
-    let values: Vec<Option<&Value>> = keys.iter().map(|key| item.get(&**key)).collect();
-    format!("{values:?}")
 }

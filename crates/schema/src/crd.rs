@@ -89,7 +89,11 @@ impl CustomKind {
         errors.extend(wrong);
         if texts(&definition["status"], "storedVersions").is_empty() {
             let detail = "must have at least one stored version";
-            errors.push(FieldError::invalid("status.storedVersions", Value::Null, detail));
+            errors.push(FieldError::invalid(
+                "status.storedVersions",
+                Value::Null,
+                detail,
+            ));
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -124,12 +128,21 @@ impl Version {
     /// also what is wrong with the change.
     pub fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let node = self.schema.node();
-        let mut errors = validate::values(node, new);
+        let mut errors = match old {
+            Some(old) => validate::changed_values(node, new, old),
+            None => validate::values(node, new),
+        };
         if let Some(scale) = &self.scale {
             errors.extend(scale.validate(new));
         }
         validate::embedded(node, new, &mut errors);
-        validate::lists(node, new, &mut errors);
+        let mut stale = Vec::new();
+        if let Some(old) = old {
+            validate::lists(node, old, &mut stale);
+        }
+        if stale.is_empty() {
+            validate::lists(node, new, &mut errors);
+        }
         if !self.rules.is_empty() {
             if cel::blocked_by(&errors) {
                 errors.push(cel::unchecked());
@@ -144,7 +157,10 @@ impl Version {
 impl Scale {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let paths = [&self.spec_replicas, &self.status_replicas];
-        paths.into_iter().filter_map(|path| replicas(object, path)).collect()
+        paths
+            .into_iter()
+            .filter_map(|path| replicas(object, path))
+            .collect()
     }
 }
 
@@ -160,9 +176,11 @@ fn replicas(object: &Value, path: &str) -> Option<FieldError> {
     }
     match value.as_i64() {
         None => Some(accessor(path, value, "int64")),
-        Some(count) if count < 0 => {
-            Some(FieldError::invalid(path, count, "should be a non-negative integer"))
-        }
+        Some(count) if count < 0 => Some(FieldError::invalid(
+            path,
+            count,
+            "should be a non-negative integer",
+        )),
         Some(count) if count > i64::from(i32::MAX) => Some(FieldError::invalid(
             path,
             count,
@@ -175,31 +193,39 @@ fn replicas(object: &Value, path: &str) -> Option<FieldError> {
 fn accessor(path: &str, value: &Value, wanted: &str) -> FieldError {
     let shown = match value {
         Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => {
-            number.as_f64().map_or_else(|| number.to_string(), |float| float.to_string())
-        }
+        Value::Number(number) if number.is_f64() => number
+            .as_f64()
+            .map_or_else(|| number.to_string(), |float| float.to_string()),
         other => other.to_string(),
     };
     let found = match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(number) if number.as_i64().is_none() => "float64",
         Value::Number(_) => "int64",
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
         Value::Object(_) => "map[string]interface {}",
     };
-    let detail = format!("{path} accessor error: {shown} is of the type {found}, expected {wanted}");
+    let detail =
+        format!("{path} accessor error: {shown} is of the type {found}, expected {wanted}");
     FieldError::invalid(path, 0, detail)
 }
 
 /// Fills in what the API server defaults in a definition: `singular`, `listKind`, `conversion`, and
 /// the storage version among `status.storedVersions`.
 pub fn fill_defaults(definition: &mut Value) {
-    let Some(spec) = definition.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let Some(spec) = definition.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
     if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
-        let absent = |value: Option<&Value>| value.and_then(Value::as_str).is_none_or(str::is_empty);
-        let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let absent =
+            |value: Option<&Value>| value.and_then(Value::as_str).is_none_or(str::is_empty);
+        let kind = names
+            .get("kind")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         if absent(names.get("singular")) && !kind.is_empty() {
             names.insert("singular".to_owned(), kind.to_lowercase().into());
         }
@@ -223,9 +249,13 @@ pub fn fill_defaults(definition: &mut Value) {
         .and_then(|version| version["name"].as_str())
         .map(ToOwned::to_owned);
     let Some(storage) = storage else { return };
-    let Some(definition) = definition.as_object_mut() else { return };
+    let Some(definition) = definition.as_object_mut() else {
+        return;
+    };
     let status = definition.entry("status").or_insert_with(|| json!({}));
-    let Some(status) = status.as_object_mut() else { return };
+    let Some(status) = status.as_object_mut() else {
+        return;
+    };
     let stored = status.entry("storedVersions").or_insert_with(|| json!([]));
     if stored.is_null() {
         *stored = json!([]);
@@ -239,11 +269,22 @@ pub fn fill_defaults(definition: &mut Value) {
 
 /// The text of a field; empty when it is not there.
 fn text(value: &Value, key: &str) -> String {
-    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    value
+        .get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// The texts of a list.
 fn texts(value: &Value, key: &str) -> Vec<String> {
-    let items = value.get(key).and_then(Value::as_array).into_iter().flatten();
-    items.filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+    let items = value
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    items
+        .filter_map(Value::as_str)
+        .map(ToOwned::to_owned)
+        .collect()
 }

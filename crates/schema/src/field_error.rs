@@ -83,26 +83,49 @@ impl FieldError {
         value: Value,
         detail: impl Into<String>,
     ) -> Self {
-        Self { path: path.into(), kind, value: Some(value), detail: detail.into() }
+        Self {
+            path: path.into(),
+            kind,
+            value: Some(value),
+            detail: detail.into(),
+        }
     }
 
     /// An `Invalid` error.
-    pub fn invalid(path: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+    pub fn invalid(
+        path: impl Into<String>,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self::with_value(Kind::Invalid, path, value.into(), detail)
     }
 
     /// A `Required` error.
     pub fn required(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), kind: Kind::Required, value: None, detail: detail.into() }
+        Self {
+            path: path.into(),
+            kind: Kind::Required,
+            value: None,
+            detail: detail.into(),
+        }
     }
 
     /// A `Forbidden` error.
     pub fn forbidden(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), kind: Kind::Forbidden, value: None, detail: detail.into() }
+        Self {
+            path: path.into(),
+            kind: Kind::Forbidden,
+            value: None,
+            detail: detail.into(),
+        }
     }
 
     /// A `NotSupported` error that lists what is supported.
-    pub fn not_supported(path: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
+    pub fn not_supported(
+        path: impl Into<String>,
+        value: impl Into<Value>,
+        supported: &[&str],
+    ) -> Self {
         let list: Vec<String> = supported.iter().map(|text| format!("{text:?}")).collect();
         Self::with_value(
             Kind::NotSupported,
@@ -121,7 +144,15 @@ impl FieldError {
     pub fn body(&self) -> String {
         let title = self.kind.title();
         let mut text = match (self.kind, &self.value) {
-            (Kind::Invalid | Kind::TypeInvalid | Kind::NotSupported | Kind::Duplicate | Kind::NotFound | Kind::TooMany, Some(value)) => {
+            (
+                Kind::Invalid
+                | Kind::TypeInvalid
+                | Kind::NotSupported
+                | Kind::Duplicate
+                | Kind::NotFound
+                | Kind::TooMany,
+                Some(value),
+            ) => {
                 format!("{title}: {value}")
             }
             _ => title.to_owned(),

@@ -70,8 +70,13 @@ enum Operator {
 impl JsonPath {
     /// Compiles a path.
     pub fn compile(path: &str) -> Result<Self, Malformed> {
-        let malformed = |why| Malformed { path: path.to_owned(), why };
-        Ok(Self { steps: parse::steps(path).map_err(malformed)? })
+        let malformed = |why| Malformed {
+            path: path.to_owned(),
+            why,
+        };
+        Ok(Self {
+            steps: parse::steps(path).map_err(malformed)?,
+        })
     }
 
     /// Every value that the path leads to, at most [`MAX_MATCHES`].
@@ -102,7 +107,9 @@ fn apply<'v>(step: &Step, value: &'v Value, out: &mut Vec<&'v Value>) {
         Step::All => out.extend(children(value)),
         Step::Deep => deep(value, out),
         Step::Index(index) => out.extend(
-            value.as_array().and_then(|items| items.get(usize::try_from(place(*index, items.len())).ok()?)),
+            value
+                .as_array()
+                .and_then(|items| items.get(usize::try_from(place(*index, items.len())).ok()?)),
         ),
         Step::Slice { start, end, step } => slice(value, *start, *end, *step, out),
         Step::Union(steps) => steps.iter().for_each(|step| apply(step, value, out)),
@@ -115,7 +122,12 @@ fn apply<'v>(step: &Step, value: &'v Value, out: &mut Vec<&'v Value>) {
 
 fn children(value: &Value) -> impl Iterator<Item = &Value> {
     let items = value.as_array().into_iter().flatten();
-    items.chain(value.as_object().into_iter().flat_map(serde_json::Map::values))
+    items.chain(
+        value
+            .as_object()
+            .into_iter()
+            .flat_map(serde_json::Map::values),
+    )
 }
 
 fn deep<'v>(value: &'v Value, out: &mut Vec<&'v Value>) {
@@ -129,7 +141,11 @@ fn deep<'v>(value: &'v Value, out: &mut Vec<&'v Value>) {
 /// Counts from the end when negative.
 fn place(index: i64, length: usize) -> i64 {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
-    if index < 0 { index.saturating_add(length) } else { index }
+    if index < 0 {
+        index.saturating_add(length)
+    } else {
+        index
+    }
 }
 
 fn slice<'v>(
@@ -139,17 +155,31 @@ fn slice<'v>(
     step: i64,
     out: &mut Vec<&'v Value>,
 ) {
-    let Some(items) = value.as_array() else { return };
-    let bound = |at: i64| usize::try_from(place(at, items.len())).unwrap_or(0).min(items.len());
+    let Some(items) = value.as_array() else {
+        return;
+    };
+    let bound = |at: i64| {
+        usize::try_from(place(at, items.len()))
+            .unwrap_or(0)
+            .min(items.len())
+    };
     let (start, end) = (start.map_or(0, bound), end.map_or(items.len(), bound));
     let step = usize::try_from(step).unwrap_or(1).max(1);
-    out.extend(items.get(start..end).unwrap_or_default().iter().step_by(step));
+    out.extend(
+        items
+            .get(start..end)
+            .unwrap_or_default()
+            .iter()
+            .step_by(step),
+    );
 }
 
 impl Filter {
     fn passes(&self, item: &Value) -> bool {
         let left = self.left.values(item);
-        let Some((operator, right)) = &self.test else { return !left.is_empty() };
+        let Some((operator, right)) = &self.test else {
+            return !left.is_empty();
+        };
         let right = right.values(item);
         match (left.first(), right.first()) {
             (Some(left), Some(right)) => operator.holds(left, right),

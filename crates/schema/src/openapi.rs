@@ -67,8 +67,10 @@ impl Described<'_> {
 
 /// The OpenAPI v3 document of one group and version.
 pub fn v3(group: &str, version: &str, kinds: &[Described<'_>]) -> Value {
-    let ours: Vec<&Described<'_>> =
-        kinds.iter().filter(|kind| (kind.group, kind.version) == (group, version)).collect();
+    let ours: Vec<&Described<'_>> = kinds
+        .iter()
+        .filter(|kind| (kind.group, kind.version) == (group, version))
+        .collect();
     let (definitions, paths) = documents(Flavour::V3, &ours);
     json!({
         "openapi": "3.0.0",
@@ -103,13 +105,19 @@ fn bearer_token() -> Value {
     })
 }
 
-fn documents(flavour: Flavour, kinds: &[&Described<'_>]) -> (Map<String, Value>, Map<String, Value>) {
+fn documents(
+    flavour: Flavour,
+    kinds: &[&Described<'_>],
+) -> (Map<String, Value>, Map<String, Value>) {
     let mut emitter = Emitter::new(flavour);
     let mut paths = Map::new();
     for kind in kinds {
         let mut body = emitter.root(kind.schema.node());
         if let Some(body) = body.as_object_mut() {
-            body.insert("x-kubernetes-group-version-kind".to_owned(), json!([kind.gvk(kind.kind)]));
+            body.insert(
+                "x-kubernetes-group-version-kind".to_owned(),
+                json!([kind.gvk(kind.kind)]),
+            );
         }
         emitter.definitions.insert(kind.definition_name(), body);
         if kind.verbs.contains(&"list") {

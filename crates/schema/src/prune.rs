@@ -9,7 +9,10 @@ use crate::types::{Node, Shape};
 
 /// Drops what the schema does not know; the answer is the dropped paths (`spec.a.b[0].c`), sorted.
 pub fn prune(node: Node<'_>, object: &mut Value) -> Vec<String> {
-    let mut pruning = Pruning { path: String::new(), dropped: Vec::new() };
+    let mut pruning = Pruning {
+        path: String::new(),
+        dropped: Vec::new(),
+    };
     pruning.value(Some(node), object);
     pruning.dropped.sort_unstable();
     pruning.dropped
@@ -31,7 +34,13 @@ impl Pruning {
             },
             Value::Array(items) => {
                 let item = match node.map(Node::shape) {
-                    Some(Shape::Any | Shape::Struct { preserve_unknown: true, .. }) => return,
+                    Some(
+                        Shape::Any
+                        | Shape::Struct {
+                            preserve_unknown: true,
+                            ..
+                        },
+                    ) => return,
                     _ => node.and_then(Node::item),
                 };
                 for (i, value) in items.iter_mut().enumerate() {
@@ -45,7 +54,10 @@ impl Pruning {
     fn object(&mut self, node: Option<Node<'_>>, map: &mut serde_json::Map<String, Value>) {
         let keep = matches!(
             node.map(Node::shape),
-            Some(Shape::Struct { preserve_unknown: true, .. })
+            Some(Shape::Struct {
+                preserve_unknown: true,
+                ..
+            })
         );
         map.retain(|key, value| {
             let separator = if self.path.is_empty() { "" } else { "." };

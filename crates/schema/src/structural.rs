@@ -1,8 +1,8 @@
 //! Structural schemas of custom resource definitions: checked with the words of a real API server
 //! and compiled into an arena of types.
 //!
-//! Three passes over the schema as written: the rules of structural schemas ([`rules`]), the
-//! arena and its defaults ([`build`]), the rules of definitions ([`props`]).
+//! Three passes over the schema as written: the rules of structural schemas (`rules`), the
+//! arena and its defaults (`build`), the rules of definitions (`props`).
 
 mod rules;
 mod props;
@@ -66,7 +66,10 @@ fn flag(schema: &Value, key: &str) -> bool {
 
 /// The items of a keyword that is a list.
 fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
-    schema.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    schema
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// The entries of a keyword that is an object, in order.

@@ -22,7 +22,8 @@ pub struct Column {
 }
 
 /// What name columns tell.
-pub(crate) const NAME_DESCRIPTION: &str = "Name of the object, unique among its kind in its namespace.";
+pub(crate) const NAME_DESCRIPTION: &str =
+    "Name of the object, unique among its kind in its namespace.";
 /// What age columns tell.
 pub(crate) const AGE_DESCRIPTION: &str = "Time since the object was created.";
 
@@ -71,10 +72,12 @@ fn cell(kind: &str, value: &Value, now: i64) -> Value {
         // Go prints nothing as `<nil>`.
         ("string", Value::Null) => Value::from("<nil>"),
         ("string", other) => Value::from(other.to_string()),
-        ("integer", Value::Number(number)) => match number.as_i64().or(number.as_f64().map(|f| f as i64)) {
-            Some(number) => Value::from(number),
-            None => Value::Null,
-        },
+        ("integer", Value::Number(number)) => {
+            match number.as_i64().or(number.as_f64().map(|f| f as i64)) {
+                Some(number) => Value::from(number),
+                None => Value::Null,
+            }
+        }
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
         ("date", Value::String(text)) => date(text, now),
         _ => Value::Null,
@@ -95,7 +98,11 @@ pub fn human_duration(seconds: i64) -> String {
     let days = hours / 24;
     // Two units; the smaller one is left out when it is zero.
     let pair = |big: i64, unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
+        if small == 0 {
+            format!("{big}{unit}")
+        } else {
+            format!("{big}{unit}{small}{small_unit}")
+        }
     };
     match seconds {
         ..=-2 => "<invalid>".to_owned(),
@@ -152,7 +159,10 @@ mod tests {
     fn custom_kinds_without_columns_show_their_age() {
         let columns = custom_columns(&[]);
         let object = serde_json::json!({"metadata": {"name": "x", "creationTimestamp": "1970-01-01T00:00:00Z"}});
-        assert_eq!(custom_cells(&columns, &object, 300), [Value::from("x"), Value::from("5m")]);
+        assert_eq!(
+            custom_cells(&columns, &object, 300),
+            [Value::from("x"), Value::from("5m")]
+        );
     }
 
     #[test]
@@ -160,12 +170,24 @@ mod tests {
         for (kind, value, expected) in [
             ("string", serde_json::json!("a"), serde_json::json!("a")),
             ("string", serde_json::json!(1), serde_json::json!("1")),
-            ("string", serde_json::json!(["a"]), serde_json::json!("[\"a\"]")),
+            (
+                "string",
+                serde_json::json!(["a"]),
+                serde_json::json!("[\"a\"]"),
+            ),
             ("integer", serde_json::json!(1), serde_json::json!(1)),
             ("integer", serde_json::json!("1"), Value::Null),
             ("boolean", serde_json::json!(true), serde_json::json!(true)),
-            ("date", serde_json::json!("1970-01-01T00:00:10Z"), serde_json::json!("10s")),
-            ("date", serde_json::json!("x"), serde_json::json!("<invalid>")),
+            (
+                "date",
+                serde_json::json!("1970-01-01T00:00:10Z"),
+                serde_json::json!("10s"),
+            ),
+            (
+                "date",
+                serde_json::json!("x"),
+                serde_json::json!("<invalid>"),
+            ),
         ] {
             assert_eq!(cell(kind, &value, 20), expected, "{kind} {value}");
         }

@@ -231,7 +231,10 @@ impl Schema {
 
     /// The root as a node to walk from.
     pub fn node(&self) -> Node<'_> {
-        Node { types: &self.types, id: self.root }
+        Node {
+            types: &self.types,
+            id: self.root,
+        }
     }
 }
 
@@ -265,7 +268,10 @@ impl<'a> Node<'a> {
 
     /// Another type of the same arena.
     pub fn at(self, id: TypeId) -> Node<'a> {
-        Node { types: self.types, id }
+        Node {
+            types: self.types,
+            id,
+        }
     }
 
     /// The declaration of a field, when this is a struct that has it.

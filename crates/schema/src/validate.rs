@@ -5,6 +5,7 @@ mod number;
 mod format;
 mod topology;
 mod misfit;
+mod correlate;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::field_error::{FieldError, Kind};
 use crate::types::{Checks, Node, Shape, TypeId};
 
+pub use correlate::Correlated;
 pub use misfit::misfit;
 pub use topology::{embedded, lists};
 
@@ -33,12 +35,18 @@ pub fn validate(node: Node<'_>, object: &Value) -> Vec<FieldError> {
 
 /// What the schema itself says of `object`.
 pub fn values(node: Node<'_>, object: &Value) -> Vec<FieldError> {
-    values_at("", node, object)
+    values_at("", node, object, None)
 }
 
-fn values_at(path: &str, node: Node<'_>, value: &Value) -> Vec<FieldError> {
+/// The same for an update: what was there before and is as it was is not held against it, however
+/// the schema changed since (apiextensions: pkg/apiserver/validation/ratcheting.go).
+pub fn changed_values(node: Node<'_>, object: &Value, old: &Value) -> Vec<FieldError> {
+    values_at("", node, object, Some(old))
+}
+
+fn values_at(path: &str, node: Node<'_>, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut walk = Walk { errors: Vec::new() };
-    walk.value(node, value, path);
+    walk.value(node, value, old, path);
     walk.errors
 }
 
@@ -98,7 +106,11 @@ impl Walk {
     }
 
     fn invalid(&mut self, path: &str, value: Value, what: &str) {
-        self.push(FieldError::invalid(shown(path), value, format!("{} in body {what}", path)));
+        self.push(FieldError::invalid(
+            shown(path),
+            value,
+            format!("{path} in body {what}"),
+        ));
     }
 
     fn nowhere(&mut self, what: String) {
@@ -107,8 +119,8 @@ impl Walk {
 
     /// The order of checks is upstream's: type, combinations, text, format, number, list, enum,
     /// object.
-    fn value(&mut self, node: Node<'_>, value: &Value, path: &str) {
-        if self.full() {
+    fn value(&mut self, node: Node<'_>, value: &Value, old: Option<&Value>, path: &str) {
+        if self.full() || old == Some(value) {
             return;
         }
         self.type_fits(node, value, path);
@@ -126,54 +138,59 @@ impl Walk {
                     Kind::TypeInvalid,
                     shown(path),
                     text.as_str().into(),
-                    format!("{} in body must be of type {format}: {text:?}", path),
+                    format!("{path} in body must be of type {format}: {text:?}"),
                 ));
             }
             (_, Value::Number(number)) => self.number(node, number, path),
-            (_, Value::Array(items)) => self.list(node, items, path),
+            (_, Value::Array(items)) => self.list(node, items, old, path),
             _ => (),
         }
-        if let Some(values) = node.checks().and_then(|checks| checks.one_of_values.as_ref()) {
+        if let Some(values) = node
+            .checks()
+            .and_then(|checks| checks.one_of_values.as_ref())
+        {
             self.one_of_values(values, value, path);
         }
         if let Value::Object(map) = value {
-            self.object(node, map, path);
+            self.object(node, map, old, path);
         }
     }
 
     fn type_fits(&mut self, node: Node<'_>, value: &Value, path: &str) {
         let untyped = node.checks().is_some_and(|checks| checks.untyped);
         let nullable = value.is_null() && node.ty().nullable;
-        let Some(wanted) = wanted(node.shape()) else { return };
+        let Some(wanted) = wanted(node.shape()) else {
+            return;
+        };
         if untyped || nullable || fits(node.shape(), value) {
             return;
         }
         // A text with a format is checked by its format, which is named by the machine's types.
         let (wanted, found) = match node.shape() {
-            Shape::String { format } if format::is_known(format) && !value.is_null() => {
-                let found = match value {
-                    Value::Number(number) if number.is_f64() => "float64",
-                    Value::Number(_) => "int64",
-                    _ => "",
-                };
-                (&**format, found)
-            }
+            Shape::String { format } if format::is_known(format) => match value {
+                Value::Number(number) if number.is_f64() => (&**format, "float64"),
+                Value::Number(_) => (&**format, "int64"),
+                Value::Bool(_) => (&**format, ""),
+                _ => (wanted, type_of(value)),
+            },
             _ => (wanted, type_of(value)),
         };
         self.push(FieldError::with_value(
             Kind::TypeInvalid,
             shown(path),
             found.into(),
-            format!("{} in body must be of type {wanted}: {found:?}", path),
+            format!("{path} in body must be of type {wanted}: {found:?}"),
         ));
     }
 
     fn combinations(&mut self, node: Node<'_>, checks: &Checks, value: &Value, path: &str) {
-        let quoted = format!("{:?}", path);
+        let quoted = format!("{path:?}");
         if !checks.any_of.is_empty() {
             let (passed, best) = attempt(node, &checks.any_of, value, path, 1);
             if passed == 0 {
-                self.nowhere(format!("{quoted} must validate at least one schema (anyOf)"));
+                self.nowhere(format!(
+                    "{quoted} must validate at least one schema (anyOf)"
+                ));
                 self.extend(best);
             }
         }
@@ -192,24 +209,28 @@ impl Walk {
         if !checks.all_of.is_empty() {
             let mut passed = 0;
             for &id in &checks.all_of {
-                let errors = values_at(path, node.at(id), value);
+                let errors = values_at(path, node.at(id), value, None);
                 passed += usize::from(errors.is_empty());
                 self.extend(errors);
             }
             if passed < checks.all_of.len() {
                 let none = if passed == 0 { ". None validated" } else { "" };
-                self.nowhere(format!("{quoted} must validate all the schemas (allOf){none}"));
+                self.nowhere(format!(
+                    "{quoted} must validate all the schemas (allOf){none}"
+                ));
             }
         }
         if let Some(not) = checks.not
-            && values_at(path, node.at(not), value).is_empty()
+            && values_at(path, node.at(not), value, None).is_empty()
         {
             self.nowhere(format!("{quoted} must not validate the schema (not)"));
         }
     }
 
     fn extend(&mut self, errors: Vec<FieldError>) {
-        errors.into_iter().for_each(|error| self.push(error));
+        for error in errors {
+            self.push(error);
+        }
     }
 
     /// Only the first thing that is wrong with a text is told.
@@ -223,9 +244,21 @@ impl Walk {
                 detail: format!("may not be more than {max} bytes"),
             });
         } else if let Some(min) = checks.min_length.filter(|&min| length < min) {
-            self.invalid(path, text.into(), &format!("should be at least {min} chars long"));
-        } else if let Some(pattern) = checks.pattern.as_ref().filter(|it| !it.regex.is_match(text)) {
-            self.invalid(path, text.into(), &format!("should match '{}'", pattern.source));
+            self.invalid(
+                path,
+                text.into(),
+                &format!("should be at least {min} chars long"),
+            );
+        } else if let Some(pattern) = checks
+            .pattern
+            .as_ref()
+            .filter(|it| !it.regex.is_match(text))
+        {
+            self.invalid(
+                path,
+                text.into(),
+                &format!("should match '{}'", pattern.source),
+            );
         }
     }
 
@@ -244,16 +277,26 @@ impl Walk {
         }
     }
 
-    fn list(&mut self, node: Node<'_>, items: &[Value], path: &str) {
-        if let Some(item) = node.item() {
+    fn list(&mut self, node: Node<'_>, items: &[Value], old: Option<&Value>, path: &str) {
+        if let Shape::List { item, kind } = node.shape() {
+            let old = Correlated::new(kind, old);
             for (i, value) in items.iter().enumerate() {
-                self.value(item, value, &format!("{path}[{i}]"));
+                self.value(
+                    node.at(*item),
+                    value,
+                    old.of(value),
+                    &format!("{path}[{i}]"),
+                );
             }
         }
         let Some(checks) = node.checks() else { return };
         let count = items.len() as u64;
         if let Some(min) = checks.min_items.filter(|&min| count < min) {
-            self.invalid(path, count.into(), &format!("should have at least {min} items"));
+            self.invalid(
+                path,
+                count.into(),
+                &format!("should have at least {min} items"),
+            );
         }
         if let Some(max) = checks.max_items.filter(|&max| count > max) {
             self.too_many(path, count, max);
@@ -262,7 +305,12 @@ impl Walk {
 
     fn too_many(&mut self, path: &str, count: u64, max: u64) {
         let detail = format!("must have at most {max} items");
-        self.push(FieldError::with_value(Kind::TooMany, shown(path), count.into(), detail));
+        self.push(FieldError::with_value(
+            Kind::TooMany,
+            shown(path),
+            count.into(),
+            detail,
+        ));
     }
 
     fn one_of_values(&mut self, values: &[Value], value: &Value, path: &str) {
@@ -271,17 +319,35 @@ impl Walk {
         }
         let texts: Vec<String> = values
             .iter()
-            .map(|known| known.as_str().map_or_else(|| known.to_string(), ToOwned::to_owned))
+            .map(|known| {
+                known
+                    .as_str()
+                    .map_or_else(|| known.to_string(), ToOwned::to_owned)
+            })
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        self.push(FieldError::not_supported(shown(path), value.clone(), &texts));
+        self.push(FieldError::not_supported(
+            shown(path),
+            value.clone(),
+            &texts,
+        ));
     }
 
-    fn object(&mut self, node: Node<'_>, map: &Map<String, Value>, path: &str) {
+    fn object(
+        &mut self,
+        node: Node<'_>,
+        map: &Map<String, Value>,
+        old: Option<&Value>,
+        path: &str,
+    ) {
         if let Some(checks) = node.checks() {
             let count = map.len() as u64;
             if let Some(min) = checks.min_properties.filter(|&min| count < min) {
-                self.invalid(path, count.into(), &format!("should have at least {min} properties"));
+                self.invalid(
+                    path,
+                    count.into(),
+                    &format!("should have at least {min} properties"),
+                );
             }
             if let Some(max) = checks.max_properties.filter(|&max| count > max) {
                 self.too_many(path, count, max);
@@ -289,7 +355,8 @@ impl Walk {
         }
         for (key, value) in map {
             if let Some(field) = node.field(key) {
-                self.value(field, value, &child(path, key));
+                let old = old.and_then(|old| old.get(key));
+                self.value(field, value, old, &child(path, key));
             }
         }
         // Metadata is decoded and checked for all kinds alike.
@@ -313,7 +380,7 @@ fn attempt(
     let mut passed = 0;
     let mut best: Option<Vec<FieldError>> = None;
     for &id in alternatives {
-        let errors = values_at(path, node.at(id), value);
+        let errors = values_at(path, node.at(id), value, None);
         if errors.is_empty() {
             passed += 1;
             if passed >= enough {
@@ -328,11 +395,18 @@ fn attempt(
 
 /// The path of a field of an object.
 fn child(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 /// The path as it stands before the colon.
 fn shown(path: &str) -> String {
-    if path.is_empty() { NOWHERE.to_owned() } else { path.to_owned() }
+    if path.is_empty() {
+        NOWHERE.to_owned()
+    } else {
+        path.to_owned()
+    }
 }
-

@@ -42,10 +42,15 @@ pub fn decode(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
     };
     let mut duplicates = Vec::new();
     let path = Path::Root;
-    let value = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
-        Seed { path: &path, duplicates: &mut duplicates }.deserialize(deserializer)
-    })
-    .map_err(|error| format!("yaml: {error}"))?;
+    let value =
+        serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+            Seed {
+                path: &path,
+                duplicates: &mut duplicates,
+            }
+            .deserialize(deserializer)
+        })
+        .map_err(|error| format!("yaml: {error}"))?;
     Ok((value, duplicates))
 }
 
@@ -53,8 +58,11 @@ pub fn decode(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
 pub fn decode_json(bytes: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value =
-        Seed { path: &Path::Root, duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
+    let value = Seed {
+        path: &Path::Root,
+        duplicates: &mut duplicates,
+    }
+    .deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok((value, duplicates))
 }
@@ -114,7 +122,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number is not finite"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("number is not finite"))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -141,7 +151,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut items = Vec::new();
         loop {
             let path = Path::Index(self.path, items.len());
-            let seed = Seed { path: &path, duplicates: &mut *self.duplicates };
+            let seed = Seed {
+                path: &path,
+                duplicates: &mut *self.duplicates,
+            };
             match access.next_element_seed(seed)? {
                 Some(item) => items.push(item),
                 None => return Ok(Value::Array(items)),
@@ -156,8 +169,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
             if fields.contains_key(&name) && self.duplicates.len() < MAX_DUPLICATES {
                 self.duplicates.push(path.to_string());
             }
-            let value =
-                access.next_value_seed(Seed { path: &path, duplicates: &mut *self.duplicates })?;
+            let value = access.next_value_seed(Seed {
+                path: &path,
+                duplicates: &mut *self.duplicates,
+            })?;
             fields.insert(name, value);
         }
         Ok(Value::Object(fields))
@@ -218,17 +233,37 @@ mod tests {
 
     #[test]
     fn yaml_and_json_become_the_same_values() {
-        check("a: 1\nb: [x, 1.5, true, ~]\n", json!({"a": 1, "b": ["x", 1.5, true, null]}), &[]);
-        check(r#"{"a":1,"b":["x",1.5,true,null]}"#, json!({"a": 1, "b": ["x", 1.5, true, null]}), &[]);
+        check(
+            "a: 1\nb: [x, 1.5, true, ~]\n",
+            json!({"a": 1, "b": ["x", 1.5, true, null]}),
+            &[],
+        );
+        check(
+            r#"{"a":1,"b":["x",1.5,true,null]}"#,
+            json!({"a": 1, "b": ["x", 1.5, true, null]}),
+            &[],
+        );
         check("{a: 1, b: {c: d}}", json!({"a": 1, "b": {"c": "d"}}), &[]);
         check("1: a\ntrue: b\n", json!({"1": "a", "true": "b"}), &[]);
-        check("a: |\n  x\n  y\nb: \"1\"\n", json!({"a": "x\ny\n", "b": "1"}), &[]);
+        check(
+            "a: |\n  x\n  y\nb: \"1\"\n",
+            json!({"a": "x\ny\n", "b": "1"}),
+            &[],
+        );
     }
 
     #[test]
     fn keys_that_are_there_twice_are_named() {
-        check("a:\n- b: 1\n  b: 2\n", json!({"a": [{"b": 2}]}), &["a[0].b"]);
-        check(r#"{"a":{"b":1,"b":2},"a":1}"#, json!({"a": 1}), &["a.b", "a"]);
+        check(
+            "a:\n- b: 1\n  b: 2\n",
+            json!({"a": [{"b": 2}]}),
+            &["a[0].b"],
+        );
+        check(
+            r#"{"a":{"b":1,"b":2},"a":1}"#,
+            json!({"a": 1}),
+            &["a.b", "a"],
+        );
     }
 
     #[test]
@@ -238,7 +273,13 @@ mod tests {
             let items = vec![format!("*a{}", i - 1); 10].join(",");
             bomb.push_str(&format!("a{i}: &a{i} [{items}]\n"));
         }
-        for text in [bomb.as_str(), "a: [", &"[".repeat(10_000), "a: b\n---\nc: d\n", "\u{0}"] {
+        for text in [
+            bomb.as_str(),
+            "a: [",
+            &"[".repeat(10_000),
+            "a: b\n---\nc: d\n",
+            "\u{0}",
+        ] {
             assert!(decode(text.as_bytes()).is_err(), "{:.40}", text);
         }
     }

@@ -1,3 +1,5 @@
+mod any;
+
 use std::sync::Mutex;
 
 use serde_json::json;
@@ -12,7 +14,7 @@ fn now() -> Timestamp {
 }
 
 struct World {
-    _database: Database,
+    database: Database,
     store: Store,
     settings: Settings,
 }
@@ -29,7 +31,7 @@ impl World {
             ..Settings::default()
         };
         Self {
-            _database: database,
+            database,
             store,
             settings,
         }
@@ -406,11 +408,12 @@ async fn namespaces_have_an_account_and_a_root_certificate() {
 #[test]
 fn events_age_from_when_they_were_last_seen() {
     let check = |event: Value, expected: &str| {
-        assert_eq!(expires_at(&event), expected.parse().unwrap(), "{event}");
+        assert_eq!(
+            events::expires_at(&event, now(), Duration::from_hours(1)),
+            expected.parse().unwrap(),
+            "{event}"
+        );
     };
-    fn expires_at(event: &Value) -> Timestamp {
-        events::expires_at(event, now(), Duration::from_hours(1))
-    }
     check(
         json!({"metadata": {"creationTimestamp": "2026-11-21T09:00:00Z"}}),
         NOW,
@@ -512,7 +515,7 @@ async fn closing_the_store_ends_its_controllers() {
     until(&world.store, |store| store.resources().is_empty()).await;
     world.put("things a last", json!({})).await;
     world.put("things a child", owned(&["nobody"])).await;
-    world._database.close().unwrap();
+    world.database.close().unwrap();
     // Either the child went in time, or the refused delete ends the controllers.
     if world.left().contains(&"child".to_owned()) {
         running.await.unwrap();

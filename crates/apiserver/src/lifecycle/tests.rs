@@ -78,6 +78,7 @@ fn finalizers_keep_an_object() {
 
 #[test]
 fn policies_become_finalizers() {
+    use Family::{Childless, Orphaning, Plain};
     let check = |finalizers: Value, options: Value, family: Family, expected: Value| {
         let found = match run(
             &json!({"metadata": {"finalizers": finalizers}}),
@@ -90,7 +91,6 @@ fn policies_become_finalizers() {
         };
         assert_eq!(found, expected, "{options} {family:?}");
     };
-    use Family::{Childless, Orphaning, Plain};
     let policy = |policy: &str| json!({"propagationPolicy": policy});
     check(json!([]), policy("Orphan"), Plain, json!(["orphan"]));
     check(

@@ -96,7 +96,10 @@ fn autoscaler_to_v1(map: &mut Map<String, Value>) {
 
 fn autoscaler_to_v2(map: &mut Map<String, Value>) {
     let mut note = |name: &str| -> Option<Value> {
-        let annotations = map.get_mut("metadata")?.get_mut("annotations")?.as_object_mut()?;
+        let annotations = map
+            .get_mut("metadata")?
+            .get_mut("annotations")?
+            .as_object_mut()?;
         let value = serde_json::from_str(annotations.get(name)?.as_str()?).ok()?;
         annotations.remove(name);
         Some(value)
@@ -105,7 +108,10 @@ fn autoscaler_to_v2(map: &mut Map<String, Value>) {
     if let Some(spec) = map.get_mut("spec").and_then(Value::as_object_mut) {
         let mut all = Vec::new();
         if let Some(target) = spec.remove("targetCPUUtilizationPercentage") {
-            all.push(cpu("target", json!({"type": "Utilization", "averageUtilization": target})));
+            all.push(cpu(
+                "target",
+                json!({"type": "Utilization", "averageUtilization": target}),
+            ));
         }
         if let Some(Value::Array(others)) = metrics {
             all.extend(others);

@@ -53,7 +53,10 @@ fn path(group: &str, version: &str, plural: &str) -> String {
 impl Registry {
     /// The built-in kinds.
     pub fn builtin() -> Self {
-        let all = builtin::kinds().iter().map(|kind| Arc::new(Resource::builtin(kind))).collect();
+        let all = builtin::kinds()
+            .iter()
+            .map(|kind| Arc::new(Resource::builtin(kind)))
+            .collect();
         Self::of(all, BTreeMap::new())
     }
 
@@ -78,7 +81,12 @@ impl Registry {
                 definitions.remove(name);
             }
         }
-        let builtin = self.all.iter().filter(|r| !r.is_custom()).cloned().collect();
+        let builtin = self
+            .all
+            .iter()
+            .filter(|r| !r.is_custom())
+            .cloned()
+            .collect();
         Self::of(builtin, definitions)
     }
 
@@ -88,22 +96,36 @@ impl Registry {
         }
         let mut groups: Vec<Group> = Vec::new();
         for resource in &all {
-            let at = groups.iter().position(|g| g.name == resource.group).unwrap_or_else(|| {
-                groups.push(Group { name: Arc::clone(&resource.group), versions: Vec::new() });
-                groups.len() - 1
-            });
+            let at = groups
+                .iter()
+                .position(|g| g.name == resource.group)
+                .unwrap_or_else(|| {
+                    groups.push(Group {
+                        name: Arc::clone(&resource.group),
+                        versions: Vec::new(),
+                    });
+                    groups.len() - 1
+                });
             if !groups[at].versions.contains(&resource.version) {
                 groups[at].versions.push(Arc::clone(&resource.version));
             }
         }
         for group in &mut groups {
-            group.versions.sort_by_key(|version| std::cmp::Reverse(priority(version)));
+            group
+                .versions
+                .sort_by_key(|version| std::cmp::Reverse(priority(version)));
         }
         let by_path = all
             .iter()
             .map(|r| (path(&r.group, &r.version, &r.plural), Arc::clone(r)))
             .collect();
-        Self { by_path, groups, all, definitions, ..Self::default() }
+        Self {
+            by_path,
+            groups,
+            all,
+            definitions,
+            ..Self::default()
+        }
     }
 
     /// The resource at a path.
@@ -113,7 +135,9 @@ impl Registry {
 
     /// The served resource of a kind.
     pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Resource>> {
-        self.all.iter().find(|r| &*r.api_version == api_version && &*r.kind == kind)
+        self.all
+            .iter()
+            .find(|r| &*r.api_version == api_version && &*r.kind == kind)
     }
 
     /// A resource that reads what is stored under this name.
@@ -123,7 +147,11 @@ impl Registry {
         if first.api_version == first.stored_as {
             return Some(first);
         }
-        Some(found.find(|r| r.api_version == r.stored_as).unwrap_or(first))
+        Some(
+            found
+                .find(|r| r.api_version == r.stored_as)
+                .unwrap_or(first),
+        )
     }
 
     /// Groups in order.
@@ -142,7 +170,9 @@ impl Registry {
         group: &'a str,
         version: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Resource>> {
-        self.all.iter().filter(move |r| &*r.group == group && &*r.version == version)
+        self.all
+            .iter()
+            .filter(move |r| &*r.group == group && &*r.version == version)
     }
 
     /// A definition by name (`plural.group`).
@@ -195,11 +225,15 @@ fn refusal(
     let others = || {
         definitions
             .iter()
-            .filter(|(other, d)| *other != name && d.kind.group == kind.group && d.refused.is_none())
+            .filter(|(other, d)| {
+                *other != name && d.kind.group == kind.group && d.refused.is_none()
+            })
             .map(|(_, definition)| &definition.kind)
     };
     let resource_taken = |name: &str| {
-        others().any(|o| o.plural == name || o.singular == name || o.short_names.iter().any(|s| s == name))
+        others().any(|o| {
+            o.plural == name || o.singular == name || o.short_names.iter().any(|s| s == name)
+        })
     };
     let kind_taken = |name: &str| others().any(|o| o.kind == name || o.list_kind == name);
     let used = |name: &str| format!("{name:?} is already in use");
@@ -225,7 +259,9 @@ fn refusal(
 /// (apimachinery: pkg/version/helpers.go).
 fn priority(version: &str) -> (u8, u64, u64, std::cmp::Reverse<String>) {
     let parsed = version.strip_prefix('v').and_then(|rest| {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let major: u64 = rest[..digits].parse().ok()?;
         let (stage, minor) = match &rest[digits..] {
             "" => (3, ""),
@@ -238,6 +274,10 @@ fn priority(version: &str) -> (u8, u64, u64, std::cmp::Reverse<String>) {
         Some((stage, major, minor))
     });
     let (stage, major, minor) = parsed.unwrap_or((0, 0, 0));
-    let word = if stage == 0 { version.to_owned() } else { String::new() };
+    let word = if stage == 0 {
+        version.to_owned()
+    } else {
+        String::new()
+    };
     (stage, major, minor, std::cmp::Reverse(word))
 }

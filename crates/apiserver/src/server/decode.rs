@@ -32,22 +32,30 @@ pub(super) fn media(headers: &HeaderMap) -> &str {
 /// Any document in a media type that bodies may have.
 pub(super) fn document(media: &str, body: &[u8], protobuf: bool) -> ApiResult<Decoded> {
     match media {
-        JSON => yaml::decode_json(body).map(|(object, strict)| Decoded { object, strict }).map_err(|error| {
-            let text = if error.is_eof() {
-                "unexpected end of JSON input".to_owned()
-            } else {
-                error.to_string()
-            };
-            let what = format!("couldn't get version/kind; json parse error: {text}");
-            ApiError::bad_request(format!("{what} ({})", snippet(body)))
-        }),
+        JSON => yaml::decode_json(body)
+            .map(|(object, strict)| Decoded { object, strict })
+            .map_err(|error| {
+                let text = if error.is_eof() {
+                    "unexpected end of JSON input".to_owned()
+                } else {
+                    error.to_string()
+                };
+                let what = format!("couldn't get version/kind; json parse error: {text}");
+                ApiError::bad_request(format!("{what} ({})", snippet(body)))
+            }),
         YAML => yaml::decode(body)
-            .map(|(object, duplicates)| Decoded { object, strict: duplicates })
+            .map(|(object, duplicates)| Decoded {
+                object,
+                strict: duplicates,
+            })
             .map_err(|error| {
                 ApiError::bad_request(format!("error converting YAML to JSON: yaml: {error}"))
             }),
         PROTOBUF if protobuf => protobuf::decode(body)
-            .map(|object| Decoded { object, strict: Vec::new() })
+            .map(|object| Decoded {
+                object,
+                strict: Vec::new(),
+            })
             .map_err(|error| ApiError::bad_request(error.to_string())),
         _ if protobuf => Err(ApiError::unsupported_media_type(&[JSON, YAML, PROTOBUF])),
         _ => Err(ApiError::unsupported_media_type(&[JSON, YAML])),
@@ -95,7 +103,13 @@ fn cannot_handle(resource: &Resource, why: &str) -> Box<ApiError> {
 
 /// Checks kind and version, or sets them where that is allowed.
 fn identify(resource: &Resource, object: &mut Value, body: &[u8]) -> ApiResult<()> {
-    let own = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+    let own = |field: &str| {
+        object
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_owned()
+    };
     let (kind, version) = (own("kind"), own("apiVersion"));
     if let Source::Builtin(_) = resource.source {
         if version.is_empty() {
@@ -135,7 +149,11 @@ pub(super) fn wrong_kind(resource: &Resource, kind: &str, object: &Value) -> Api
         return Ok(());
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let subject = crate::status::Subject { group: &resource.group, resource: kind, name };
+    let subject = crate::status::Subject {
+        group: &resource.group,
+        resource: kind,
+        name,
+    };
     let error = drover_schema::field_error::FieldError::invalid(
         "kind",
         kind,
@@ -146,7 +164,11 @@ pub(super) fn wrong_kind(resource: &Resource, kind: &str, object: &Value) -> Api
 
 fn check_builtin(resource: &Resource, kind: &str, version: &str, object: &Value) -> ApiResult<()> {
     if !version.is_empty() && version != &*resource.api_version {
-        let shown = if kind.is_empty() { &*resource.kind } else { kind };
+        let shown = if kind.is_empty() {
+            &*resource.kind
+        } else {
+            kind
+        };
         return Err(ApiError::bad_request(format!(
             "{shown} in version {:?} cannot be handled as a {}: no kind {shown:?} is registered \
              for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"",
@@ -155,7 +177,11 @@ fn check_builtin(resource: &Resource, kind: &str, version: &str, object: &Value)
         )));
     }
     if !kind.is_empty() && kind != &*resource.kind {
-        let group = if resource.group.is_empty() { "core" } else { &resource.group };
+        let group = if resource.group.is_empty() {
+            "core"
+        } else {
+            &resource.group
+        };
         let group = group.split('.').next().unwrap_or(group);
         let (version, expected) = (&resource.version, &resource.kind);
         return Err(ApiError::bad_request(format!(
@@ -201,30 +227,41 @@ fn mistyped(
         };
         Some((path.to_owned(), found, wanted))
     };
-    let child = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    let child = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
     match (node.shape(), value) {
-        (_, Value::Null) | (Shape::Any, _) => None,
-        (Shape::Struct { fields, .. }, Value::Object(map)) => map.iter().find_map(|(key, value)| {
-            let field = fields.get(key.as_str())?;
-            mistyped(node.at(field.ty), value, &child(key))
-        }),
-        (Shape::Map { value: of, .. }, Value::Object(map)) => {
-            map.values().find_map(|value| mistyped(node.at(*of), value, path))
+        (Shape::Struct { fields, .. }, Value::Object(map)) => {
+            map.iter().find_map(|(key, value)| {
+                let field = fields.get(key.as_str())?;
+                mistyped(node.at(field.ty), value, &child(key))
+            })
         }
-        (Shape::List { item, .. }, Value::Array(list)) => {
-            list.iter().find_map(|value| mistyped(node.at(*item), value, path))
-        }
-        (Shape::Struct { .. } | Shape::Map { .. }, _) => wrong("map[string]interface {}"),
-        (Shape::List { .. }, _) => wrong("[]interface {}"),
-        (Shape::String { .. }, Value::String(_))
+        (Shape::Map { value: of, .. }, Value::Object(map)) => map
+            .values()
+            .find_map(|value| mistyped(node.at(*of), value, path)),
+        (Shape::List { item, .. }, Value::Array(list)) => list
+            .iter()
+            .find_map(|value| mistyped(node.at(*item), value, path)),
+        (_, Value::Null)
+        | (Shape::Any, _)
+        | (Shape::String { .. }, Value::String(_))
         | (Shape::Number, Value::Number(_))
         | (Shape::Boolean, Value::Bool(_))
         | (Shape::IntOrString, Value::String(_) | Value::Number(_)) => None,
         (Shape::Integer { .. }, Value::Number(number)) if !number.is_f64() => None,
+        (Shape::Struct { .. } | Shape::Map { .. }, _) => wrong("map[string]interface {}"),
+        (Shape::List { .. }, _) => wrong("[]interface {}"),
         (Shape::String { .. }, _) => wrong("string"),
-        (Shape::Integer { format }, _) => {
-            wrong(if &**format == "int64" { "int64" } else { "int32" })
-        }
+        (Shape::Integer { format }, _) => wrong(if &**format == "int64" {
+            "int64"
+        } else {
+            "int32"
+        }),
         (Shape::Number, _) => wrong("float64"),
         (Shape::Boolean, _) => wrong("bool"),
         (Shape::IntOrString, _) => wrong("intstr.IntOrString"),

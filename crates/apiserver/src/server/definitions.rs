@@ -21,7 +21,11 @@ const ATTEMPTS: usize = 32;
 
 /// Where a definition is stored.
 pub(super) fn key(name: &str) -> Key {
-    Key { resource: DEFINITIONS.into(), namespace: "".into(), name: name.into() }
+    Key {
+        resource: DEFINITIONS.into(),
+        namespace: "".into(),
+        name: name.into(),
+    }
 }
 
 /// The registry of a store.
@@ -31,8 +35,12 @@ pub(super) fn load(store: &Store) -> Registry {
         let value = object.value();
         match CustomKind::compile(&value) {
             Ok(kind) => {
-                let definition =
-                    Definition::new(&object.meta.uid, value["spec"].clone(), kind, object.revision);
+                let definition = Definition::new(
+                    &object.meta.uid,
+                    value["spec"].clone(),
+                    kind,
+                    object.revision,
+                );
                 registry = registry.with(&object.key.name, Some(definition));
             }
             Err(errors) => {
@@ -78,8 +86,11 @@ pub(super) fn prepare(definition: &mut Value) {
 impl ApiServer {
     /// Brings registry and status of every definition up to date; after a start.
     pub async fn reconcile_definitions(&self) -> ApiResult<()> {
-        let mut names: Vec<String> =
-            self.registry().definition_names().map(str::to_owned).collect();
+        let mut names: Vec<String> = self
+            .registry()
+            .definition_names()
+            .map(str::to_owned)
+            .collect();
         let stored = self.store().list(DEFINITIONS, None).items;
         names.extend(stored.iter().map(|object| object.key.name.to_string()));
         names.sort();
@@ -110,16 +121,22 @@ impl ApiServer {
             }
             let last = lifecycle::after_update(&value, &next, Family::Plain) == AfterUpdate::Remove;
             let result = if last {
-                self.store().delete(object.key.clone(), object.revision).await
+                self.store()
+                    .delete(object.key.clone(), object.revision)
+                    .await
             } else {
-                self.store().update(object.key.clone(), object.revision, next).await
+                self.store()
+                    .update(object.key.clone(), object.revision, next)
+                    .await
             };
             match result {
                 Ok(_) | Err(WriteError::Changed(_) | WriteError::Missing) => {}
                 Err(error) => return Err(ApiError::internal(error)),
             }
         }
-        Err(ApiError::internal(format!("the definition {name} changes faster than it is read")))
+        Err(ApiError::internal(format!(
+            "the definition {name} changes faster than it is read"
+        )))
     }
 
     /// Names that a definition held may be free now.
@@ -127,7 +144,9 @@ impl ApiServer {
         let group = gone.split_once('.').map_or("", |(_, group)| group);
         let registry = self.registry();
         for name in registry.definition_names() {
-            let Some(other) = registry.definition(name) else { continue };
+            let Some(other) = registry.definition(name) else {
+                continue;
+            };
             if other.refused.is_none() || other.kind.group != group {
                 continue;
             }
@@ -137,7 +156,11 @@ impl ApiServer {
                 let definition = self.register(&object, &value)?;
                 let next = self.with_status(&value, &definition, false);
                 if next != value {
-                    match self.store().update(object.key.clone(), object.revision, next).await {
+                    match self
+                        .store()
+                        .update(object.key.clone(), object.revision, next)
+                        .await
+                    {
                         Ok(_) | Err(WriteError::Changed(_) | WriteError::Missing) => {}
                         Err(error) => return Err(ApiError::internal(error)),
                     }
@@ -158,7 +181,10 @@ impl ApiServer {
         }
         let kind = CustomKind::compile(value).map_err(|errors| {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            ApiError::internal(format!("the definition {name} is not valid: {}", errors.join(", ")))
+            ApiError::internal(format!(
+                "the definition {name} is not valid: {}",
+                errors.join(", ")
+            ))
         })?;
         let since = self.store().revision();
         let definition = Definition::new(&object.meta.uid, value["spec"].clone(), kind, since);
@@ -174,7 +200,11 @@ impl ApiServer {
         if definition.refused.is_some() {
             return Ok(true);
         }
-        let Some(version) = kind.versions.iter().find(|v| v.storage).or(kind.versions.first())
+        let Some(version) = kind
+            .versions
+            .iter()
+            .find(|v| v.storage)
+            .or(kind.versions.first())
         else {
             return Ok(true);
         };
@@ -194,11 +224,15 @@ impl ApiServer {
         let mut next = old.clone();
         prepare(&mut next);
         let terminating = old["metadata"].get("deletionTimestamp").is_some();
-        let mut conditions: Vec<Value> =
-            next["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let mut conditions: Vec<Value> = next["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         let now = self.now_text();
         let mut set = |kind: &str, status: &str, reason: &str, message: &str| {
-            let at = conditions.iter().position(|condition| condition["type"] == kind);
+            let at = conditions
+                .iter()
+                .position(|condition| condition["type"] == kind);
             let mut condition = json!({
                 "type": kind, "status": status, "reason": reason, "message": message,
                 "lastTransitionTime": now,
@@ -222,16 +256,29 @@ impl ApiServer {
             }
             Some((reason, message)) => {
                 set("NamesAccepted", "False", reason, message);
-                set("Established", "False", "NotAccepted", "not all names are accepted");
+                set(
+                    "Established",
+                    "False",
+                    "NotAccepted",
+                    "not all names are accepted",
+                );
             }
         }
         if terminating {
             let (reason, message) = if emptied {
                 ("InstanceDeletionCompleted", "removed all instances")
             } else {
-                ("InstanceDeletionInProgress", "CustomResource deletion is in progress")
+                (
+                    "InstanceDeletionInProgress",
+                    "CustomResource deletion is in progress",
+                )
             };
-            set("Terminating", if emptied { "False" } else { "True" }, reason, message);
+            set(
+                "Terminating",
+                if emptied { "False" } else { "True" },
+                reason,
+                message,
+            );
         }
         next["status"]["conditions"] = Value::Array(conditions);
         if definition.refused.is_none() {
@@ -242,7 +289,8 @@ impl ApiServer {
         }
         if next["status"] != old["status"]
             && let Some(resource) =
-                self.registry().get("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+                self.registry()
+                    .get("apiextensions.k8s.io", "v1", "customresourcedefinitions")
         {
             let writer = Writer {
                 manager: "drover-apiserver",

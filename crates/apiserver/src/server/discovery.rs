@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
 use super::ApiServer;
+use super::openapi::openapi_v2;
 use super::query::Query;
 use super::wire::{self, Response};
 use crate::resource::registry::{Group, Registry};
@@ -28,9 +29,19 @@ pub(crate) struct Document {
 impl Document {
     pub(crate) fn new(tree: &Value) -> Self {
         let body = encode(tree);
-        let hash = Sha512::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
+        let hash = upper_hex(&Sha512::digest(&body));
         Self { body, hash }
     }
+}
+
+fn upper_hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+        }
+    }
+    text
 }
 
 /// Aggregated discovery of one registry.
@@ -45,7 +56,10 @@ impl Documents {
         let both = |core: bool| {
             ["v2", "v2beta1"].map(|version| Document::new(&aggregated(registry, core, version)))
         };
-        Self { core: both(true), groups: both(false) }
+        Self {
+            core: both(true),
+            groups: both(false),
+        }
     }
 }
 
@@ -61,31 +75,56 @@ fn subresources(resource: &Resource) -> Vec<Sub<'_>> {
     let mut all = Vec::new();
     let own = &*resource.kind;
     if resource.status {
-        all.push(Sub { name: "status", kind: own, of: None, verbs: &SUBRESOURCE_VERBS });
+        all.push(Sub {
+            name: "status",
+            kind: own,
+            of: None,
+            verbs: &SUBRESOURCE_VERBS,
+        });
     }
     if resource.scale.is_some() {
         let of = Some(("autoscaling", "v1"));
-        all.push(Sub { name: "scale", kind: "Scale", of, verbs: &SUBRESOURCE_VERBS });
+        all.push(Sub {
+            name: "scale",
+            kind: "Scale",
+            of,
+            verbs: &SUBRESOURCE_VERBS,
+        });
     }
     for name in resource.subresources {
         let (kind, of, verbs): (_, _, &[&str]) = match *name {
-            "token" => ("TokenRequest", Some(("authentication.k8s.io", "v1")), &["create"]),
+            "token" => (
+                "TokenRequest",
+                Some(("authentication.k8s.io", "v1")),
+                &["create"],
+            ),
             "eviction" => ("Eviction", Some(("policy", "v1")), &["create"]),
             "binding" => ("Binding", None, &["create"]),
             "finalize" => (own, None, &["update"]),
             _ => (own, None, &SUBRESOURCE_VERBS),
         };
-        all.push(Sub { name, kind, of, verbs });
+        all.push(Sub {
+            name,
+            kind,
+            of,
+            verbs,
+        });
     }
-    all.sort_by_key(|sub| sub.name);
     all
 }
 
 fn aggregated(registry: &Registry, core: bool, version: &str) -> Value {
-    let groups = registry.groups().iter().filter(|group| group.name.is_empty() == core);
+    let groups = registry
+        .groups()
+        .iter()
+        .filter(|group| group.name.is_empty() == core);
     let items: Vec<Value> = groups
         .map(|group| {
-            let metadata = if core { json!({}) } else { json!({"name": &*group.name}) };
+            let metadata = if core {
+                json!({})
+            } else {
+                json!({"name": &*group.name})
+            };
             let versions: Vec<Value> = group
                 .versions
                 .iter()
@@ -194,7 +233,10 @@ pub(super) fn cached(document: &Document, headers: &HeaderMap, media: &'static s
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .any(|text| text.split(',').any(|part| part.trim().trim_start_matches("W/") == tag));
+        .any(|text| {
+            text.split(',')
+                .any(|part| part.trim().trim_start_matches("W/") == tag)
+        });
     let mut response = if known {
         wire::bytes(304, media, Bytes::new())
     } else {
@@ -203,7 +245,9 @@ pub(super) fn cached(document: &Document, headers: &HeaderMap, media: &'static s
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    response.headers_mut().insert(header::VARY, wire::value("Accept"));
+    response
+        .headers_mut()
+        .insert(header::VARY, wire::value("Accept"));
     response
 }
 
@@ -220,11 +264,15 @@ impl ApiServer {
             return Ok(wire::text(405, "405 method not allowed\n"));
         }
         let registry = self.registry();
-        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        let path = if path.len() > 1 {
+            path.trim_end_matches('/')
+        } else {
+            path
+        };
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         Ok(match segments.as_slice() {
             [""] => wire::json(200, &json!({"paths": paths(&registry)})),
-            ["api"] => self.aggregated_or(parts, &registry, true, || {
+            ["api"] => aggregated_or(parts, &registry, true, || {
                 json!({
                     "kind": "APIVersions", "versions": ["v1"],
                     "serverAddressByClientCIDRs": [{
@@ -232,8 +280,11 @@ impl ApiServer {
                     }],
                 })
             }),
-            ["apis"] => self.aggregated_or(parts, &registry, false, || {
-                let named = registry.groups().iter().filter(|group| !group.name.is_empty());
+            ["apis"] => aggregated_or(parts, &registry, false, || {
+                let named = registry
+                    .groups()
+                    .iter()
+                    .filter(|group| !group.name.is_empty());
                 let groups: Vec<Value> = named.map(group).collect();
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
             }),
@@ -242,7 +293,11 @@ impl ApiServer {
                 None => not_found(),
             },
             ["apis", name] => {
-                match registry.groups().iter().find(|g| &*g.name == *name && !name.is_empty()) {
+                match registry
+                    .groups()
+                    .iter()
+                    .find(|g| &*g.name == *name && !name.is_empty())
+                {
                     Some(found) => {
                         let mut found = group(found);
                         found["kind"] = "APIGroup".into();
@@ -259,7 +314,7 @@ impl ApiServer {
             ["openapi", "v3", rest @ ..] => {
                 self.openapi_v3(&parts.headers, &registry, &rest.join("/"), query)
             }
-            ["openapi", "v2"] => self.openapi_v2(&parts.headers, &registry)?,
+            ["openapi", "v2"] => openapi_v2(&parts.headers, &registry)?,
             ["version"] => wire::json(200, &version(&self.config().version)),
             ["healthz" | "livez" | "readyz", ..] => health(segments[0], &segments[1..], query),
             ["metrics"] => match &self.config().metrics {
@@ -278,33 +333,39 @@ impl ApiServer {
             _ => not_found(),
         })
     }
+}
 
-    fn aggregated_or(
-        &self,
-        parts: &Parts,
-        registry: &Registry,
-        core: bool,
-        legacy: impl FnOnce() -> Value,
-    ) -> Response {
-        let documents = registry.documents.get_or_init(|| Documents::of(registry));
-        let documents = if core { &documents.core } else { &documents.groups };
-        for parameters in wire::json_ranges(&parts.headers) {
-            let get = |name: &str| {
-                parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-            };
-            match (get("as"), get("g"), get("v")) {
-                (None, ..) => break,
-                (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) => {
-                    return cached(&documents[0], &parts.headers, V2);
-                }
-                (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2beta1")) => {
-                    return cached(&documents[1], &parts.headers, V2BETA1);
-                }
-                _ => {}
+fn aggregated_or(
+    parts: &Parts,
+    registry: &Registry,
+    core: bool,
+    legacy: impl FnOnce() -> Value,
+) -> Response {
+    let documents = registry.documents.get_or_init(|| Documents::of(registry));
+    let documents = if core {
+        &documents.core
+    } else {
+        &documents.groups
+    };
+    for parameters in wire::json_ranges(&parts.headers) {
+        let get = |name: &str| {
+            parameters
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+        };
+        match (get("as"), get("g"), get("v")) {
+            (None, ..) => break,
+            (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) => {
+                return cached(&documents[0], &parts.headers, V2);
             }
+            (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2beta1")) => {
+                return cached(&documents[1], &parts.headers, V2BETA1);
+            }
+            _ => {}
         }
-        wire::json(200, &legacy())
     }
+    wire::json(200, &legacy())
 }
 
 fn paths(registry: &Registry) -> Vec<String> {
@@ -329,7 +390,12 @@ fn paths(registry: &Registry) -> Vec<String> {
             all.push(root.clone());
             root
         };
-        all.extend(group.versions.iter().map(|version| format!("{root}/{version}")));
+        all.extend(
+            group
+                .versions
+                .iter()
+                .map(|version| format!("{root}/{version}")),
+        );
     }
     all.sort();
     all
@@ -352,9 +418,10 @@ fn version(git: &str) -> Value {
 
 fn health(name: &str, check: &[&str], query: &Query) -> Response {
     match check {
-        [] if query.is_true("verbose") => {
-            wire::text(200, format!("[+]ping ok\n[+]store ok\n{name} check passed\n"))
-        }
+        [] if query.is_true("verbose") => wire::text(
+            200,
+            format!("[+]ping ok\n[+]store ok\n{name} check passed\n"),
+        ),
         [] | ["ping" | "store"] => wire::text(200, "ok"),
         _ => wire::text(404, "404 page not found\n"),
     }

@@ -26,12 +26,13 @@ fn too_long(limit: usize) -> String {
 fn is_subdomain(name: &str) -> bool {
     name.split('.').all(|label| {
         let bytes = label.as_bytes();
-        let ends = |byte: Option<&u8>| {
-            byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        };
+        let ends =
+            |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         ends(bytes.first())
             && ends(bytes.last())
-            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
     })
 }
 
@@ -49,7 +50,9 @@ fn subdomain_messages(name: &str) -> Vec<String> {
 /// The rule for the names of most objects.
 pub(crate) fn subdomain(name: &str) -> Vec<FieldError> {
     let messages = subdomain_messages(name).into_iter();
-    messages.map(|message| FieldError::invalid("metadata.name", name, message)).collect()
+    messages
+        .map(|message| FieldError::invalid("metadata.name", name, message))
+        .collect()
 }
 
 fn is_word(text: &str) -> bool {
@@ -57,7 +60,9 @@ fn is_word(text: &str) -> bool {
     let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     ends(bytes.first())
         && ends(bytes.last())
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// What is wrong with the key of a label.
@@ -105,17 +110,27 @@ pub(crate) fn label_value(value: &str) -> Vec<String> {
 }
 
 fn text<'v>(metadata: &'v Value, field: &str) -> &'v str {
-    metadata.get(field).and_then(Value::as_str).unwrap_or_default()
+    metadata
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn entries<'v>(metadata: &'v Value, field: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {
-    metadata.get(field).and_then(Value::as_object).into_iter().flatten()
+    metadata
+        .get(field)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
 }
 
 /// The finalizers of an object.
 pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
     let list = object["metadata"]["finalizers"].as_array();
-    list.into_iter().flatten().filter_map(Value::as_str).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// Wrong types anywhere in metadata, in the words of a Go decoder. Everything else here relies on
@@ -147,15 +162,17 @@ pub(crate) fn mistyped(object: &Value) -> Option<String> {
             },
             "finalizers" => match value.as_array() {
                 None => Some(cannot(value, key, "[]string")),
-                Some(list) => {
-                    list.iter().find(|v| !v.is_string()).map(|v| cannot(v, key, "string"))
-                }
+                Some(list) => list
+                    .iter()
+                    .find(|v| !v.is_string())
+                    .map(|v| cannot(v, key, "string")),
             },
             "ownerReferences" | "managedFields" => match value.as_array() {
                 None => Some(cannot(value, key, "[]object")),
-                Some(list) => {
-                    list.iter().find(|v| !v.is_object()).map(|v| cannot(v, key, "object"))
-                }
+                Some(list) => list
+                    .iter()
+                    .find(|v| !v.is_object())
+                    .map(|v| cannot(v, key, "object")),
             },
             _ => None,
         };
@@ -175,7 +192,9 @@ fn cannot(value: &Value, field: &str, wanted: &str) -> String {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    format!("json: cannot unmarshal {found} into Go struct field ObjectMeta.{field} of type {wanted}")
+    format!(
+        "json: cannot unmarshal {found} into Go struct field ObjectMeta.{field} of type {wanted}"
+    )
 }
 
 /// What is wrong with the metadata of any object.
@@ -185,16 +204,26 @@ pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let prefix = text(metadata, "generateName");
     if !prefix.is_empty() {
         // A prefix may end in a dash.
-        let stem = prefix.strip_suffix('-').map_or_else(|| prefix.to_owned(), |s| format!("{s}a"));
-        errors.extend(resource.validate_name(&stem).into_iter().map(|error| FieldError {
-            path: "metadata.generateName".to_owned(),
-            value: Some(prefix.into()),
-            ..error
-        }));
+        let stem = prefix
+            .strip_suffix('-')
+            .map_or_else(|| prefix.to_owned(), |s| format!("{s}a"));
+        errors.extend(
+            resource
+                .validate_name(&stem)
+                .into_iter()
+                .map(|error| FieldError {
+                    path: "metadata.generateName".to_owned(),
+                    value: Some(prefix.into()),
+                    ..error
+                }),
+        );
     }
     match text(metadata, "name") {
         "" => {
-            errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+            errors.push(FieldError::required(
+                "metadata.name",
+                "name or generateName is required",
+            ));
         }
         name => errors.extend(resource.validate_name(name)),
     }
@@ -202,7 +231,10 @@ pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<FieldError> {
     if resource.namespaced && namespace.is_empty() {
         errors.push(FieldError::required("metadata.namespace", ""));
     } else if !resource.namespaced && !namespace.is_empty() {
-        errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
+        errors.push(FieldError::forbidden(
+            "metadata.namespace",
+            "not allowed on this type",
+        ));
     }
     for (key, value) in entries(metadata, "labels") {
         let value = value.as_str().unwrap_or_default();
@@ -242,7 +274,11 @@ fn owner_references(metadata: &Value, errors: &mut Vec<FieldError>) {
         let version = text(owner, "apiVersion");
         if version.rsplit('/').next().is_none_or(str::is_empty) {
             let path = format!("{path}.apiVersion");
-            errors.push(FieldError::invalid(path, version, "version must not be empty"));
+            errors.push(FieldError::invalid(
+                path,
+                version,
+                "version must not be empty",
+            ));
         }
         for field in ["kind", "name", "uid"] {
             if text(owner, field).is_empty() {

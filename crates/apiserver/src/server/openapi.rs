@@ -54,25 +54,44 @@ impl Cache {
             return None;
         }
         let path = path(group, version);
-        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut documents = self
+            .documents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = documents.get(&path) {
             let same = entry.resources.len() == resources.len()
-                && entry.resources.iter().zip(&resources).all(|(a, b)| Arc::ptr_eq(a, b));
+                && entry
+                    .resources
+                    .iter()
+                    .zip(&resources)
+                    .all(|(a, b)| Arc::ptr_eq(a, b));
             if same {
                 return Some(Arc::clone(&entry.document));
             }
         }
-        let described: Vec<Described<'_>> =
-            resources.iter().map(|resource| describe(resource)).collect();
+        let described: Vec<Described<'_>> = resources
+            .iter()
+            .map(|resource| describe(resource))
+            .collect();
         let document = Arc::new(Document::new(&openapi::v3(group, version, &described)));
         drop(described);
-        documents.insert(path, Entry { resources, document: Arc::clone(&document) });
+        documents.insert(
+            path,
+            Entry {
+                resources,
+                document: Arc::clone(&document),
+            },
+        );
         Some(document)
     }
 }
 
 fn path(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+    if group.is_empty() {
+        format!("api/{version}")
+    } else {
+        format!("apis/{group}/{version}")
+    }
 }
 
 impl ApiServer {
@@ -103,7 +122,9 @@ impl ApiServer {
             ["apis", group, version] => cache.get(registry, group, version),
             _ => None,
         };
-        let Some(document) = document else { return wire::text(404, "404 page not found\n") };
+        let Some(document) = document else {
+            return wire::text(404, "404 page not found\n");
+        };
         let mut response = cached(&document, headers, JSON);
         match query.get("hash") {
             None => {}
@@ -121,24 +142,23 @@ impl ApiServer {
         }
         response
     }
+}
 
-    /// Clients that want it in protobuf learn that there is none, and do without.
-    pub(super) fn openapi_v2(
-        &self,
-        headers: &HeaderMap,
-        registry: &Registry,
-    ) -> ApiResult<Response> {
-        let wanted = wire::negotiate(headers, false, false)
-            .map_err(|_| ApiError::not_acceptable(&[JSON]))?;
-        if wanted.encoding != wire::Encoding::Json {
-            return Err(ApiError::not_acceptable(&[JSON]));
-        }
-        let document = registry.openapi.get_or_init(|| {
-            let described: Vec<Described<'_>> =
-                registry.resources().iter().map(|resource| describe(resource)).collect();
-            let tree: Value = openapi::v2(&described);
-            Document::new(&tree)
-        });
-        Ok(cached(document, headers, JSON))
+/// Clients that want it in protobuf learn that there is none, and do without.
+pub(super) fn openapi_v2(headers: &HeaderMap, registry: &Registry) -> ApiResult<Response> {
+    let wanted =
+        wire::negotiate(headers, false, false).map_err(|_| ApiError::not_acceptable(&[JSON]))?;
+    if wanted.encoding != wire::Encoding::Json {
+        return Err(ApiError::not_acceptable(&[JSON]));
     }
+    let document = registry.openapi.get_or_init(|| {
+        let described: Vec<Described<'_>> = registry
+            .resources()
+            .iter()
+            .map(|resource| describe(resource))
+            .collect();
+        let tree: Value = openapi::v2(&described);
+        Document::new(&tree)
+    });
+    Ok(cached(document, headers, JSON))
 }

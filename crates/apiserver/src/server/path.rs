@@ -38,10 +38,21 @@ impl<'a> Target<'a> {
             parts.pop();
         }
         let (mut target, mut rest) = match parts.as_slice() {
-            ["api", version, rest @ ..] => (Self { version, ..Self::default() }, rest),
-            ["apis", group, version, rest @ ..] => {
-                (Self { group, version, ..Self::default() }, rest)
-            }
+            ["api", version, rest @ ..] => (
+                Self {
+                    version,
+                    ..Self::default()
+                },
+                rest,
+            ),
+            ["apis", group, version, rest @ ..] => (
+                Self {
+                    group,
+                    version,
+                    ..Self::default()
+                },
+                rest,
+            ),
             _ => return None,
         };
         if let ["watch", more @ ..] = rest {

@@ -33,7 +33,11 @@ pub(super) struct WriteOptions {
 
 impl Query {
     pub(super) fn parse(query: &str) -> Self {
-        Self { pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect() }
+        Self {
+            pairs: form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        }
     }
 
     /// The first value of a parameter; empty values count as absent.
@@ -46,14 +50,20 @@ impl Query {
     }
 
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.pairs
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Go's idea of a boolean in a query: present and not `0` or `false`.
     pub(super) fn is_true(&self, name: &str) -> bool {
-        self.pairs.iter().find(|(key, _)| key == name).is_some_and(|(_, value)| {
-            !matches!(value.to_ascii_lowercase().as_str(), "0" | "f" | "false")
-        })
+        self.pairs
+            .iter()
+            .find(|(key, _)| key == name)
+            .is_some_and(|(_, value)| {
+                !matches!(value.to_ascii_lowercase().as_str(), "0" | "f" | "false")
+            })
     }
 
     pub(super) fn integer(&self, name: &str) -> ApiResult<Option<i64>> {
@@ -88,10 +98,16 @@ impl Query {
         let mut errors = Vec::new();
         let manager = self.get("fieldManager");
         if apply && manager.is_none() {
-            errors.push(FieldError::required("fieldManager", "is required for apply patch"));
+            errors.push(FieldError::required(
+                "fieldManager",
+                "is required for apply patch",
+            ));
         }
         if kind == "PatchOptions" && !apply && self.get("force").is_some() {
-            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+            errors.push(FieldError::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            ));
         }
         if let Some(manager) = manager {
             if manager.len() > 128 {
@@ -126,12 +142,20 @@ impl Query {
         };
         refuse(kind, &errors)?;
         let manager = manager.map_or_else(|| default_manager(user_agent), str::to_owned);
-        Ok(WriteOptions { dry_run, validation, manager, force: self.is_true("force") })
+        Ok(WriteOptions {
+            dry_run,
+            validation,
+            manager,
+            force: self.is_true("force"),
+        })
     }
 
     /// `dryRun`, which knows one value.
     pub(super) fn dry_run(&self, errors: &mut Vec<FieldError>) -> bool {
-        let all: Vec<&str> = self.all("dryRun").filter(|value| !value.is_empty()).collect();
+        let all: Vec<&str> = self
+            .all("dryRun")
+            .filter(|value| !value.is_empty())
+            .collect();
         if all.iter().any(|value| *value != "All") {
             errors.push(FieldError::not_supported("dryRun", json!(all), &["All"]));
         }
@@ -144,7 +168,11 @@ pub(super) fn refuse(kind: &str, errors: &[FieldError]) -> ApiResult<()> {
     if errors.is_empty() {
         return Ok(());
     }
-    let subject = Subject { group: "meta.k8s.io", resource: kind, name: "" };
+    let subject = Subject {
+        group: "meta.k8s.io",
+        resource: kind,
+        name: "",
+    };
     Err(ApiError::invalid(subject, errors))
 }
 
@@ -152,5 +180,9 @@ pub(super) fn refuse(kind: &str, errors: &[FieldError]) -> ApiResult<()> {
 fn default_manager(user_agent: &str) -> String {
     let name = user_agent.split('/').next().unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
-    if name.is_empty() { "unknown".to_owned() } else { name }
+    if name.is_empty() {
+        "unknown".to_owned()
+    } else {
+        name
+    }
 }

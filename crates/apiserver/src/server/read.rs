@@ -51,11 +51,11 @@ impl Continue {
             return Err(refuse("server does not recognize this encoded version"));
         }
         let revision = token["rv"].as_u64().filter(|revision| *revision > 0);
-        let revision =
-            revision.ok_or_else(|| refuse("incorrect encoded start resourceVersion"))?;
+        let revision = revision.ok_or_else(|| refuse("incorrect encoded start resourceVersion"))?;
         let start = token["start"].as_str().unwrap_or_default();
-        let (namespace, name) =
-            start.split_once('/').ok_or_else(|| refuse("encoded start key is malformed"))?;
+        let (namespace, name) = start
+            .split_once('/')
+            .ok_or_else(|| refuse("encoded start key is malformed"))?;
         Ok(Self {
             revision,
             namespace: namespace.to_owned(),
@@ -66,7 +66,8 @@ impl Continue {
 
 /// Parses a revision as Go does.
 pub(super) fn parse_revision(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
+    text.parse()
+        .map_err(|_| format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
 }
 
 /// Which state of the store a list shows.
@@ -114,7 +115,11 @@ impl Call<'_> {
         wanted: Wanted,
     ) -> ApiResult<Response> {
         if wanted.form == Form::Object && wanted.encoding == Encoding::Json {
-            return Ok(wire::bytes(code, wire::JSON, self.resource.read_bytes(object)));
+            return Ok(wire::bytes(
+                code,
+                wire::JSON,
+                self.resource.read_bytes(object),
+            ));
         }
         self.show(code, self.resource.read(object), wanted)
     }
@@ -134,7 +139,12 @@ impl Call<'_> {
     }
 
     pub(super) fn printer(&self, version: &'static str) -> ApiResult<Printer> {
-        Printer::new(self.server, Arc::clone(&self.resource), version, self.query.get("includeObject"))
+        Printer::new(
+            self.server,
+            Arc::clone(&self.resource),
+            version,
+            self.query.get("includeObject"),
+        )
     }
 
     pub(super) fn selection(&self) -> ApiResult<Selection> {
@@ -154,7 +164,9 @@ impl Call<'_> {
         let store = self.server.store();
         let mut listing = store.list(&self.resource.storage, self.namespace_filter());
         if !selection.is_everything() {
-            listing.items.retain(|object| selection.matches(&self.resource, object));
+            listing
+                .items
+                .retain(|object| selection.matches(&self.resource, object));
         }
         listing
     }
@@ -162,7 +174,10 @@ impl Call<'_> {
     pub(super) async fn list(&self) -> ApiResult<Response> {
         let wanted = self.wanted()?;
         let selection = self.selection()?;
-        let limit = self.query.integer("limit")?.and_then(|limit| usize::try_from(limit).ok());
+        let limit = self
+            .query
+            .integer("limit")?
+            .and_then(|limit| usize::try_from(limit).ok());
         let limit = limit.filter(|limit| *limit > 0);
         let (at, after) = self.list_position(limit.is_some())?;
         let store = self.server.store();
@@ -175,7 +190,9 @@ impl Call<'_> {
                     At::Now => (store.revision(), false),
                     At::Exactly(revision) => (revision, after.is_some()),
                 };
-                let after = after.as_ref().map(|at| (at.namespace.as_str(), at.name.as_str()));
+                let after = after
+                    .as_ref()
+                    .map(|at| (at.namespace.as_str(), at.name.as_str()));
                 let fetch = if filtered { None } else { limit };
                 let mut listing = store
                     .list_at(
@@ -193,7 +210,9 @@ impl Call<'_> {
                         })
                     })?;
                 if filtered {
-                    listing.items.retain(|object| selection.matches(&self.resource, object));
+                    listing
+                        .items
+                        .retain(|object| selection.matches(&self.resource, object));
                 }
                 listing
             }
@@ -214,7 +233,11 @@ impl Call<'_> {
             _ => None,
         };
         let remaining = (token.is_some() && !filtered).then_some(listing.remaining);
-        let meta = ListMeta { revision: listing.revision, token, remaining };
+        let meta = ListMeta {
+            revision: listing.revision,
+            token,
+            remaining,
+        };
         self.show_list(&listing.items, &meta, wanted)
     }
 
@@ -258,7 +281,9 @@ impl Call<'_> {
             }
             return Ok((At::Exactly(token.revision), Some(token)));
         }
-        let Some(text) = revision else { return Ok((At::Now, None)) };
+        let Some(text) = revision else {
+            return Ok((At::Now, None));
+        };
         let asked = parse_revision(text).map_err(|why| {
             ApiError::bad_request(format!(
                 "invalid resource version: resourceVersion: Invalid value: {text:?}: {why}"
@@ -294,7 +319,10 @@ impl Call<'_> {
             }
             (Form::Table(version), _) => {
                 let printer = self.printer(version)?;
-                let rows = items.iter().map(|object| printer.row(resource.read(object))).collect();
+                let rows = items
+                    .iter()
+                    .map(|object| printer.row(resource.read(object)))
+                    .collect();
                 wire::tree(200, &printer.table(meta.to_value(), rows, true), wanted)
             }
             (form, _) => {
@@ -389,7 +417,14 @@ impl Printer {
         let columns = resource.columns();
         let now = server.now().as_second();
         let clock = Arc::clone(&server.config().clock);
-        Ok(Self { resource, columns, version, include, now, clock })
+        Ok(Self {
+            resource,
+            columns,
+            version,
+            include,
+            now,
+            clock,
+        })
     }
 
     /// Ages are counted from now on.

@@ -8,7 +8,7 @@ use super::query::refuse;
 use super::read::ListMeta;
 use super::wire::{self, Response};
 use super::{ApiServer, Call, Operation, decode, meta};
-use crate::lifecycle::{self, Deletion, DeleteOptions, Facts, Family};
+use crate::lifecycle::{self, DeleteOptions, Deletion, Facts, Family};
 use crate::resource::{DEFINITIONS, Resource};
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Key, Object, WriteError};
@@ -80,8 +80,17 @@ impl Call<'_> {
             .store()
             .get(key)
             .map(|object| self.resource.read(&object));
-        self.admit(Operation::Delete, &key.name, old.as_ref(), None, options.dry_run)?;
-        let removed = self.server.remove_object(&self.resource, key, options).await?;
+        self.admit(
+            Operation::Delete,
+            &key.name,
+            old.as_ref(),
+            None,
+            options.dry_run,
+        )?;
+        let removed = self
+            .server
+            .remove_object(&self.resource, key, options)
+            .await?;
         self.wrote(&key.name).await?;
         self.server.after_removal(&self.resource).await?;
         Ok(removed)
@@ -100,8 +109,11 @@ impl Call<'_> {
                 }
             }
         }
-        let meta =
-            ListMeta { revision: self.server.store().revision(), token: None, remaining: None };
+        let meta = ListMeta {
+            revision: self.server.store().revision(),
+            token: None,
+            remaining: None,
+        };
         self.show_list(&listing.items, &meta, wanted)
     }
 }
@@ -121,7 +133,11 @@ impl ApiServer {
             };
             let old = live.value();
             let family = Family::of(&resource.storage);
-            let facts = Facts { group: &resource.group, kind: &resource.kind, family };
+            let facts = Facts {
+                group: &resource.group,
+                kind: &resource.kind,
+                family,
+            };
             let next = match lifecycle::delete(&old, options, &facts, self.now()) {
                 Deletion::Refuse(error) => return Err(error),
                 Deletion::Unchanged => return Ok(Removed::Waiting(live)),
@@ -136,12 +152,18 @@ impl ApiServer {
                 });
             }
             let result = match next {
-                None => store.delete(key.clone(), live.revision).await.map(Removed::Gone),
+                None => store
+                    .delete(key.clone(), live.revision)
+                    .await
+                    .map(Removed::Gone),
                 Some(mut next) => {
                     if &*resource.storage == DEFINITIONS {
                         add_cleanup(&mut next);
                     }
-                    store.update(key.clone(), live.revision, next).await.map(Removed::Waiting)
+                    store
+                        .update(key.clone(), live.revision, next)
+                        .await
+                        .map(Removed::Waiting)
                 }
             };
             match result {
@@ -170,24 +192,25 @@ impl ApiServer {
     }
 }
 
-/// A definition that nothing keeps but its objects: marked, unless it was before.
+/// A definition that nothing keeps but its objects: marked, unless it was before. As in Kubernetes
+/// it gets no grace period, and no new generation.
 fn keep(definition: &Value, now: jiff::Timestamp) -> Option<Value> {
     if lifecycle::is_terminating(definition) {
         return None;
     }
     let mut next = definition.clone();
     let metadata = meta::of(&mut next);
-    metadata.insert("deletionTimestamp".to_owned(), lifecycle::format_time(now).into());
-    metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
-    let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or(0);
-    if generation > 0 {
-        metadata.insert("generation".to_owned(), (generation + 1).into());
-    }
+    metadata.insert(
+        "deletionTimestamp".to_owned(),
+        lifecycle::format_time(now).into(),
+    );
     Some(next)
 }
 
 fn add_cleanup(definition: &mut Value) {
-    let finalizers = meta::of(definition).entry("finalizers").or_insert_with(|| json!([]));
+    let finalizers = meta::of(definition)
+        .entry("finalizers")
+        .or_insert_with(|| json!([]));
     if let Some(list) = finalizers.as_array_mut()
         && !list.iter().any(|name| name == CLEANUP)
     {

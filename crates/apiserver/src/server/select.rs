@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::resource::Resource;
-use crate::selector::{FieldSelector, LabelSelector};
+use crate::selector::{FieldSelector, LabelSelector, UnknownField};
 use crate::status::{ApiError, ApiResult};
 use crate::store::Object;
 
@@ -25,10 +25,17 @@ impl Selection {
         let refuse = |error: crate::selector::SelectorError| ApiError::bad_request(error.0);
         let labels = LabelSelector::parse(labels.unwrap_or_default()).map_err(refuse)?;
         let fields = FieldSelector::parse(fields.unwrap_or_default()).map_err(refuse)?;
-        fields.expect(|field| resource.is_selectable(field)).map_err(refuse)?;
-        let by_key =
-            fields.fields().all(|field| matches!(field, "metadata.name" | "metadata.namespace"));
-        Ok(Self { labels, fields, by_key })
+        fields
+            .expect(|field| resource.is_selectable(field), UnknownField::Own)
+            .map_err(refuse)?;
+        let by_key = fields
+            .fields()
+            .all(|field| matches!(field, "metadata.name" | "metadata.namespace"));
+        Ok(Self {
+            labels,
+            fields,
+            by_key,
+        })
     }
 
     pub(super) fn is_everything(&self) -> bool {
@@ -42,7 +49,11 @@ impl Selection {
         if self.fields.is_empty() {
             return true;
         }
-        let value = if self.by_key { None } else { Some(resource.read(object)) };
+        let value = if self.by_key {
+            None
+        } else {
+            Some(resource.read(object))
+        };
         self.fields.matches(|field| {
             Some(match (field, &value) {
                 ("metadata.name", _) => Cow::Borrowed(&*object.key.name),

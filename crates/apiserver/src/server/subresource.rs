@@ -6,9 +6,10 @@ use drover_schema::jsonpath::JsonPath;
 use drover_schema::patch;
 use serde_json::{Map, Value, json};
 
+use super::patch::{Patch, patch_error};
 use super::query::WriteOptions;
 use super::wire::{self, Response};
-use super::write::{Outcome, Patch, patch_error};
+use super::write::Outcome;
 use super::{Call, decode, meta};
 use crate::lifecycle::DeleteOptions;
 use crate::resource::Source;
@@ -43,12 +44,16 @@ impl Call<'_> {
             ));
         }
         let wanted = self.wanted()?;
-        self.query.write_options("CreateOptions", false, self.user_agent())?;
+        self.query
+            .write_options("CreateOptions", false, self.user_agent())?;
         let mut object = decode::object(&self.resource, self.headers, &self.body)?.object;
         if self.resource.namespaced {
             self.place(&mut object)?;
         }
-        let (kind, version) = (self.resource.kind.clone(), self.resource.api_version.clone());
+        let (kind, version) = (
+            self.resource.kind.clone(),
+            self.resource.api_version.clone(),
+        );
         let mut answer = self.server.auth().review(&kind, object, self.user)?;
         answer["kind"] = (*kind).into();
         answer["apiVersion"] = (*version).into();
@@ -58,20 +63,30 @@ impl Call<'_> {
     fn token(&self) -> ApiResult<Response> {
         let wanted = wire::negotiate(self.headers, true, false)?;
         self.live()?;
-        let request =
-            decode::document(decode::media(self.headers), &self.body, true)?.object;
+        let request = decode::document(decode::media(self.headers), &self.body, true)?.object;
         let answer =
-            self.server.auth().issue_token(self.namespace, self.name, request, self.user)?;
+            self.server
+                .auth()
+                .issue_token(self.namespace, self.name, request, self.user)?;
         wire::tree(201, &answer, wanted)
     }
 
     async fn bind(&mut self, name: String) -> ApiResult<Response> {
         let wanted = wire::negotiate(self.headers, true, false)?;
-        let options = self.query.write_options("CreateOptions", false, self.user_agent())?;
+        let options = self
+            .query
+            .write_options("CreateOptions", false, self.user_agent())?;
         let binding = decode::document(decode::media(self.headers), &self.body, true)?.object;
-        let Some(node) = binding["target"]["name"].as_str().filter(|node| !node.is_empty()) else {
+        let Some(node) = binding["target"]["name"]
+            .as_str()
+            .filter(|node| !node.is_empty())
+        else {
             let error = FieldError::required("target.name", "");
-            let subject = crate::status::Subject { group: "", resource: "Binding", name: &name };
+            let subject = crate::status::Subject {
+                group: "",
+                resource: "Binding",
+                name: &name,
+            };
             return Err(ApiError::invalid(subject, &[error]));
         };
         let node = node.to_owned();
@@ -80,7 +95,11 @@ impl Call<'_> {
             let old = self.resource.read(&live);
             if let Some(bound) = old["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
                 return Err(ApiError::conflict(
-                    crate::status::Subject { group: "", resource: "pods/binding", name: &name },
+                    crate::status::Subject {
+                        group: "",
+                        resource: "pods/binding",
+                        name: &name,
+                    },
                     &format!("pod {name} is already assigned to node {bound:?}"),
                 ));
             }
@@ -93,22 +112,21 @@ impl Call<'_> {
                 "type": "PodScheduled", "status": "True", "lastProbeTime": null,
                 "lastTransitionTime": now,
             });
-            let status = match new["status"].as_object_mut() {
-                Some(status) => status,
-                None => {
-                    new["status"] = json!({});
-                    match new["status"].as_object_mut() {
-                        Some(status) => status,
-                        None => return Err(ApiError::internal("the status of a pod is no object")),
-                    }
-                }
-            };
-            let conditions = status.entry("conditions").or_insert_with(|| json!([]));
-            if let Some(list) = conditions.as_array_mut() {
-                list.retain(|condition| condition["type"] != "PodScheduled");
-                list.push(scheduled);
+            if !new["status"].is_object() {
+                new["status"] = json!({});
             }
-            if self.replace(&live, &old, new, &options, true).await?.is_some() {
+            let mut conditions = new["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            conditions.retain(|condition| condition["type"] != "PodScheduled");
+            conditions.push(scheduled);
+            new["status"]["conditions"] = Value::Array(conditions);
+            if self
+                .replace(&live, &old, new, &options, true)
+                .await?
+                .is_some()
+            {
                 let status = json!({
                     "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
                     "code": 201,
@@ -121,7 +139,9 @@ impl Call<'_> {
 
     async fn evict(&mut self) -> ApiResult<Response> {
         let wanted = wire::negotiate(self.headers, true, false)?;
-        let options = self.query.write_options("CreateOptions", false, self.user_agent())?;
+        let options = self
+            .query
+            .write_options("CreateOptions", false, self.user_agent())?;
         let eviction = decode::document(decode::media(self.headers), &self.body, true)?.object;
         let mut wish = DeleteOptions::from_json(&eviction["deleteOptions"])?;
         wish.dry_run |= options.dry_run;
@@ -134,7 +154,10 @@ impl Call<'_> {
     }
 
     fn scale_paths(&self) -> ApiResult<Scale> {
-        self.resource.scale.clone().ok_or_else(ApiError::no_such_resource)
+        self.resource
+            .scale
+            .clone()
+            .ok_or_else(ApiError::no_such_resource)
     }
 
     /// The `autoscaling/v1` Scale of an object.
@@ -159,7 +182,13 @@ impl Call<'_> {
             }
         }
         let mut metadata = Map::new();
-        for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        for field in [
+            "name",
+            "namespace",
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+        ] {
             if let Some(value) = object["metadata"].get(field) {
                 metadata.insert(field.to_owned(), value.clone());
             }
@@ -172,7 +201,9 @@ impl Call<'_> {
 
     async fn update_scale(&mut self) -> ApiResult<Response> {
         let wanted = self.wanted()?;
-        let options = self.query.write_options("UpdateOptions", false, self.user_agent())?;
+        let options = self
+            .query
+            .write_options("UpdateOptions", false, self.user_agent())?;
         let scale = decode::document(decode::media(self.headers), &self.body, true)?.object;
         for _ in 0..ATTEMPTS {
             let live = self.live()?;
@@ -187,19 +218,23 @@ impl Call<'_> {
         let wanted = self.wanted()?;
         let media = decode::media(self.headers);
         let is_apply = Patch::is_apply(media);
-        let options = self.query.write_options("PatchOptions", is_apply, self.user_agent())?;
+        let options = self
+            .query
+            .write_options("PatchOptions", is_apply, self.user_agent())?;
         let patch = Patch::decode(media, &self.body, true)?;
         for _ in 0..ATTEMPTS {
             let live = self.live()?;
             let object = self.resource.read(&live);
-            let current = self.scale_of(&object).or_else(|error| match self.resource.source {
-                // An object without the number still can be given one.
-                Source::Custom { .. } => Ok(json!({
-                    "kind": "Scale", "apiVersion": "autoscaling/v1",
-                    "metadata": {"name": self.name}, "spec": {}, "status": {"replicas": 0},
-                })),
-                Source::Builtin(_) => Err(error),
-            })?;
+            let current = self
+                .scale_of(&object)
+                .or_else(|error| match self.resource.source {
+                    // An object without the number still can be given one.
+                    Source::Custom { .. } => Ok(json!({
+                        "kind": "Scale", "apiVersion": "autoscaling/v1",
+                        "metadata": {"name": self.name}, "spec": {}, "status": {"replicas": 0},
+                    })),
+                    Source::Builtin(_) => Err(error),
+                })?;
             let scale = match &patch {
                 Patch::Json(patch) => patch::json(&current, patch),
                 // An apply of a scale names nothing but the number.
@@ -225,7 +260,9 @@ impl Call<'_> {
         if let Some(why) = meta::mistyped(scale) {
             return Err(ApiError::bad_request(why));
         }
-        let expected = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        let expected = scale["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default();
         if !matches!(expected, "" | "0") && expected != live.revision.to_string() {
             return Err(ApiError::stale(self.resource.subject(self.name)));
         }
@@ -242,8 +279,11 @@ impl Call<'_> {
         }
         let old = self.resource.read(live);
         let mut new = old.clone();
-        let fields: Vec<&str> =
-            paths.spec_replicas.split('.').filter(|field| !field.is_empty()).collect();
+        let fields: Vec<&str> = paths
+            .spec_replicas
+            .split('.')
+            .filter(|field| !field.is_empty())
+            .collect();
         set_number(&mut new, &fields, replicas)?;
         Ok(match self.replace(live, &old, new, options, true).await? {
             None => None,
@@ -256,12 +296,17 @@ impl Call<'_> {
 fn set_number(object: &mut Value, fields: &[&str], number: i64) -> ApiResult<()> {
     let not_an_object = || ApiError::internal("the path of the replicas leads through no object");
     let mut place = object;
-    let Some((last, parents)) = fields.split_last() else { return Err(not_an_object()) };
+    let Some((last, parents)) = fields.split_last() else {
+        return Err(not_an_object());
+    };
     for field in parents {
         let map = place.as_object_mut().ok_or_else(not_an_object)?;
         place = map.entry(*field).or_insert_with(|| json!({}));
     }
-    place.as_object_mut().ok_or_else(not_an_object)?.insert((*last).to_owned(), number.into());
+    place
+        .as_object_mut()
+        .ok_or_else(not_an_object)?
+        .insert((*last).to_owned(), number.into());
     Ok(())
 }
 
@@ -270,14 +315,22 @@ fn selector_text(selector: &Value) -> String {
     let Some(map) = selector.as_object() else {
         return selector.as_str().unwrap_or_default().to_owned();
     };
-    let is_selector = map.keys().all(|key| key == "matchLabels" || key == "matchExpressions");
-    let labels = if is_selector { selector["matchLabels"].as_object() } else { Some(map) };
+    let is_selector = map
+        .keys()
+        .all(|key| key == "matchLabels" || key == "matchExpressions");
+    let labels = if is_selector {
+        selector["matchLabels"].as_object()
+    } else {
+        Some(map)
+    };
     let mut parts: Vec<String> = labels
         .into_iter()
         .flatten()
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect();
-    let expressions = selector["matchExpressions"].as_array().filter(|_| is_selector);
+    let expressions = selector["matchExpressions"]
+        .as_array()
+        .filter(|_| is_selector);
     for expression in expressions.into_iter().flatten() {
         let key = expression["key"].as_str().unwrap_or_default();
         let values: Vec<&str> = expression["values"]

@@ -64,6 +64,10 @@ pub(super) fn definition() -> Value {
 
 impl World {
     pub(super) async fn new() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub(super) async fn with(config: Config) -> Self {
         let database = Database::memory();
         let store = database.store("test").unwrap();
         let options = Options {
@@ -85,13 +89,18 @@ impl World {
                     *place = *byte;
                 }
             }),
-            ..Config::default()
+            ..config
         };
         let server = ApiServer::new(store, auth, config).acting_as(User::system());
         server.bootstrap().await.unwrap();
-        let world = Self { server, _database: database };
-        let answer =
-            world.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition());
+        let world = Self {
+            server,
+            _database: database,
+        };
+        let answer = world.post(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            definition(),
+        );
         assert_eq!(answer.await.code, 201);
         world
     }
@@ -107,13 +116,20 @@ impl World {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response =
-            self.server.respond(request.body(Full::new(body.into())).unwrap()).await;
+        let response = self
+            .server
+            .respond(request.body(Full::new(body.into())).unwrap())
+            .await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        Answer { code: parts.status.as_u16(), headers: parts.headers, text, body }
+        Answer {
+            code: parts.status.as_u16(),
+            headers: parts.headers,
+            text,
+            body,
+        }
     }
 
     pub(super) async fn get(&self, uri: &str) -> Answer {
@@ -125,11 +141,13 @@ impl World {
     }
 
     pub(super) async fn post(&self, uri: &str, body: Value) -> Answer {
-        self.send("POST", uri, &[("user-agent", "me/1")], body.to_string()).await
+        self.send("POST", uri, &[("user-agent", "me/1")], body.to_string())
+            .await
     }
 
     pub(super) async fn put(&self, uri: &str, body: Value) -> Answer {
-        self.send("PUT", uri, &[("user-agent", "me/1")], body.to_string()).await
+        self.send("PUT", uri, &[("user-agent", "me/1")], body.to_string())
+            .await
     }
 
     pub(super) async fn patch(&self, uri: &str, media: &str, body: Value) -> Answer {
@@ -138,7 +156,11 @@ impl World {
     }
 
     pub(super) async fn delete(&self, uri: &str, body: Value) -> Answer {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         self.send("DELETE", uri, &[], body).await
     }
 
@@ -160,16 +182,29 @@ impl Answer {
 
     #[track_caller]
     pub(super) fn refused(&self, code: u16, reason: &str, message: &str) {
-        assert_eq!((self.code, self.message()), (code, message), "{}", self.text);
+        assert_eq!(
+            (self.code, self.message()),
+            (code, message),
+            "{}",
+            self.text
+        );
         assert_eq!(self.body["reason"].as_str().unwrap_or_default(), reason);
         assert_eq!(self.body["status"], "Failure");
     }
 
     pub(super) fn revision(&self) -> u64 {
-        self.body["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+        self.body["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     pub(super) fn warnings(&self) -> Vec<&str> {
-        self.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect()
+        self.headers
+            .get_all("warning")
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect()
     }
 }

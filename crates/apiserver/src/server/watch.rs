@@ -12,11 +12,11 @@ use futures::stream;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
 
+use super::Call;
 use super::query::refuse;
 use super::read::{Printer, metadata_of, parse_revision};
 use super::select::Selection;
 use super::wire::{self, Encoding, Form, Response};
-use super::Call;
 use crate::resource::{Resource, encode};
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Change, Object, Watch};
@@ -98,7 +98,9 @@ impl Call<'_> {
     fn watch_begin(&self) -> ApiResult<Begin> {
         let query = self.query;
         let matching = query.get("resourceVersionMatch");
-        let initial = query.get("sendInitialEvents").map(|_| query.is_true("sendInitialEvents"));
+        let initial = query
+            .get("sendInitialEvents")
+            .map(|_| query.is_true("sendInitialEvents"));
         let bookmarks = query.is_true("allowWatchBookmarks");
         let mut errors = Vec::new();
         match (matching, initial) {
@@ -129,7 +131,11 @@ impl Call<'_> {
             },
         };
         let everything = initial.unwrap_or(from.unwrap_or(0) == 0);
-        Ok(Begin { from, everything, marked: initial == Some(true) && bookmarks })
+        Ok(Begin {
+            from,
+            everything,
+            marked: initial == Some(true) && bookmarks,
+        })
     }
 
     /// The inner error is one that is told as an event.
@@ -259,9 +265,10 @@ impl View {
             (None, None) => None,
             (None, Some(new)) => Some(self.event("ADDED", new, None)),
             (Some(_), Some(new)) => Some(self.event("MODIFIED", new, None)),
-            (Some(_), None) if change.removed.is_some() => {
-                change.removed.as_ref().map(|last| self.event("DELETED", last, None))
-            }
+            (Some(_), None) if change.removed.is_some() => change
+                .removed
+                .as_ref()
+                .map(|last| self.event("DELETED", last, None)),
             (Some(old), None) => Some(self.event("DELETED", old, Some(change.revision))),
         }
     }

@@ -58,9 +58,12 @@ pub(super) struct Wanted {
     pub(super) json_too: bool,
 }
 
+/// Names and values behind a media range.
+pub(super) type Parameters = Vec<(String, String)>;
+
 /// Media ranges of an Accept header with their parameters, best first.
-fn ranges(accept: &str) -> Vec<(String, Vec<(String, String)>)> {
-    let mut all: Vec<(u32, String, Vec<(String, String)>)> = Vec::new();
+fn ranges(accept: &str) -> Vec<(String, Parameters)> {
+    let mut all: Vec<(u32, String, Parameters)> = Vec::new();
     for range in accept.split(',').take(64) {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -69,7 +72,9 @@ fn ranges(accept: &str) -> Vec<(String, Vec<(String, String)>)> {
         for parameter in parts {
             let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             if key == "q" {
-                quality = value.parse::<f32>().map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u32);
+                quality = value
+                    .parse::<f32>()
+                    .map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u32);
             } else {
                 parameters.push((key.to_owned(), value.to_owned()));
             }
@@ -79,11 +84,13 @@ fn ranges(accept: &str) -> Vec<(String, Vec<(String, String)>)> {
         }
     }
     all.sort_by_key(|(quality, ..)| std::cmp::Reverse(*quality));
-    all.into_iter().map(|(_, media, parameters)| (media, parameters)).collect()
+    all.into_iter()
+        .map(|(_, media, parameters)| (media, parameters))
+        .collect()
 }
 
 /// The parameters of the best range that asks for JSON with any `as` (discovery looks there).
-pub(super) fn json_ranges(headers: &HeaderMap) -> Vec<Vec<(String, String)>> {
+pub(super) fn json_ranges(headers: &HeaderMap) -> Vec<Parameters> {
     ranges(accept(headers).unwrap_or(JSON))
         .into_iter()
         .filter(|(media, _)| matches!(media.as_str(), JSON | "*/*" | "application/*"))
@@ -92,7 +99,10 @@ pub(super) fn json_ranges(headers: &HeaderMap) -> Vec<Vec<(String, String)>> {
 }
 
 fn accept(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty())
+    headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .filter(|text| !text.is_empty())
 }
 
 /// What a client wants of what can be had; `protobuf` tells whether the kind has that encoding,
@@ -107,12 +117,20 @@ pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> Api
             PROTOBUF if protobuf => Encoding::Protobuf,
             _ => continue,
         };
-        let Some(form) = form(&parameters, forms) else { continue };
+        let Some(form) = form(&parameters, forms) else {
+            continue;
+        };
         if encoding == Encoding::Protobuf && form != Form::Object {
             continue;
         }
         match &mut best {
-            None => best = Some(Wanted { encoding, form, json_too: encoding == Encoding::Json }),
+            None => {
+                best = Some(Wanted {
+                    encoding,
+                    form,
+                    json_too: encoding == Encoding::Json,
+                });
+            }
             Some(best) => {
                 best.json_too |= encoding == Encoding::Json && form == best.form;
             }
@@ -122,8 +140,15 @@ pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> Api
 }
 
 fn form(parameters: &[(String, String)], forms: bool) -> Option<Form> {
-    let get = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, v)| v.as_str());
-    let Some(name) = get("as") else { return Some(Form::Object) };
+    let get = |name: &str| {
+        parameters
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, v)| v.as_str())
+    };
+    let Some(name) = get("as") else {
+        return Some(Form::Object);
+    };
     if !forms || get("g").is_some_and(|group| group != "meta.k8s.io") {
         return None;
     }
@@ -164,8 +189,11 @@ pub(super) fn streaming(
 
 fn finish(code: u16, media: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, value(media));
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, value(media));
     response
 }
 
@@ -193,7 +221,9 @@ pub(super) fn tree(code: u16, tree: &Value, wanted: Wanted) -> ApiResult<Respons
 }
 
 fn to_yaml(tree: &Value) -> ApiResult<Bytes> {
-    serde_saphyr::to_string(tree).map(Bytes::from).map_err(ApiError::internal)
+    serde_saphyr::to_string(tree)
+        .map(Bytes::from)
+        .map_err(ApiError::internal)
 }
 
 /// An error as the Status that the client can read.
@@ -202,18 +232,34 @@ pub(super) fn failure(error: &ApiError, headers: &HeaderMap) -> Response {
     let wanted = negotiate(headers, true, false);
     let only_protobuf = accept(headers).is_some_and(|accept| accept.trim().starts_with(PROTOBUF));
     let mut response = match wanted {
-        Ok(Wanted { encoding: Encoding::Protobuf, json_too: false, .. }) | Err(_) if only_protobuf => {
+        Ok(Wanted {
+            encoding: Encoding::Protobuf,
+            json_too: false,
+            ..
+        })
+        | Err(_)
+            if only_protobuf =>
+        {
             match protobuf::encode(&status) {
                 Some(encoded) => bytes(error.code, PROTOBUF, Bytes::from(encoded)),
                 None => json(error.code, &status),
             }
         }
-        Ok(wanted) => tree(error.code, &status, Wanted { json_too: true, ..wanted })
-            .unwrap_or_else(|_| json(error.code, &status)),
+        Ok(wanted) => tree(
+            error.code,
+            &status,
+            Wanted {
+                json_too: true,
+                ..wanted
+            },
+        )
+        .unwrap_or_else(|_| json(error.code, &status)),
         Err(_) => json(error.code, &status),
     };
     if let Some(seconds) = status["details"]["retryAfterSeconds"].as_u64() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -230,9 +276,9 @@ where
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(ApiError::too_large(format!("limit is {MAX_BODY}")))
         }
-        Err(error) => {
-            Err(ApiError::bad_request(format!("failed to read the body of the request: {error}")))
-        }
+        Err(error) => Err(ApiError::bad_request(format!(
+            "failed to read the body of the request: {error}"
+        ))),
     }
 }
 
@@ -243,11 +289,14 @@ pub(super) async fn compress(headers: &HeaderMap, response: Response) -> Respons
         .and_then(|value| value.to_str().ok())
         .is_some_and(|text| text.split(',').any(|part| part.trim().starts_with("gzip")));
     let size = http_body::Body::size_hint(response.body()).exact();
-    if !accepted || !size.is_some_and(|size| size >= COMPRESS_FROM as u64) {
+    if !accepted || size.is_none_or(|size| size < COMPRESS_FROM as u64) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    let Ok(mut whole) = body.collect().await.map(http_body_util::Collected::aggregate);
+    let Ok(mut whole) = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::aggregate);
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     while whole.has_remaining() {
         let piece = whole.chunk();
@@ -262,7 +311,9 @@ pub(super) async fn compress(headers: &HeaderMap, response: Response) -> Respons
         let error = ApiError::internal("failed to compress the response");
         return json(error.code, &error.to_status());
     };
-    parts.headers.insert(header::CONTENT_ENCODING, value("gzip"));
+    parts
+        .headers
+        .insert(header::CONTENT_ENCODING, value("gzip"));
     parts.headers.insert(header::VARY, value("Accept-Encoding"));
     parts.headers.remove(header::CONTENT_LENGTH);
     http::Response::from_parts(parts, Full::new(Bytes::from(compressed)).boxed_unsync())

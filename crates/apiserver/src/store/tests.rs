@@ -278,7 +278,7 @@ async fn history_is_bounded_by_age_and_bytes() {
     let now = Arc::new(Mutex::new(Instant::now()));
     let clock = Arc::clone(&now);
     let database = Database::memory_with(Options {
-        history_age: Duration::from_secs(300),
+        history_age: Duration::from_mins(5),
         history_bytes: 100_000,
         clock: Arc::new(move || *clock.lock().unwrap()),
         ..Options::default()

@@ -309,7 +309,9 @@ impl Batch {
                 let now = (options.clock)();
                 for Touched { store, changes, .. } in stores.into_values() {
                     let wake = store.write().publish(changes, now, bounds);
-                    wake.iter().for_each(|notify| notify.notify_waiters());
+                    for notify in wake {
+                        notify.notify_waiters();
+                    }
                 }
                 for (answer, result, _) in answers {
                     // A caller that has gone does not want to know.

@@ -1,6 +1,8 @@
 //! Which certificate signing requests of agents a hub approves
 //! (ocm: pkg/registration/register/csr, pkg/registration/hub/csr).
 
+use std::collections::BTreeMap;
+
 use drover_api::names::CLUSTER_NAME_LABEL;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
@@ -13,6 +15,8 @@ pub const KUBE_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 pub const GRPC_SIGNER: &str = "open-cluster-management.io/grpc";
 /// Who asked, when the broker created the request for somebody (ocm: pkg/server/services/csr).
 pub const REQUESTER_ANNOTATION: &str = "open-cluster-management.io/csr-user";
+/// The groups of who asked; upstream has no such note and knows only names.
+pub const REQUESTER_GROUPS_ANNOTATION: &str = "registration.drover.dev/csr-groups";
 /// The reason of an approval.
 pub const APPROVED_REASON: &str = "AutoApprovedByHubCSRApprovingController";
 
@@ -38,6 +42,8 @@ pub enum Verdict {
 pub struct Policy {
     /// Whether bootstrap tokens are enough to get a first certificate.
     pub approve_bootstrap: bool,
+    /// Users as whom brokers create requests for others: their notes about who asked are believed.
+    pub brokers: Vec<String>,
 }
 
 /// The agent that a request is for.
@@ -58,7 +64,7 @@ pub fn judge(request: &CertificateSigningRequest, policy: &Policy) -> Verdict {
         Ok(agent) => agent,
         Err(why) => return Verdict::Ignore { why },
     };
-    let (user, groups) = requester(request);
+    let (user, groups) = requester(request, policy);
     if user == agent_user(&agent.cluster, &agent.agent) {
         return Verdict::ApproveIfMayRenew { user };
     }
@@ -125,33 +131,27 @@ fn has(request: &CertificateSigningRequest, condition: &str) -> bool {
     })
 }
 
-/// Who asked: the broker notes it when it creates a request for an agent.
-fn requester(request: &CertificateSigningRequest) -> (String, Vec<String>) {
-    let annotated = request
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|a| a.get(REQUESTER_ANNOTATION));
-    if request.spec.signer_name == GRPC_SIGNER
-        && let Some(note) = annotated
-    {
-        return serde_json::from_str::<Requester>(note)
-            .map_or_else(|_| (note.clone(), Vec::new()), |r| (r.user, r.groups));
+/// Who asked. A broker creates requests for its callers and notes who they were; nobody else's note counts.
+fn requester(request: &CertificateSigningRequest, policy: &Policy) -> (String, Vec<String>) {
+    let user = request.spec.username.clone().unwrap_or_default();
+    let groups = request.spec.groups.clone().unwrap_or_default();
+    if request.spec.signer_name != GRPC_SIGNER || !policy.brokers.contains(&user) {
+        return (user, groups);
     }
+    let note = |key: &str| request.metadata.annotations.as_ref().and_then(|a| a.get(key)).cloned();
+    let groups = note(REQUESTER_GROUPS_ANNOTATION).unwrap_or_default();
     (
-        request.spec.username.clone().unwrap_or_default(),
-        request.spec.groups.clone().unwrap_or_default(),
+        note(REQUESTER_ANNOTATION).unwrap_or_default(),
+        groups.split(',').filter(|group| !group.is_empty()).map(ToOwned::to_owned).collect(),
     )
 }
 
-/// What the broker writes in [`REQUESTER_ANNOTATION`]. Upstream writes the bare user name, which is
-/// read as well; a name alone is in no group.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub struct Requester {
-    /// The authenticated user.
-    pub user: String,
-    /// Its groups.
-    pub groups: Vec<String>,
+/// The notes of a broker about who asked.
+pub fn requester_annotations(user: &str, groups: &[String]) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (REQUESTER_ANNOTATION.to_owned(), user.to_owned()),
+        (REQUESTER_GROUPS_ANNOTATION.to_owned(), groups.join(",")),
+    ])
 }
 
 fn ignore(why: &str) -> Verdict {

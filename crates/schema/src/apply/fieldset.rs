@@ -67,7 +67,10 @@ impl Element {
                 }
                 _ => Err(malformed()),
             },
-            "i" => content.parse().map(|index| Some(Self::Index(index))).map_err(|_| malformed()),
+            "i" => content
+                .parse()
+                .map(|index| Some(Self::Index(index)))
+                .map_err(|_| malformed()),
             _ if kind.len() == 1 => Ok(None),
             _ => Err(malformed()),
         }
@@ -130,12 +133,17 @@ impl FieldSet {
         members: BTreeSet<Element>,
         children: impl Iterator<Item = (Element, Self)>,
     ) -> Self {
-        Self { members, children: children.filter(|(_, set)| !set.is_empty()).collect() }
+        Self {
+            members,
+            children: children.filter(|(_, set)| !set.is_empty()).collect(),
+        }
     }
 
     /// Adds a path; the empty path is nothing.
     pub(crate) fn insert(&mut self, path: &[Element]) {
-        let Some((last, parents)) = path.split_last() else { return };
+        let Some((last, parents)) = path.split_last() else {
+            return;
+        };
         let mut set = self;
         for element in parents {
             set = set.children.entry(element.clone()).or_default();
@@ -145,7 +153,9 @@ impl FieldSet {
 
     /// Whether exactly this path is in the set.
     pub(crate) fn contains(&self, path: &[Element]) -> bool {
-        let Some((last, parents)) = path.split_last() else { return false };
+        let Some((last, parents)) = path.split_last() else {
+            return false;
+        };
         let mut set = self;
         for element in parents {
             match set.children.get(element) {
@@ -165,7 +175,10 @@ impl FieldSet {
     fn extend(&mut self, other: &Self) {
         self.members.extend(other.members.iter().cloned());
         for (element, set) in &other.children {
-            self.children.entry(element.clone()).or_default().extend(set);
+            self.children
+                .entry(element.clone())
+                .or_default()
+                .extend(set);
         }
     }
 
@@ -195,7 +208,10 @@ impl FieldSet {
 
     /// What is neither in the other set nor below anything in it.
     pub(crate) fn difference_below(&self, other: &Self) -> Self {
-        let kept = self.children.iter().filter(|(element, _)| !other.members.contains(*element));
+        let kept = self
+            .children
+            .iter()
+            .filter(|(element, _)| !other.members.contains(*element));
         Self::from_parts(
             self.members.difference(&other.members).cloned().collect(),
             kept.map(|(element, set)| {
@@ -256,7 +272,9 @@ impl FieldSet {
             _ => return Err(Malformed("fields must be objects".to_owned())),
         };
         let depth = depth.checked_sub(1).ok_or_else(|| {
-            Malformed(format!("fields are nested more than {MAX_DEPTH} levels deep"))
+            Malformed(format!(
+                "fields are nested more than {MAX_DEPTH} levels deep"
+            ))
         })?;
         let mut set = Self::default();
         let mut own = false;
@@ -265,7 +283,9 @@ impl FieldSet {
                 own = true;
                 continue;
             }
-            let Some(element) = Element::decode(key)? else { continue };
+            let Some(element) = Element::decode(key)? else {
+                continue;
+            };
             let (child, member) = Self::decode_node(value, depth)?;
             if member {
                 set.members.insert(element.clone());

@@ -38,7 +38,9 @@ pub(crate) fn equal(left: &Value, right: &Value) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
         (a, b) => a == b,
     }
@@ -173,10 +175,17 @@ pub(crate) fn to_text(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
         Value::Array(items) => {
-            format!("[{}]", items.iter().map(to_text).collect::<Vec<_>>().join(","))
+            format!(
+                "[{}]",
+                items.iter().map(to_text).collect::<Vec<_>>().join(",")
+            )
         }
         Value::Object(fields) => {
-            fields.iter().map(|(key, value)| format!("{key}={}", to_text(value))).collect()
+            let list: Vec<String> = fields
+                .iter()
+                .map(|(key, value)| format!("{key}={}", to_text(value)))
+                .collect();
+            list.concat()
         }
         Value::Number(number) => number_text(number),
         Value::Bool(_) | Value::Null => value.to_string(),
@@ -199,7 +208,9 @@ pub(crate) fn quote(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
             c if c == ' ' || !(c.is_control() || c.is_whitespace()) => out.push(c),
-            c if u32::from(c) < 0x80 => push_formatted(&mut out, format_args!("\\x{:02x}", u32::from(c))),
+            c if u32::from(c) < 0x80 => {
+                push_formatted(&mut out, format_args!("\\x{:02x}", u32::from(c)));
+            }
             c => push_formatted(&mut out, format_args!("\\u{:04x}", u32::from(c))),
         }
     }
@@ -214,12 +225,17 @@ pub(crate) fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Number(number) => number_text(number),
         Value::Bool(flag) => flag.to_string(),
-        Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(plain).collect::<Vec<_>>().join(" ")
+        ),
         Value::Object(fields) => {
             let mut sorted: Vec<_> = fields.iter().collect();
             sorted.sort_by_key(|(key, _)| *key);
-            let list: Vec<_> =
-                sorted.into_iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect();
+            let list: Vec<_> = sorted
+                .into_iter()
+                .map(|(key, value)| format!("{key}:{}", plain(value)))
+                .collect();
             format!("map[{}]", list.join(" "))
         }
     }

@@ -43,7 +43,11 @@ pub(super) struct Entry {
 impl Entry {
     /// A new entry of a writer, owning nothing yet.
     pub(super) fn of(writer: &Writer<'_>, operation: Operation) -> Self {
-        let manager = if writer.manager.is_empty() { "unknown" } else { writer.manager };
+        let manager = if writer.manager.is_empty() {
+            "unknown"
+        } else {
+            writer.manager
+        };
         Self {
             manager: manager.to_owned(),
             operation,
@@ -59,7 +63,10 @@ impl Entry {
         let mut fields = Vec::with_capacity(4);
         let mut add = |name: &str, value: &str| {
             if !value.is_empty() {
-                fields.push(format!("\"{name}\":{}", literal::to_json(&Value::from(value))));
+                fields.push(format!(
+                    "\"{name}\":{}",
+                    literal::to_json(&Value::from(value))
+                ));
             }
         };
         add("manager", &self.manager);
@@ -72,8 +79,11 @@ impl Entry {
     }
 
     fn seconds(&self) -> i64 {
-        let time = self.time.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        time.map_or(0, |time| time.as_second())
+        let time = self
+            .time
+            .as_deref()
+            .and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        time.map_or(0, jiff::Timestamp::as_second)
     }
 
     fn encode(&self) -> Value {
@@ -98,7 +108,9 @@ impl Entry {
         let text = |name: &str| match object.get(name) {
             None | Some(Value::Null) => Ok(""),
             Some(Value::String(text)) => Ok(text.as_str()),
-            Some(_) => Err(format!("{name} must be a string in managed fields entry {index}")),
+            Some(_) => Err(format!(
+                "{name} must be a string in managed fields entry {index}"
+            )),
         };
         let operation = match text("operation")? {
             "Apply" => Operation::Apply,
@@ -111,10 +123,16 @@ impl Entry {
         }
         match text("fieldsType")? {
             "FieldsV1" => {}
-            "" => return Err(format!("missing fieldsType in managed fields entry {index}")),
+            "" => {
+                return Err(format!(
+                    "missing fieldsType in managed fields entry {index}"
+                ));
+            }
             other => {
                 let other = literal::quote(other);
-                return Err(format!("invalid fieldsType {other} in managed fields entry {index}"));
+                return Err(format!(
+                    "invalid fieldsType {other} in managed fields entry {index}"
+                ));
             }
         }
         let set = match object.get("fieldsV1") {
@@ -128,7 +146,9 @@ impl Entry {
             operation,
             api_version: api_version.to_owned(),
             subresource: text("subresource")?.to_owned(),
-            time: Some(text("time")?).filter(|time| !time.is_empty()).map(str::to_owned),
+            time: Some(text("time")?)
+                .filter(|time| !time.is_empty())
+                .map(str::to_owned),
             set,
         })
     }
@@ -200,7 +220,9 @@ impl Managed {
                 .then_with(|| a.subresource.cmp(&b.subresource))
         });
         let list: Vec<Value> = entries.into_iter().map(Entry::encode).collect();
-        let Some(object) = object.as_object_mut() else { return };
+        let Some(object) = object.as_object_mut() else {
+            return;
+        };
         let metadata = object.entry("metadata").or_insert_with(|| json!({}));
         if !metadata.is_object() {
             *metadata = json!({});
@@ -228,7 +250,9 @@ impl Managed {
             if count <= MAX_UPDATE_ENTRIES {
                 break;
             }
-            let Some(entry) = self.0.get(&identity) else { continue };
+            let Some(entry) = self.0.get(&identity) else {
+                continue;
+            };
             let version = entry.api_version.clone();
             let Some(first) = first_of_version.get(&version) else {
                 first_of_version.insert(version, identity);
@@ -244,8 +268,13 @@ impl Managed {
             };
             let bucket_identity = bucket.identity();
             if !self.0.contains_key(&bucket_identity) {
-                let set = self.0.remove(first).map(|entry| entry.set).unwrap_or_default();
-                self.0.insert(bucket_identity.clone(), Entry { set, ..bucket });
+                let set = self
+                    .0
+                    .remove(first)
+                    .map(|entry| entry.set)
+                    .unwrap_or_default();
+                self.0
+                    .insert(bucket_identity.clone(), Entry { set, ..bucket });
             }
             if bucket_identity == identity {
                 continue;
@@ -273,7 +302,9 @@ pub(super) fn is_listed(object: &Value) -> bool {
 /// A list of one empty entry, or an empty list; custom resources lose empty lists of their metadata
 /// before anybody sees them.
 fn is_reset(list: Option<&Value>, built_in: bool) -> bool {
-    let Some(Value::Array(entries)) = list else { return false };
+    let Some(Value::Array(entries)) = list else {
+        return false;
+    };
     match entries.as_slice() {
         [] => built_in,
         [Value::Object(only)] => only.values().all(|value| value.is_null() || value == ""),

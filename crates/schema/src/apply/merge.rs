@@ -1,5 +1,5 @@
 //! Two values of one type: what differs, what both make together, what is left without some fields
-//! (facts: structured-merge-diff, `typed`). Values have been through [`super::typed::validate`].
+//! (facts: structured-merge-diff, `typed`). Values have been through [`super::check::validate`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -34,7 +34,10 @@ impl Comparison {
 
 /// What differs between two values.
 pub(super) fn compare(ty: Ty<'_>, left: &Value, right: &Value) -> Comparison {
-    let mut walk = Compare { path: Vec::new(), out: Comparison::default() };
+    let mut walk = Compare {
+        path: Vec::new(),
+        out: Comparison::default(),
+    };
     walk.value(ty, Some(left), Some(right));
     walk.out
 }
@@ -145,7 +148,8 @@ impl Compare {
                     self.value(item_ty, l.first().copied(), r.first().copied());
                 }
                 (l, r) if l.len() >= 2 && r.len() >= 2 => {
-                    let same = l.len() == r.len() && l.iter().zip(r).all(|(l, r)| literal::equal(l, r));
+                    let same =
+                        l.len() == r.len() && l.iter().zip(r).all(|(l, r)| literal::equal(l, r));
                     if !same {
                         self.out.modified.insert(&self.path);
                     }
@@ -176,7 +180,11 @@ fn names<'v>(
     left: Option<&'v Map<String, Value>>,
     right: Option<&'v Map<String, Value>>,
 ) -> BTreeSet<&'v String> {
-    left.into_iter().flatten().chain(right.into_iter().flatten()).map(|(name, _)| name).collect()
+    left.into_iter()
+        .flatten()
+        .chain(right.into_iter().flatten())
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// Both values in one; where both say something, the right one wins.
@@ -226,10 +234,19 @@ struct Indexed<'v> {
 static NULL: Value = Value::Null;
 
 fn index<'v>(item_ty: Ty<'_>, kind: &ListKind, items: Option<&'v Vec<Value>>) -> Indexed<'v> {
-    let mut indexed = Indexed { order: Vec::new(), by_element: BTreeMap::new() };
+    let mut indexed = Indexed {
+        order: Vec::new(),
+        by_element: BTreeMap::new(),
+    };
     for item in items.into_iter().flatten() {
-        let Ok(element) = item_element(item_ty, kind, item) else { continue };
-        indexed.by_element.entry(element.clone()).and_modify(|known| *known = &NULL).or_insert(item);
+        let Ok(element) = item_element(item_ty, kind, item) else {
+            continue;
+        };
+        indexed
+            .by_element
+            .entry(element.clone())
+            .and_modify(|known| *known = &NULL)
+            .or_insert(item);
         indexed.order.push((element, item));
     }
     indexed
@@ -305,7 +322,9 @@ pub(super) fn remove(ty: Ty<'_>, value: &Value, gone: &FieldSet) -> Value {
     match ty.atom(Some(value)) {
         Atom::Scalar(_) => value.clone(),
         Atom::List { item, kind } => {
-            let Some(items) = value.as_array() else { return Value::Null };
+            let Some(items) = value.as_array() else {
+                return Value::Null;
+            };
             if *kind == ListKind::Atomic {
                 return Value::Null;
             }
@@ -318,10 +337,16 @@ pub(super) fn remove(ty: Ty<'_>, value: &Value, gone: &FieldSet) -> Value {
                     remove_child(item, &element, child, gone)
                 })
                 .collect();
-            if kept.is_empty() { Value::Null } else { Value::Array(kept) }
+            if kept.is_empty() {
+                Value::Null
+            } else {
+                Value::Array(kept)
+            }
         }
         Atom::Map(map) => {
-            let Some(fields) = value.as_object() else { return Value::Null };
+            let Some(fields) = value.as_object() else {
+                return Value::Null;
+            };
             if map.atomic {
                 return Value::Null;
             }
@@ -333,7 +358,11 @@ pub(super) fn remove(ty: Ty<'_>, value: &Value, gone: &FieldSet) -> Value {
                     Some((name.clone(), kept))
                 })
                 .collect();
-            if kept.is_empty() { Value::Null } else { Value::Object(kept) }
+            if kept.is_empty() {
+                Value::Null
+            } else {
+                Value::Object(kept)
+            }
         }
     }
 }

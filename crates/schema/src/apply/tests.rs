@@ -18,14 +18,30 @@ fn ty(types: &mut Types, written: &Value) -> TypeId {
         Value::String(name) if name == "n" => Shape::Integer { format: "".into() },
         Value::Object(fields) => structure(types, fields, false),
         Value::Array(parts) => match (parts[0].as_str().unwrap(), &parts[1]) {
-            ("set", item) => Shape::List { item: ty(types, item), kind: ListKind::Set },
-            ("list", item) => Shape::List { item: ty(types, item), kind: ListKind::Atomic },
-            ("map", value) => Shape::Map { value: ty(types, value), atomic: false },
+            ("set", item) => Shape::List {
+                item: ty(types, item),
+                kind: ListKind::Set,
+            },
+            ("list", item) => Shape::List {
+                item: ty(types, item),
+                kind: ListKind::Atomic,
+            },
+            ("map", value) => Shape::Map {
+                value: ty(types, value),
+                atomic: false,
+            },
             ("atomic", Value::Object(fields)) => structure(types, fields, true),
             ("keyed", keys) => {
-                let keys = keys.as_array().unwrap().iter().map(|key| key.as_str().unwrap().into());
+                let keys = keys
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|key| key.as_str().unwrap().into());
                 let kind = ListKind::Map(keys.collect());
-                Shape::List { item: ty(types, &parts[2]), kind }
+                Shape::List {
+                    item: ty(types, &parts[2]),
+                    kind,
+                }
             }
             ("default", value) => {
                 default = Some(value.clone());
@@ -35,7 +51,11 @@ fn ty(types: &mut Types, written: &Value) -> TypeId {
         },
         _ => Shape::Any,
     };
-    types.push(Type { shape, default, ..Type::default() })
+    types.push(Type {
+        shape,
+        default,
+        ..Type::default()
+    })
 }
 
 fn structure(types: &mut Types, fields: &Map<String, Value>, atomic: bool) -> Shape {
@@ -43,11 +63,24 @@ fn structure(types: &mut Types, fields: &Map<String, Value>, atomic: bool) -> Sh
         .iter()
         .map(|(name, written)| {
             let patch = PatchStrategy::default();
-            (name.as_str().into(), Field { ty: ty(types, written), number: None, patch })
+            (
+                name.as_str().into(),
+                Field {
+                    ty: ty(types, written),
+                    number: None,
+                    patch,
+                },
+            )
         })
         .collect();
     let required = Vec::new();
-    Shape::Struct { fields, required, preserve_unknown: false, atomic, embedded: false }
+    Shape::Struct {
+        fields,
+        required,
+        preserve_unknown: false,
+        atomic,
+        embedded: false,
+    }
 }
 
 fn schema() -> Schema {
@@ -89,7 +122,16 @@ fn check(steps: &[(&str, bool, Value)], expected_spec: Value, expected_owners: &
     let mut live = None;
     for (manager, force, spec) in steps {
         let config = thing(spec.clone());
-        live = Some(apply(schema.node(), live.as_ref(), &config, writer(manager), *force).unwrap());
+        live = Some(
+            apply(
+                schema.node(),
+                live.as_ref(),
+                &config,
+                writer(manager),
+                *force,
+            )
+            .unwrap(),
+        );
     }
     let live = live.unwrap();
     assert_eq!(live["spec"], expected_spec);
@@ -97,7 +139,12 @@ fn check(steps: &[(&str, bool, Value)], expected_spec: Value, expected_owners: &
         .as_array()
         .unwrap()
         .iter()
-        .map(|e| (e["manager"].as_str().unwrap(), e["fieldsV1"]["f:spec"].clone()))
+        .map(|e| {
+            (
+                e["manager"].as_str().unwrap(),
+                e["fieldsV1"]["f:spec"].clone(),
+            )
+        })
         .collect();
     assert_eq!(owners, expected_owners);
 }
@@ -105,7 +152,10 @@ fn check(steps: &[(&str, bool, Value)], expected_spec: Value, expected_owners: &
 #[test]
 fn what_is_no_longer_applied_goes_unless_somebody_else_owns_it() {
     check(
-        &[("a", false, json!({"a": "1", "n": 1})), ("a", false, json!({"n": 1}))],
+        &[
+            ("a", false, json!({"a": "1", "n": 1})),
+            ("a", false, json!({"n": 1})),
+        ],
         json!({"n": 1}),
         &[("a", json!({"f:n": {}}))],
     );
@@ -120,20 +170,33 @@ fn what_is_no_longer_applied_goes_unless_somebody_else_owns_it() {
         &[("b", json!({"f:a": {}})), ("a", json!({"f:n": {}}))],
     );
     check(
-        &[("a", false, json!({"set": ["r", "g"]})), ("a", false, json!({"set": ["g"]}))],
+        &[
+            ("a", false, json!({"set": ["r", "g"]})),
+            ("a", false, json!({"set": ["g"]})),
+        ],
         json!({"set": ["g"]}),
         &[("a", json!({"f:set": {"v:\"g\"": {}}}))],
     );
     check(
         &[
-            ("a", false, json!({"items": [{"name": "m", "v": "1"}, {"name": "n"}]})),
+            (
+                "a",
+                false,
+                json!({"items": [{"name": "m", "v": "1"}, {"name": "n"}]}),
+            ),
             ("b", false, json!({"items": [{"name": "n", "v": "2"}]})),
             ("a", false, json!({"items": [{"name": "m", "v": "1"}]})),
         ],
         json!({"items": [{"name": "m", "v": "1"}, {"name": "n", "v": "2"}]}),
         &[
-            ("a", json!({"f:items": {"k:{\"name\":\"m\"}": {".": {}, "f:name": {}, "f:v": {}}}})),
-            ("b", json!({"f:items": {"k:{\"name\":\"n\"}": {".": {}, "f:name": {}, "f:v": {}}}})),
+            (
+                "a",
+                json!({"f:items": {"k:{\"name\":\"m\"}": {".": {}, "f:name": {}, "f:v": {}}}}),
+            ),
+            (
+                "b",
+                json!({"f:items": {"k:{\"name\":\"n\"}": {".": {}, "f:name": {}, "f:v": {}}}}),
+            ),
         ],
     );
 }
@@ -141,20 +204,35 @@ fn what_is_no_longer_applied_goes_unless_somebody_else_owns_it() {
 #[test]
 fn force_takes_what_has_another_value_and_shares_what_has_the_same() {
     check(
-        &[("a", false, json!({"a": "1", "n": 1})), ("b", true, json!({"a": "2", "n": 1}))],
+        &[
+            ("a", false, json!({"a": "1", "n": 1})),
+            ("b", true, json!({"a": "2", "n": 1})),
+        ],
         json!({"a": "2", "n": 1}),
-        &[("a", json!({"f:n": {}})), ("b", json!({"f:a": {}, "f:n": {}}))],
+        &[
+            ("a", json!({"f:n": {}})),
+            ("b", json!({"f:a": {}, "f:n": {}})),
+        ],
     );
 }
 
 #[test]
 fn lists_keep_the_order_of_the_configuration_and_the_place_of_others() {
     check(
-        &[("a", false, json!({"set": ["a", "b", "c"]})), ("b", false, json!({"set": ["x", "c", "a"]}))],
+        &[
+            ("a", false, json!({"set": ["a", "b", "c"]})),
+            ("b", false, json!({"set": ["x", "c", "a"]})),
+        ],
         json!({"set": ["b", "x", "c", "a"]}),
         &[
-            ("a", json!({"f:set": {"v:\"a\"": {}, "v:\"b\"": {}, "v:\"c\"": {}}})),
-            ("b", json!({"f:set": {"v:\"a\"": {}, "v:\"c\"": {}, "v:\"x\"": {}}})),
+            (
+                "a",
+                json!({"f:set": {"v:\"a\"": {}, "v:\"b\"": {}, "v:\"c\"": {}}}),
+            ),
+            (
+                "b",
+                json!({"f:set": {"v:\"a\"": {}, "v:\"c\"": {}, "v:\"x\"": {}}}),
+            ),
         ],
     );
 }
@@ -163,15 +241,25 @@ fn lists_keep_the_order_of_the_configuration_and_the_place_of_others() {
 fn keys_have_their_defaults() {
     check(
         &[
-            ("a", false, json!({"ports": [{"port": 80, "protocol": "TCP"}]})),
+            (
+                "a",
+                false,
+                json!({"ports": [{"port": 80, "protocol": "TCP"}]}),
+            ),
             ("b", false, json!({"ports": [{"port": 80, "t": "1"}]})),
         ],
         json!({"ports": [{"port": 80, "protocol": "TCP", "t": "1"}]}),
         &[
-            ("a", json!({"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}":
-                {".": {}, "f:port": {}, "f:protocol": {}}}})),
-            ("b", json!({"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}":
-                {".": {}, "f:port": {}, "f:t": {}}}})),
+            (
+                "a",
+                json!({"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}":
+                {".": {}, "f:port": {}, "f:protocol": {}}}}),
+            ),
+            (
+                "b",
+                json!({"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}":
+                {".": {}, "f:port": {}, "f:t": {}}}}),
+            ),
         ],
     );
 }
@@ -214,20 +302,31 @@ fn conflicts_name_everybody() {
 #[test]
 fn a_configuration_must_fit() {
     let schema = schema();
-    let refused = |spec: Value| {
-        match apply(schema.node(), None, &thing(spec), writer("a"), false).unwrap_err() {
-            ApplyError::Untyped(text) => text.split_once("Kind=Thing): ").unwrap().1.to_owned(),
-            other => panic!("{other:?}"),
-        }
+    let refused = |spec: Value| match apply(schema.node(), None, &thing(spec), writer("a"), false)
+        .unwrap_err()
+    {
+        ApplyError::Untyped(text) => text.split_once("Kind=Thing): ").unwrap().1.to_owned(),
+        other => panic!("{other:?}"),
     };
-    assert_eq!(refused(json!({"bogus": 1})), ".spec.bogus: field not declared in schema");
-    assert_eq!(refused(json!({"set": ["a", "a"]})), ".spec.set: duplicate entries for key [=\"a\"]");
-    assert_eq!(refused(json!({"n": "x"})), ".spec.n: expected numeric (int or float), got string");
+    assert_eq!(
+        refused(json!({"bogus": 1})),
+        ".spec.bogus: field not declared in schema"
+    );
+    assert_eq!(
+        refused(json!({"set": ["a", "a"]})),
+        ".spec.set: duplicate entries for key [=\"a\"]"
+    );
+    assert_eq!(
+        refused(json!({"n": "x"})),
+        ".spec.n: expected numeric (int or float), got string"
+    );
     let mut config = thing(json!({}));
     config["metadata"]["managedFields"] = json!([]);
     assert_eq!(
         apply(schema.node(), None, &config, writer("a"), false),
-        Err(ApplyError::Malformed("metadata.managedFields must be nil".to_owned()))
+        Err(ApplyError::Malformed(
+            "metadata.managedFields must be nil".to_owned()
+        ))
     );
 }
 
@@ -236,7 +335,10 @@ fn an_apply_that_changes_nothing_keeps_its_time() {
     let schema = schema();
     let config = thing(json!({"a": "1", "set": ["x"]}));
     let live = apply(schema.node(), None, &config, writer("a"), false).unwrap();
-    let later = Writer { now: "2027-01-01T00:00:00Z", ..writer("a") };
+    let later = Writer {
+        now: "2027-01-01T00:00:00Z",
+        ..writer("a")
+    };
     let again = apply(schema.node(), Some(&live), &config, later, false).unwrap();
     assert_eq!(again, live);
     let mut stamped = live.clone();
@@ -273,7 +375,10 @@ fn items_that_are_stored_twice_are_owned_as_one() {
     let mut live = thing(json!({"set": ["a", "a", "b"]}));
     track_update(node, None, &mut live, writer("up"));
     let spec = &live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
-    assert_eq!(spec["f:set"], json!({".": {}, "v:\"a\"": {}, "v:\"b\"": {}}));
+    assert_eq!(
+        spec["f:set"],
+        json!({".": {}, "v:\"a\"": {}, "v:\"b\"": {}})
+    );
     let config = thing(json!({"set": ["b"]}));
     let after = apply(node, Some(&live), &config, writer("me"), false).unwrap();
     assert_eq!(after["spec"]["set"], json!(["a", "a", "b"]));
@@ -307,7 +412,14 @@ fn tracking_ends_when_the_list_is_emptied_and_starts_again_with_an_apply() {
     after["metadata"]["managedFields"] = json!([{}]);
     track_update(node, Some(&live), &mut after, writer("up"));
     assert_eq!(after["metadata"].get("managedFields"), None);
-    let applied = apply(node, Some(&after), &thing(json!({"n": 1})), writer("me"), false).unwrap();
+    let applied = apply(
+        node,
+        Some(&after),
+        &thing(json!({"n": 1})),
+        writer("me"),
+        false,
+    )
+    .unwrap();
     let managers: Vec<&Value> = applied["metadata"]["managedFields"]
         .as_array()
         .unwrap()
@@ -319,7 +431,13 @@ fn tracking_ends_when_the_list_is_emptied_and_starts_again_with_an_apply() {
 
 #[test]
 fn malformed_fields_are_refused() {
-    for bad in [json!([]), json!({"f": {}}), json!({"k:[]": {}}), json!({"v:": {}}), json!({"i:x": {}})] {
+    for bad in [
+        json!([]),
+        json!({"f": {}}),
+        json!({"k:[]": {}}),
+        json!({"v:": {}}),
+        json!({"i:x": {}}),
+    ] {
         assert!(FieldSet::decode(&bad).is_err(), "{bad}");
     }
     let unknown = FieldSet::decode(&json!({"z:new": {}, "f:a": {}})).unwrap();
@@ -338,16 +456,43 @@ fn any_json() -> impl Strategy<Value = Value> {
     ];
     let names = || {
         proptest::sample::select(vec![
-            "apiVersion", "kind", "metadata", "managedFields", "labels", "finalizers", "spec",
-            "status", "a", "n", "any", "set", "list", "map", "atom", "deep", "p", "q", "items",
-            "name", "v", "sub", "x", "ports", "port", "manager", "operation", "fieldsV1",
+            "apiVersion",
+            "kind",
+            "metadata",
+            "managedFields",
+            "labels",
+            "finalizers",
+            "spec",
+            "status",
+            "a",
+            "n",
+            "any",
+            "set",
+            "list",
+            "map",
+            "atom",
+            "deep",
+            "p",
+            "q",
+            "items",
+            "name",
+            "v",
+            "sub",
+            "x",
+            "ports",
+            "port",
+            "manager",
+            "operation",
+            "fieldsV1",
         ])
     };
     leaf.prop_recursive(5, 40, 5, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             proptest::collection::btree_map(names(), inner, 0..5).prop_map(|map| {
-                map.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+                map.into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect()
             }),
         ]
     })
@@ -367,9 +512,7 @@ fn spec() -> impl Strategy<Value = Value> {
             item
         })
     };
-    let items = texts().prop_flat_map(move |names| {
-        names.into_iter().map(item).collect::<Vec<_>>()
-    });
+    let items = texts().prop_flat_map(move |names| names.into_iter().map(item).collect::<Vec<_>>());
     let map = proptest::collection::btree_map(text(), text(), 0..3);
     (
         proptest::option::of(text()),
@@ -386,7 +529,10 @@ fn spec() -> impl Strategy<Value = Value> {
                 ("map", map.map(|map| json!(map))),
                 ("any", any),
             ];
-            fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+            fields
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+                .collect()
         })
 }
 
@@ -402,7 +548,9 @@ fn element() -> impl Strategy<Value = Element> {
 fn field_set() -> impl Strategy<Value = FieldSet> {
     proptest::collection::vec(proptest::collection::vec(element(), 1..4), 0..8).prop_map(|paths| {
         let mut set = FieldSet::default();
-        paths.iter().for_each(|path| set.insert(path));
+        for path in &paths {
+            set.insert(path);
+        }
         set
     })
 }
@@ -461,13 +609,13 @@ proptest! {
         let schema = schema();
         for schema in [&schema, &Schema::any()] {
             let node = schema.node();
-            let _ = apply(node, Some(&live), &config, writer(KUBECTL), force);
+            drop(apply(node, Some(&live), &config, writer(KUBECTL), force));
             let mut after = config.clone();
             track_update(node, Some(&live), &mut after, writer("a"));
             keep_times(&live, &mut after);
             let mut created = config.clone();
             track_update(node, None, &mut created, writer("a"));
-            let _ = apply(node, Some(&created), &live, writer("b"), force);
+            drop(apply(node, Some(&created), &live, writer("b"), force));
         }
     }
 }

@@ -17,11 +17,21 @@ pub struct Storage {
 
 pub(super) fn storage(kind: &Kind) -> Storage {
     match (kind.group, kind.kind) {
-        ("events.k8s.io", "Event") => Storage { group: "", version: "v1", plural: "events" },
-        ("autoscaling", "HorizontalPodAutoscaler") => {
-            Storage { group: "autoscaling", version: "v2", plural: "horizontalpodautoscalers" }
-        }
-        _ => Storage { group: kind.group, version: kind.version, plural: kind.plural },
+        ("events.k8s.io", "Event") => Storage {
+            group: "",
+            version: "v1",
+            plural: "events",
+        },
+        ("autoscaling", "HorizontalPodAutoscaler") => Storage {
+            group: "autoscaling",
+            version: "v2",
+            plural: "horizontalpodautoscalers",
+        },
+        _ => Storage {
+            group: kind.group,
+            version: kind.version,
+            plural: kind.plural,
+        },
     }
 }
 
@@ -37,7 +47,9 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn to_storage(kind: &Kind, object: Value) -> Value {
-    let Value::Object(mut fields) = object else { return object };
+    let Value::Object(mut fields) = object else {
+        return object;
+    };
     match (kind.group, kind.version, kind.kind) {
         ("events.k8s.io", _, "Event") => {
             for (new, core) in EVENT_FIELDS {
@@ -52,7 +64,9 @@ pub(super) fn to_storage(kind: &Kind, object: Value) -> Value {
 }
 
 pub(super) fn from_storage(kind: &Kind, object: Value) -> Value {
-    let Value::Object(mut fields) = object else { return object };
+    let Value::Object(mut fields) = object else {
+        return object;
+    };
     match (kind.group, kind.version, kind.kind) {
         ("events.k8s.io", _, "Event") => {
             for (new, core) in EVENT_FIELDS {
@@ -84,7 +98,10 @@ fn settled(storage: &Storage, kind: &Kind, fields: Map<String, Value>) -> Value 
 fn shaped(definition: &str, fields: Map<String, Value>) -> Value {
     let object = Value::Object(fields);
     let registry = super::registry::Registry::get();
-    match registry.find(definition).map(|id| super::go::normalize(id, &object)) {
+    match registry
+        .find(definition)
+        .map(|id| super::go::normalize(id, &object))
+    {
         Some(Ok(normal)) => normal.object,
         _ => object,
     }
@@ -130,23 +147,38 @@ fn hpa_to_v2(fields: &mut Map<String, Value>) {
     let conditions = take_annotation(fields, CONDITIONS);
     let behavior = take_annotation(fields, BEHAVIOR);
     let spec = object(fields, "spec");
-    let cpu = spec.remove("targetCPUUtilizationPercentage").filter(|value| !value.is_null());
+    let cpu = spec
+        .remove("targetCPUUtilizationPercentage")
+        .filter(|value| !value.is_null());
     let mut metrics = Vec::new();
-    for metric in others.as_ref().and_then(Value::as_array).into_iter().flatten() {
+    for metric in others
+        .as_ref()
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         metrics.push(metric_to_v2(metric, "target"));
     }
     if cpu.is_some() || metrics.is_empty() {
         let utilization = cpu.unwrap_or_else(|| Value::from(DEFAULT_CPU));
-        metrics.push(cpu_metric("target", json!({"type": "Utilization", "averageUtilization": utilization})));
+        metrics.push(cpu_metric(
+            "target",
+            json!({"type": "Utilization", "averageUtilization": utilization}),
+        ));
     }
     spec.insert("metrics".to_owned(), Value::Array(metrics));
     if let Some(behavior) = behavior.filter(Value::is_object) {
         spec.insert("behavior".to_owned(), lower_keys(behavior));
     }
     let status = object(fields, "status");
-    let cpu = status.remove("currentCPUUtilizationPercentage").filter(|value| !value.is_null());
+    let cpu = status
+        .remove("currentCPUUtilizationPercentage")
+        .filter(|value| !value.is_null());
     if let Some(current) = current.as_ref().and_then(Value::as_array) {
-        let metrics = current.iter().map(|metric| metric_to_v2(metric, "current")).collect();
+        let metrics = current
+            .iter()
+            .map(|metric| metric_to_v2(metric, "current"))
+            .collect();
         status.insert("currentMetrics".to_owned(), Value::Array(metrics));
     } else if let Some(cpu) = cpu {
         let metric = cpu_metric("current", json!({"averageUtilization": cpu}));
@@ -168,9 +200,9 @@ fn lower_keys(value: Value) -> Value {
             .into_iter()
             .map(|(key, value)| {
                 let mut letters = key.chars();
-                let key = letters
-                    .next()
-                    .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect());
+                let key = letters.next().map_or_else(String::new, |first| {
+                    first.to_lowercase().chain(letters).collect()
+                });
                 (key, lower_keys(value))
             })
             .collect(),
@@ -185,9 +217,9 @@ fn raise_keys(value: &Value) -> Value {
             .iter()
             .map(|(key, value)| {
                 let mut letters = key.chars();
-                let key: String = letters
-                    .next()
-                    .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect());
+                let key: String = letters.next().map_or_else(String::new, |first| {
+                    first.to_uppercase().chain(letters).collect()
+                });
                 (key, raise_keys(value))
             })
             .collect(),
@@ -204,19 +236,39 @@ fn hpa_to_v1(fields: &mut Map<String, Value>) {
     let mut others = Vec::new();
     for metric in metrics.as_array().into_iter().flatten() {
         let utilization = &metric["resource"]["target"]["averageUtilization"];
-        if metric["type"] == "Resource" && metric["resource"]["name"] == "cpu" && utilization.is_number() {
-            spec.insert("targetCPUUtilizationPercentage".to_owned(), utilization.clone());
+        if metric["type"] == "Resource"
+            && metric["resource"]["name"] == "cpu"
+            && utilization.is_number()
+        {
+            spec.insert(
+                "targetCPUUtilizationPercentage".to_owned(),
+                utilization.clone(),
+            );
         } else {
             others.push(metric_to_v1(metric, "target"));
         }
     }
     let status = object(fields, "status");
-    let conditions = status.remove("conditions").filter(|value| value.as_array().is_some_and(|all| !all.is_empty()));
+    let conditions = status
+        .remove("conditions")
+        .filter(|value| value.as_array().is_some_and(|all| !all.is_empty()));
     let mut currents = Vec::new();
-    for metric in status.remove("currentMetrics").unwrap_or_default().as_array().into_iter().flatten() {
+    for metric in status
+        .remove("currentMetrics")
+        .unwrap_or_default()
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let utilization = &metric["resource"]["current"]["averageUtilization"];
-        if metric["type"] == "Resource" && metric["resource"]["name"] == "cpu" && utilization.is_number() {
-            status.insert("currentCPUUtilizationPercentage".to_owned(), utilization.clone());
+        if metric["type"] == "Resource"
+            && metric["resource"]["name"] == "cpu"
+            && utilization.is_number()
+        {
+            status.insert(
+                "currentCPUUtilizationPercentage".to_owned(),
+                utilization.clone(),
+            );
         }
         currents.push(metric_to_v1(metric, "current"));
     }
@@ -237,29 +289,55 @@ fn hpa_to_v1(fields: &mut Map<String, Value>) {
 /// How the metric sources call the amounts of the two versions: (source, v1 value, v1 average).
 fn amounts(source: &str, side: &str) -> [(&'static str, &'static str); 3] {
     match (source, side) {
-        ("resource" | "containerResource", "target") => {
-            [("averageUtilization", "targetAverageUtilization"), ("averageValue", "targetAverageValue"), ("", "")]
-        }
-        ("resource" | "containerResource", _) => {
-            [("averageUtilization", "currentAverageUtilization"), ("averageValue", "currentAverageValue"), ("", "")]
-        }
+        ("resource" | "containerResource", "target") => [
+            ("averageUtilization", "targetAverageUtilization"),
+            ("averageValue", "targetAverageValue"),
+            ("", ""),
+        ],
+        ("resource" | "containerResource", _) => [
+            ("averageUtilization", "currentAverageUtilization"),
+            ("averageValue", "currentAverageValue"),
+            ("", ""),
+        ],
         ("pods", "target") => [("averageValue", "targetAverageValue"), ("", ""), ("", "")],
         ("pods", _) => [("averageValue", "currentAverageValue"), ("", ""), ("", "")],
-        ("external", "target") => {
-            [("value", "targetValue"), ("averageValue", "targetAverageValue"), ("", "")]
-        }
-        ("external", _) => [("value", "currentValue"), ("averageValue", "currentAverageValue"), ("", "")],
-        (_, "target") => [("value", "targetValue"), ("averageValue", "averageValue"), ("", "")],
-        _ => [("value", "currentValue"), ("averageValue", "averageValue"), ("", "")],
+        ("external", "target") => [
+            ("value", "targetValue"),
+            ("averageValue", "targetAverageValue"),
+            ("", ""),
+        ],
+        ("external", _) => [
+            ("value", "currentValue"),
+            ("averageValue", "currentAverageValue"),
+            ("", ""),
+        ],
+        (_, "target") => [
+            ("value", "targetValue"),
+            ("averageValue", "averageValue"),
+            ("", ""),
+        ],
+        _ => [
+            ("value", "currentValue"),
+            ("averageValue", "averageValue"),
+            ("", ""),
+        ],
     }
 }
 
-const SOURCES: [&str; 5] = ["resource", "containerResource", "pods", "object", "external"];
+const SOURCES: [&str; 5] = [
+    "resource",
+    "containerResource",
+    "pods",
+    "object",
+    "external",
+];
 
 fn metric_to_v1(metric: &Value, side: &str) -> Value {
     let mut out = json!({"type": metric["type"]});
     for source in SOURCES {
-        let Value::Object(from) = &metric[source] else { continue };
+        let Value::Object(from) = &metric[source] else {
+            continue;
+        };
         let mut to = Map::new();
         for name in ["name", "container"] {
             if let Some(value) = from.get(name) {
@@ -272,12 +350,20 @@ fn metric_to_v1(metric: &Value, side: &str) -> Value {
         if let Some(identifier) = from.get("metric") {
             to.insert("metricName".to_owned(), identifier["name"].clone());
             if identifier["selector"].is_object() {
-                let name = if source == "external" { "metricSelector" } else { "selector" };
+                let name = if source == "external" {
+                    "metricSelector"
+                } else {
+                    "selector"
+                };
                 to.insert(name.to_owned(), identifier["selector"].clone());
             }
         }
         for (new, old) in amounts(source, side) {
-            if let Some(value) = from.get(side).and_then(|amounts| amounts.get(new)).filter(|_| !new.is_empty()) {
+            if let Some(value) = from
+                .get(side)
+                .and_then(|amounts| amounts.get(new))
+                .filter(|_| !new.is_empty())
+            {
                 to.insert(old.to_owned(), value.clone());
             }
         }
@@ -289,7 +375,9 @@ fn metric_to_v1(metric: &Value, side: &str) -> Value {
 fn metric_to_v2(metric: &Value, side: &str) -> Value {
     let mut out = json!({"type": metric["type"]});
     for source in SOURCES {
-        let Value::Object(from) = &metric[source] else { continue };
+        let Value::Object(from) = &metric[source] else {
+            continue;
+        };
         let mut to = Map::new();
         for name in ["name", "container"] {
             if let Some(value) = from.get(name) {

@@ -110,7 +110,10 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 fn binding(fields: &mut Fields) {
     default(object_in(fields, "roleRef"), "apiGroup", RBAC);
     for subject in items_mut(fields, "subjects") {
-        if matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group")) {
+        if matches!(
+            subject.get("kind").and_then(Value::as_str),
+            Some("User" | "Group")
+        ) {
             default(subject, "apiGroup", RBAC);
         }
     }
@@ -147,7 +150,10 @@ fn csi_driver(spec: &mut Fields) {
     default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
     default(spec, "requiresRepublish", false);
     default(spec, "seLinuxMount", false);
-    if spec.get("volumeLifecycleModes").is_none_or(|modes| super::edit::items(modes).is_empty()) {
+    if spec
+        .get("volumeLifecycleModes")
+        .is_none_or(|modes| super::edit::items(modes).is_empty())
+    {
         spec.insert("volumeLifecycleModes".to_owned(), json!(["Persistent"]));
     }
 }
@@ -157,8 +163,14 @@ fn limit(limit: &mut Fields) {
     if limit.get("type").is_none_or(|kind| kind != "Container") {
         return;
     }
-    for (target, source) in [("default", "max"), ("defaultRequest", "default"), ("defaultRequest", "min")] {
-        let Some(Value::Object(amounts)) = limit.get(source).cloned() else { continue };
+    for (target, source) in [
+        ("default", "max"),
+        ("defaultRequest", "default"),
+        ("defaultRequest", "min"),
+    ] {
+        let Some(Value::Object(amounts)) = limit.get(source).cloned() else {
+            continue;
+        };
         let target = object_in(limit, target);
         for (name, amount) in amounts {
             target.entry(name).or_insert(amount);

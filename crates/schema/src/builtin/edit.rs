@@ -3,7 +3,10 @@
 use serde_json::{Map, Value};
 
 /// The object in a field; one is made when there is none.
-pub(super) fn object_in<'v>(fields: &'v mut Map<String, Value>, name: &str) -> &'v mut Map<String, Value> {
+pub(super) fn object_in<'v>(
+    fields: &'v mut Map<String, Value>,
+    name: &str,
+) -> &'v mut Map<String, Value> {
     let slot = fields.entry(name).or_insert(Value::Null);
     as_object(slot)
 }
@@ -13,7 +16,8 @@ pub(super) fn as_object(slot: &mut Value) -> &mut Map<String, Value> {
     if !slot.is_object() {
         *slot = Value::Object(Map::new());
     }
-    slot.as_object_mut().expect("the value was made an object above")
+    slot.as_object_mut()
+        .expect("the value was made an object above")
 }
 
 /// Sets a field that is absent, `null` or empty text.
@@ -29,7 +33,10 @@ pub(super) fn absent(value: Option<&Value>) -> bool {
 }
 
 /// The field as an object to change, when it is one.
-pub(super) fn sub<'v>(fields: &'v mut Map<String, Value>, name: &str) -> Option<&'v mut Map<String, Value>> {
+pub(super) fn sub<'v>(
+    fields: &'v mut Map<String, Value>,
+    name: &str,
+) -> Option<&'v mut Map<String, Value>> {
     fields.get_mut(name)?.as_object_mut()
 }
 
@@ -38,7 +45,12 @@ pub(super) fn items_mut<'v>(
     fields: &'v mut Map<String, Value>,
     name: &str,
 ) -> impl Iterator<Item = &'v mut Map<String, Value>> {
-    fields.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+    fields
+        .get_mut(name)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
 }
 
 /// The items of a list; none when the value is no list.

@@ -22,14 +22,26 @@ pub struct Normal {
 /// Reads `value` as the struct `definition`.
 pub(crate) fn normalize(definition: DefId, value: &Value) -> Result<Normal, String> {
     let registry = Registry::get();
-    let mut reader =
-        Reader { registry, structs: Vec::new(), names: Vec::new(), path: Vec::new(), unknown: Vec::new() };
+    let mut reader = Reader {
+        registry,
+        structs: Vec::new(),
+        names: Vec::new(),
+        path: Vec::new(),
+        unknown: Vec::new(),
+    };
     let object = reader.structure(definition, value)?;
-    Ok(Normal { object, unknown: reader.unknown })
+    Ok(Normal {
+        object,
+        unknown: reader.unknown,
+    })
 }
 
 /// Adds what Go writes of empty fields and removes what it leaves out.
-pub(crate) fn settle(registry: &Registry, definition: &Definition, object: &mut Map<String, Value>) {
+pub(crate) fn settle(
+    registry: &Registry,
+    definition: &Definition,
+    object: &mut Map<String, Value>,
+) {
     for field in &definition.fields {
         match object.get(field.json) {
             Some(value) if omitted(registry, field, value) => {
@@ -150,9 +162,7 @@ impl<'v> Reader<'v> {
         }
         match registry.go(ty) {
             Go::Pointer(target) => self.value(target, value),
-            Go::Named(target) | Go::Wrapped(target) => {
-                self.plain(target, ty, value)
-            }
+            Go::Named(target) | Go::Wrapped(target) => self.plain(target, ty, value),
             _ => self.plain(ty, ty, value),
         }
     }
@@ -162,7 +172,10 @@ impl<'v> Reader<'v> {
         match (self.registry.go(ty), value) {
             (Go::Text, Value::String(_)) | (Go::Bool, Value::Bool(_)) => Ok(value.clone()),
             (Go::Int32, Value::Number(number)) => {
-                match number.as_i64().and_then(|number| i32::try_from(number).ok()) {
+                match number
+                    .as_i64()
+                    .and_then(|number| i32::try_from(number).ok())
+                {
                     Some(number) => Ok(Value::from(number)),
                     None => Err(self.mismatch(&format!("number {number}"), shown)),
                 }
@@ -208,8 +221,12 @@ impl<'v> Reader<'v> {
         match (registry.definition(id).special, value) {
             (Special::None, Value::Object(_)) => self.structure(id, value),
             (Special::Time, Value::String(text)) => time::normal(text, time::Precision::Seconds),
-            (Special::MicroTime, Value::String(text)) => time::normal(text, time::Precision::Micros),
-            (Special::Time | Special::MicroTime, _) => Err(self.mismatch_named(name_of(value), "string")),
+            (Special::MicroTime, Value::String(text)) => {
+                time::normal(text, time::Precision::Micros)
+            }
+            (Special::Time | Special::MicroTime, _) => {
+                Err(self.mismatch_named(name_of(value), "string"))
+            }
             (Special::Quantity, Value::String(text)) => quantity::canonical(text).map(Value::from),
             (Special::Quantity, Value::Number(number)) => {
                 quantity::canonical(&number.to_string()).map(Value::from)
@@ -217,7 +234,10 @@ impl<'v> Reader<'v> {
             (Special::Quantity, _) => Err(quantity::FORMAT_WRONG.to_owned()),
             (Special::IntOrString, Value::String(_)) => Ok(value.clone()),
             (Special::IntOrString, Value::Number(number)) => {
-                match number.as_i64().and_then(|number| i32::try_from(number).ok()) {
+                match number
+                    .as_i64()
+                    .and_then(|number| i32::try_from(number).ok())
+                {
                     Some(number) => Ok(Value::from(number)),
                     None => Err(self.mismatch_named(&format!("number {number}"), "int32")),
                 }
@@ -225,12 +245,13 @@ impl<'v> Reader<'v> {
             (Special::IntOrString, _) => Err(self.mismatch_named(name_of(value), "int32")),
             (Special::RawExtension | Special::FieldsV1 | Special::Json, _) => Ok(value.clone()),
             (Special::SchemaOrBool, Value::Bool(_)) => Ok(value.clone()),
-            (Special::SchemaOrBool | Special::SchemaOrArray | Special::SchemaOrStrings, Value::Object(_)) => {
-                match props() {
-                    Some(props) => self.structure(props, value),
-                    None => Ok(value.clone()),
-                }
-            }
+            (
+                Special::SchemaOrBool | Special::SchemaOrArray | Special::SchemaOrStrings,
+                Value::Object(_),
+            ) => match props() {
+                Some(props) => self.structure(props, value),
+                None => Ok(value.clone()),
+            },
             (Special::SchemaOrBool, _) => Err("boolean or JSON schema expected".to_owned()),
             (Special::SchemaOrArray, Value::Array(items)) => {
                 let mut out = Vec::with_capacity(items.len());
@@ -264,7 +285,9 @@ impl<'v> Reader<'v> {
         match self.structs.last() {
             Some(name) => {
                 let path = self.names.join(".");
-                format!("json: cannot unmarshal {what} into Go struct field {name}.{path} of type {ty}")
+                format!(
+                    "json: cannot unmarshal {what} into Go struct field {name}.{path} of type {ty}"
+                )
             }
             None => format!("json: cannot unmarshal {what} into Go value of type {ty}"),
         }
@@ -306,10 +329,14 @@ fn name_of(value: &Value) -> &'static str {
 
 /// Base64 as Go reads it: line breaks are skipped, the error tells the first byte that is wrong.
 fn decode_base64(text: &str) -> Result<Vec<u8>, String> {
-    let clean: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let clean: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+        .collect();
     STANDARD.decode(&clean).map_err(|error| {
         let at = match error {
-            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+            base64::DecodeError::InvalidByte(at, _)
+            | base64::DecodeError::InvalidLastSymbol(at, _) => at,
             base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
                 clean.len() - clean.len() % 4
             }

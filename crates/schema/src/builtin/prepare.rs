@@ -16,13 +16,18 @@ pub(super) fn create(kind: &Kind, object: &mut Value) {
     }
     match kind.kind {
         "Namespace" => {
-            let name = fields.get("metadata").and_then(|metadata| metadata.get("name")).cloned();
+            let name = fields
+                .get("metadata")
+                .and_then(|metadata| metadata.get("name"))
+                .cloned();
             if let Some(name) = name {
                 let labels = object_in(object_in(fields, "metadata"), "labels");
                 labels.insert("kubernetes.io/metadata.name".to_owned(), name);
             }
             fields.insert("status".to_owned(), json!({"phase": "Active"}));
-            let finalizers = object_in(fields, "spec").entry("finalizers").or_insert_with(|| json!([]));
+            let finalizers = object_in(fields, "spec")
+                .entry("finalizers")
+                .or_insert_with(|| json!([]));
             if let Value::Array(finalizers) = finalizers
                 && !finalizers.iter().any(|finalizer| finalizer == "kubernetes")
             {
@@ -31,14 +36,19 @@ pub(super) fn create(kind: &Kind, object: &mut Value) {
         }
         "Pod" => {
             let class = qos_class(fields);
-            fields.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": class}));
+            fields.insert(
+                "status".to_owned(),
+                json!({"phase": "Pending", "qosClass": class}),
+            );
         }
         "PersistentVolume" | "PersistentVolumeClaim" => {
             fields.insert("status".to_owned(), json!({"phase": "Pending"}));
         }
         "DaemonSet" => {
-            object_in(object_in(fields, "metadata"), "annotations")
-                .insert("deprecated.daemonset.template.generation".to_owned(), Value::from("1"));
+            object_in(object_in(fields, "metadata"), "annotations").insert(
+                "deprecated.daemonset.template.generation".to_owned(),
+                Value::from("1"),
+            );
         }
         "Job" => job_selector(fields),
         "CertificateSigningRequest" => {
@@ -63,7 +73,9 @@ fn reset_status(kind: &Kind, fields: &mut Map<String, Value>) {
 fn job_selector(fields: &mut Map<String, Value>) {
     let metadata = fields.get("metadata").cloned().unwrap_or_default();
     let (name, uid) = (metadata["name"].clone(), metadata["uid"].clone());
-    let Some(spec) = sub(fields, "spec") else { return };
+    let Some(spec) = sub(fields, "spec") else {
+        return;
+    };
     if spec.get("manualSelector") == Some(&Value::Bool(true)) || !uid.is_string() {
         return;
     }
@@ -78,7 +90,9 @@ fn job_selector(fields: &mut Map<String, Value>) {
     }
     let labels = template.clone();
     let selector = object_in(object_in(spec, "selector"), "matchLabels");
-    selector.entry("batch.kubernetes.io/controller-uid").or_insert(uid);
+    selector
+        .entry("batch.kubernetes.io/controller-uid")
+        .or_insert(uid);
     // A job without labels of its own has those of its pods.
     super::edit::default(object_in(fields, "metadata"), "labels", labels);
 }
@@ -97,7 +111,8 @@ fn qos_class(pod: &Map<String, Value>) -> &'static str {
     let compute = ["cpu", "memory"];
     let any = containers.iter().any(|container| {
         compute.iter().any(|name| {
-            amounts("requests", container, name).is_some() || amounts("limits", container, name).is_some()
+            amounts("requests", container, name).is_some()
+                || amounts("limits", container, name).is_some()
         })
     });
     if !any {
@@ -132,7 +147,9 @@ pub(super) fn update(kind: &Kind, new: &mut Value, old: &Value) {
         "CertificateSigningRequest" => restore(fields, old, "spec"),
         "Job" => {
             let spec = object_in(fields, "spec");
-            if spec.get("manualSelector") != Some(&Value::Bool(true)) && !spec.contains_key("selector") {
+            if spec.get("manualSelector") != Some(&Value::Bool(true))
+                && !spec.contains_key("selector")
+            {
                 let selector = old["spec"]["selector"].clone();
                 if !selector.is_null() {
                     spec.insert("selector".to_owned(), selector);
@@ -147,7 +164,8 @@ pub(super) fn update(kind: &Kind, new: &mut Value, old: &Value) {
 
 /// A service keeps what was allocated when an update names nothing.
 fn keep_addresses(spec: &mut Map<String, Value>, old: &Value) {
-    if spec.get("type").is_some_and(|kind| kind == "ExternalName") || old["type"] == "ExternalName" {
+    if spec.get("type").is_some_and(|kind| kind == "ExternalName") || old["type"] == "ExternalName"
+    {
         return;
     }
     for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
@@ -155,7 +173,10 @@ fn keep_addresses(spec: &mut Map<String, Value>, old: &Value) {
             spec.insert(name.to_owned(), old[name].clone());
         }
     }
-    let exposed = matches!(spec.get("type").and_then(Value::as_str), Some("NodePort" | "LoadBalancer"));
+    let exposed = matches!(
+        spec.get("type").and_then(Value::as_str),
+        Some("NodePort" | "LoadBalancer")
+    );
     if !exposed {
         return;
     }
@@ -163,7 +184,8 @@ fn keep_addresses(spec: &mut Map<String, Value>, old: &Value) {
     for port in super::edit::items_mut(spec, "ports") {
         if super::edit::absent(port.get("nodePort"))
             && let Some(same) = known.iter().find(|old| {
-                Some(&old["port"]) == port.get("port") && Some(&old["protocol"]) == port.get("protocol")
+                Some(&old["port"]) == port.get("port")
+                    && Some(&old["protocol"]) == port.get("protocol")
             })
             && same["nodePort"].is_number()
         {
@@ -214,20 +236,32 @@ fn restore(fields: &mut Map<String, Value>, old: &Value, name: &str) {
 
 /// Raises the generation when anything but metadata and status changed.
 fn count(kind: &Kind, fields: &mut Map<String, Value>, old: &Value) {
-    let Some(generation) = old["metadata"]["generation"].as_i64().filter(|_| kind.generation) else {
+    let Some(generation) = old["metadata"]["generation"]
+        .as_i64()
+        .filter(|_| kind.generation)
+    else {
         return;
     };
     let ignored = |name: &str| matches!(name, "metadata" | "status" | "apiVersion" | "kind");
     let empty = Map::new();
     let before = old.as_object().unwrap_or(&empty);
-    let changed = fields.iter().any(|(name, value)| !ignored(name) && before.get(name) != Some(value))
-        || before.keys().any(|name| !ignored(name) && !fields.contains_key(name));
+    let changed = fields
+        .iter()
+        .any(|(name, value)| !ignored(name) && before.get(name) != Some(value))
+        || before
+            .keys()
+            .any(|name| !ignored(name) && !fields.contains_key(name));
     let next = generation + i64::from(changed);
     object_in(fields, "metadata").insert("generation".to_owned(), Value::from(next));
     if kind.kind == "DaemonSet" {
-        let template = &old["spec"]["template"] != fields.get("spec").map_or(&Value::Null, |spec| &spec["template"]);
+        let template = &old["spec"]["template"]
+            != fields
+                .get("spec")
+                .map_or(&Value::Null, |spec| &spec["template"]);
         let annotation = "deprecated.daemonset.template.generation";
-        let counted = old["metadata"]["annotations"][annotation].as_str().and_then(|text| text.parse::<i64>().ok());
+        let counted = old["metadata"]["annotations"][annotation]
+            .as_str()
+            .and_then(|text| text.parse::<i64>().ok());
         let counted = counted.unwrap_or(1) + i64::from(template);
         object_in(object_in(fields, "metadata"), "annotations")
             .insert(annotation.to_owned(), Value::from(counted.to_string()));

@@ -16,41 +16,63 @@ fn headings(kind: &str) -> &'static str {
     match kind {
         "ConfigMap" => "Name|Data|Age",
         "Endpoints" => "Name|Endpoints|Age",
-        "Event" => "Last Seen|Type|Reason|Object|Subobject*|Source*|Message|First Seen*|Count*|Name*",
+        "Event" => {
+            "Last Seen|Type|Reason|Object|Subobject*|Source*|Message|First Seen*|Count*|Name*"
+        }
         "LimitRange" => "Name|Created At:date",
         "Namespace" => "Name|Status|Age",
-        "Node" => "Name|Status|Roles|Age|Version|Internal-IP*|External-IP*|OS-Image*|Kernel-Version*|Container-Runtime*",
-        "PersistentVolumeClaim" => "Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|VolumeMode*",
-        "PersistentVolume" => "Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|VolumeMode*",
+        "Node" => {
+            "Name|Status|Roles|Age|Version|Internal-IP*|External-IP*|OS-Image*|Kernel-Version*|Container-Runtime*"
+        }
+        "PersistentVolumeClaim" => {
+            "Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|VolumeMode*"
+        }
+        "PersistentVolume" => {
+            "Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|VolumeMode*"
+        }
         "Pod" => "Name|Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*",
         "PodTemplate" => "Name|Containers|Images|Pod Labels",
-        "ReplicationController" => "Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*",
+        "ReplicationController" => {
+            "Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*"
+        }
         "ResourceQuota" => "Name|Request|Limit|Age",
         "Secret" => "Name|Type|Data|Age",
         "ServiceAccount" => "Name|Age",
         "Service" => "Name|Type|Cluster-IP|External-IP|Port(s)|Age|Selector*",
         "APIService" => "Name|Service|Available|Age",
         "ControllerRevision" => "Name|Controller|Revision|Age",
-        "DaemonSet" => "Name|Desired:integer|Current:integer|Ready:integer|Up-to-date:integer|Available:integer|Node Selector|Age|Containers*|Images*|Selector*",
+        "DaemonSet" => {
+            "Name|Desired:integer|Current:integer|Ready:integer|Up-to-date:integer|Available:integer|Node Selector|Age|Containers*|Images*|Selector*"
+        }
         "Deployment" => "Name|Ready|Up-to-date|Available|Age|Containers*|Images*|Selector*",
-        "ReplicaSet" => "Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*",
+        "ReplicaSet" => {
+            "Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*"
+        }
         "StatefulSet" => "Name|Ready|Age|Containers*|Images*",
         "HorizontalPodAutoscaler" => "Name|Reference|Targets|MinPods|MaxPods|Replicas|Age",
-        "CronJob" => "Name|Schedule|Timezone|Suspend:boolean|Active:integer|Last Schedule|Age|Containers*|Images*|Selector*",
+        "CronJob" => {
+            "Name|Schedule|Timezone|Suspend:boolean|Active:integer|Last Schedule|Age|Containers*|Images*|Selector*"
+        }
         "Job" => "Name|Status|Completions|Duration|Age|Containers*|Images*|Selector*",
         "CertificateSigningRequest" => "Name|Age|SignerName|Requestor|RequestedDuration|Condition",
         "IngressClass" => "Name|Controller|Parameters|Age",
         "Ingress" => "Name|Class|Hosts|Address|Ports|Age",
         "NetworkPolicy" => "Name|Pod-Selector|Age",
-        "PodDisruptionBudget" => "Name|Min Available|Max Unavailable|Allowed Disruptions:integer|Age",
+        "PodDisruptionBudget" => {
+            "Name|Min Available|Max Unavailable|Allowed Disruptions:integer|Age"
+        }
         "ClusterRoleBinding" => "Name|Role|Age|Users*|Groups*|ServiceAccounts*",
         "ClusterRole" => "Name|Created At:date",
         "RoleBinding" => "Name|Role|Age|Users*|Groups*|ServiceAccounts*",
         "Role" => "Name|Created At:date",
-        "CSIDriver" => "Name|AttachRequired:boolean|PodInfoOnMount:boolean|StorageCapacity:boolean|TokenRequests|RequiresRepublish:boolean|Modes|Age",
+        "CSIDriver" => {
+            "Name|AttachRequired:boolean|PodInfoOnMount:boolean|StorageCapacity:boolean|TokenRequests|RequiresRepublish:boolean|Modes|Age"
+        }
         "CSINode" => "Name|Drivers:integer|Age",
         "CSIStorageCapacity" => "Name|Created At:date",
-        "StorageClass" => "Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age",
+        "StorageClass" => {
+            "Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age"
+        }
         "VolumeAttachment" => "Name|Attacher|PV|Node|Attached:boolean|Age",
         "VolumeAttributesClass" => "Name|DriverName|Age",
         "MutatingWebhookConfiguration" => "Name|Webhooks:integer|Age",
@@ -78,7 +100,11 @@ pub(super) fn columns(kind: &Kind) -> Vec<Column> {
             Column {
                 name: name.to_owned(),
                 kind: kind.to_owned(),
-                format: if name == "Name" { "name".to_owned() } else { String::new() },
+                format: if matches!(name, "Name" | "Attacher") {
+                    "name".to_owned()
+                } else {
+                    String::new()
+                },
                 description: match name {
                     "Name" => NAME_DESCRIPTION.to_owned(),
                     "Age" => AGE_DESCRIPTION.to_owned(),
@@ -96,7 +122,11 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: i64) -> Vec<Value> {
     if storage.group != kind.group || storage.version != kind.version {
         let stored = kind.to_storage(object.clone());
         if let Some(kind) = super::find(storage.group, storage.version, storage.plural) {
-            return Row { object: &stored, now }.cells(kind.kind);
+            return Row {
+                object: &stored,
+                now,
+            }
+            .cells(kind.kind);
         }
     }
     Row { object, now }.cells(kind.kind)
@@ -119,19 +149,37 @@ impl Row<'_> {
         let age = || self.age();
         let count = |value: &Value| Value::from(size(value));
         match kind {
-            "ConfigMap" => vec![name(), json!(size(&object["data"]) + size(&object["binaryData"])), age()],
-            "Secret" => vec![name(), object["type"].clone(), count(&object["data"]), age()],
+            "ConfigMap" => vec![
+                name(),
+                json!(size(&object["data"]) + size(&object["binaryData"])),
+                age(),
+            ],
+            "Secret" => vec![
+                name(),
+                object["type"].clone(),
+                count(&object["data"]),
+                age(),
+            ],
             "ServiceAccount" => vec![name(), age()],
             "Namespace" => vec![name(), status["phase"].clone(), age()],
             "Pod" => self.pod(),
             "PodTemplate" => {
                 let template = &object["template"];
                 let [names, images] = containers(&template["spec"]["containers"]);
-                vec![name(), names, images, labels(&template["metadata"]["labels"])]
+                vec![
+                    name(),
+                    names,
+                    images,
+                    labels(&template["metadata"]["labels"]),
+                ]
             }
             "ReplicaSet" | "ReplicationController" => {
                 let [names, images] = containers(&spec["template"]["spec"]["containers"]);
-                let selector = if kind == "ReplicaSet" { selector(&spec["selector"]) } else { labels(&spec["selector"]) };
+                let selector = if kind == "ReplicaSet" {
+                    selector(&spec["selector"])
+                } else {
+                    labels(&spec["selector"])
+                };
                 vec![
                     name(),
                     int(&spec["replicas"]),
@@ -159,7 +207,13 @@ impl Row<'_> {
             }
             "StatefulSet" => {
                 let [names, images] = containers(&spec["template"]["spec"]["containers"]);
-                vec![name(), ratio(&status["readyReplicas"], &spec["replicas"]), age(), names, images]
+                vec![
+                    name(),
+                    ratio(&status["readyReplicas"], &spec["replicas"]),
+                    age(),
+                    names,
+                    images,
+                ]
             }
             "DaemonSet" => {
                 let [names, images] = containers(&spec["template"]["spec"]["containers"]);
@@ -177,7 +231,9 @@ impl Row<'_> {
                     selector(&spec["selector"]),
                 ]
             }
-            "ControllerRevision" => vec![name(), self.controller(), int(&object["revision"]), age()],
+            "ControllerRevision" => {
+                vec![name(), self.controller(), int(&object["revision"]), age()]
+            }
             "Job" => self.job(),
             "CronJob" => self.cron_job(),
             "HorizontalPodAutoscaler" => autoscaler::cells(self),
@@ -211,22 +267,37 @@ impl Row<'_> {
                 } else {
                     UNSET.to_owned()
                 };
-                vec![name(), count(&spec["validations"]), Value::from(param), age()]
+                vec![
+                    name(),
+                    count(&spec["validations"]),
+                    Value::from(param),
+                    age(),
+                ]
             }
             "ValidatingAdmissionPolicyBinding" => {
                 let param = &spec["paramRef"];
                 let shown = match (text(&param["namespace"]), text(&param["name"])) {
-                    ("", "") if param["selector"].is_object() => format_selector(&param["selector"]),
+                    ("", "") if param["selector"].is_object() => {
+                        format_selector(&param["selector"])
+                    }
                     (_, "") => UNSET.to_owned(),
                     ("", name) => format!("*/{name}"),
                     (namespace, name) => format!("{namespace}/{name}"),
                 };
-                vec![name(), spec["policyName"].clone(), Value::from(shown), age()]
+                vec![
+                    name(),
+                    spec["policyName"].clone(),
+                    Value::from(shown),
+                    age(),
+                ]
             }
             "StorageClass" => {
-                let default = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"]
-                    .iter()
-                    .any(|name| object["metadata"]["annotations"][*name] == "true");
+                let default = [
+                    "storageclass.kubernetes.io/is-default-class",
+                    "storageclass.beta.kubernetes.io/is-default-class",
+                ]
+                .iter()
+                .any(|name| object["metadata"]["annotations"][*name] == "true");
                 vec![
                     self.default_name(default),
                     object["provisioner"].clone(),
@@ -242,12 +313,20 @@ impl Row<'_> {
                 Value::from(spec["podInfoOnMount"] == true),
                 Value::from(spec["storageCapacity"] == true),
                 if spec["tokenRequests"].is_array() {
-                    join(items(&spec["tokenRequests"]).iter().map(|request| text(&request["audience"])), ",")
+                    join(
+                        items(&spec["tokenRequests"])
+                            .iter()
+                            .map(|request| text(&request["audience"])),
+                        ",",
+                    )
                 } else {
                     Value::from(UNSET)
                 },
                 Value::from(spec["requiresRepublish"] == true),
-                or(&join(items(&spec["volumeLifecycleModes"]).iter().map(text), ","), NONE),
+                or(
+                    &join(items(&spec["volumeLifecycleModes"]).iter().map(text), ","),
+                    NONE,
+                ),
                 age(),
             ],
             "CSINode" => vec![name(), count(&spec["drivers"]), age()],
@@ -262,7 +341,11 @@ impl Row<'_> {
             "VolumeAttributesClass" => {
                 let key = "storageclass.kubernetes.io/is-default-class";
                 let default = object["metadata"]["annotations"][key] == "true";
-                vec![self.default_name(default), object["driverName"].clone(), age()]
+                vec![
+                    self.default_name(default),
+                    object["driverName"].clone(),
+                    age(),
+                ]
             }
             "PriorityClass" => vec![
                 name(),
@@ -291,7 +374,11 @@ impl Row<'_> {
 
     fn default_name(self, default: bool) -> Value {
         let name = text(&self.object["metadata"]["name"]);
-        Value::from(if default { format!("{name} (default)") } else { name.to_owned() })
+        Value::from(if default {
+            format!("{name} (default)")
+        } else {
+            name.to_owned()
+        })
     }
 
     fn controller(self) -> Value {
@@ -299,7 +386,9 @@ impl Row<'_> {
         let Some(owner) = owners.iter().find(|owner| owner["controller"] == true) else {
             return Value::from(NONE);
         };
-        let group = text(&owner["apiVersion"]).split_once('/').map_or("", |(group, _)| group);
+        let group = text(&owner["apiVersion"])
+            .split_once('/')
+            .map_or("", |(group, _)| group);
         let dot = if group.is_empty() { "" } else { "." };
         let kind = text(&owner["kind"]).to_lowercase();
         Value::from(format!("{kind}{dot}{group}/{}", text(&owner["name"])))
@@ -313,13 +402,20 @@ impl Row<'_> {
             (None, parallel) if parallel > 1 => format!("{succeeded}/1 of {parallel}"),
             _ => format!("{succeeded}/1"),
         };
-        let moment = |name: &str| status[name].as_str().and_then(time::parse).map(jiff::Timestamp::as_second);
+        let moment = |name: &str| {
+            status[name]
+                .as_str()
+                .and_then(time::parse)
+                .map(jiff::Timestamp::as_second)
+        };
         let duration = match (moment("startTime"), moment("completionTime")) {
             (None, _) => String::new(),
             (Some(start), end) => human_duration(end.unwrap_or(self.now) - start),
         };
         let holds = |kind: &str| {
-            items(&status["conditions"]).iter().any(|held| held["type"] == kind && held["status"] == "True")
+            items(&status["conditions"])
+                .iter()
+                .any(|held| held["type"] == kind && held["status"] == "True")
         };
         let state = if holds("Complete") {
             "Complete"
@@ -329,7 +425,10 @@ impl Row<'_> {
             "Terminating"
         } else {
             let later = ["Suspended", "FailureTarget", "SuccessCriteriaMet"];
-            later.into_iter().find(|kind| holds(kind)).unwrap_or("Running")
+            later
+                .into_iter()
+                .find(|kind| holds(kind))
+                .unwrap_or("Running")
         };
         let [names, images] = containers(&spec["template"]["spec"]["containers"]);
         vec![
@@ -347,7 +446,11 @@ impl Row<'_> {
     fn cron_job(self) -> Vec<Value> {
         let (spec, status) = (&self.object["spec"], &self.object["status"]);
         let last = &status["lastScheduleTime"];
-        let last = if last.is_null() { NONE.to_owned() } else { self.since(last) };
+        let last = if last.is_null() {
+            NONE.to_owned()
+        } else {
+            self.since(last)
+        };
         let suspend = match spec["suspend"].as_bool() {
             Some(true) => "True",
             Some(false) => "False",
@@ -391,10 +494,20 @@ impl Row<'_> {
             "" => kind,
             name => format!("{kind}/{name}"),
         };
-        let first_of = |a: &Value, b: &Value| if text(a).is_empty() { text(b).to_owned() } else { text(a).to_owned() };
+        let first_of = |a: &Value, b: &Value| {
+            if text(a).is_empty() {
+                text(b).to_owned()
+            } else {
+                text(a).to_owned()
+            }
+        };
         let component = first_of(&event["source"]["component"], &event["reportingComponent"]);
         let instance = first_of(&event["source"]["host"], &event["reportingInstance"]);
-        let source = if instance.is_empty() { component } else { format!("{component}, {instance}") };
+        let source = if instance.is_empty() {
+            component
+        } else {
+            format!("{component}, {instance}")
+        };
         vec![
             Value::from(last),
             Value::from(text(&event["type"])),
@@ -411,7 +524,9 @@ impl Row<'_> {
 
     fn node(self) -> Vec<Value> {
         let (spec, status) = (&self.object["spec"], &self.object["status"]);
-        let ready = items(&status["conditions"]).iter().find(|condition| condition["type"] == "Ready");
+        let ready = items(&status["conditions"])
+            .iter()
+            .find(|condition| condition["type"] == "Ready");
         let mut state = match ready {
             Some(condition) if condition["status"] == "True" => "Ready".to_owned(),
             Some(_) => "NotReady".to_owned(),
@@ -421,18 +536,26 @@ impl Row<'_> {
             state.push_str(",SchedulingDisabled");
         }
         let mut roles: Vec<&str> = Vec::new();
-        for (label, value) in self.object["metadata"]["labels"].as_object().into_iter().flatten() {
+        for (label, value) in self.object["metadata"]["labels"]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
             match label.strip_prefix("node-role.kubernetes.io/") {
                 Some("") => {}
                 Some(role) => roles.push(role),
-                None if label == "kubernetes.io/role" && !text(value).is_empty() => roles.push(text(value)),
+                None if label == "kubernetes.io/role" && !text(value).is_empty() => {
+                    roles.push(text(value))
+                }
                 None => {}
             }
         }
         roles.sort_unstable();
         roles.dedup();
         let address = |kind: &str| {
-            let found = items(&status["addresses"]).iter().find(|address| address["type"] == kind);
+            let found = items(&status["addresses"])
+                .iter()
+                .find(|address| address["type"] == kind);
             found.map_or(Value::from(NONE), |address| address["address"].clone())
         };
         let info = &status["nodeInfo"];
@@ -467,8 +590,13 @@ impl Row<'_> {
     }
 
     fn storage_class(self) -> Value {
-        let annotated = &self.object["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"];
-        Value::from(if annotated.is_string() { text(annotated) } else { text(&self.object["spec"]["storageClassName"]) })
+        let annotated =
+            &self.object["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"];
+        Value::from(if annotated.is_string() {
+            text(annotated)
+        } else {
+            text(&self.object["spec"]["storageClassName"])
+        })
     }
 
     fn volume(self) -> Vec<Value> {
@@ -498,7 +626,10 @@ impl Row<'_> {
         let (spec, status) = (&self.object["spec"], &self.object["status"]);
         let bound = !text(&spec["volumeName"]).is_empty();
         let (capacity, modes) = if bound {
-            (or(&status["capacity"]["storage"], "0"), access_modes(&status["accessModes"]))
+            (
+                or(&status["capacity"]["storage"], "0"),
+                access_modes(&status["accessModes"]),
+            )
         } else {
             (Value::from(""), Value::from(""))
         };
@@ -521,7 +652,11 @@ impl Row<'_> {
         for (resource, hard) in status["hard"].as_object().into_iter().flatten() {
             let used = status["used"][resource.as_str()].as_str().unwrap_or("0");
             let shown = format!("{resource}: {used}/{}", text(hard));
-            if resource.starts_with("limits.") { limits.push(shown) } else { requests.push(shown) }
+            if resource.starts_with("limits.") {
+                limits.push(shown)
+            } else {
+                requests.push(shown)
+            }
         }
         vec![
             self.object["metadata"]["name"].clone(),
@@ -535,7 +670,11 @@ impl Row<'_> {
         let role = &self.object["roleRef"];
         let subjects = items(&self.object["subjects"]);
         let of = |kind: &str| {
-            subjects.iter().filter(|subject| subject["kind"] == kind).map(|subject| text(&subject["name"])).collect::<Vec<_>>()
+            subjects
+                .iter()
+                .filter(|subject| subject["kind"] == kind)
+                .map(|subject| text(&subject["name"]))
+                .collect::<Vec<_>>()
         };
         let accounts: Vec<String> = subjects
             .iter()
@@ -557,7 +696,11 @@ impl Row<'_> {
 
     fn signing_request(self) -> Vec<Value> {
         let (spec, status) = (&self.object["spec"], &self.object["status"]);
-        let has = |kind: &str| items(&status["conditions"]).iter().any(|held| held["type"] == kind);
+        let has = |kind: &str| {
+            items(&status["conditions"])
+                .iter()
+                .any(|held| held["type"] == kind)
+        };
         let mut state = if has("Denied") {
             "Denied"
         } else if has("Approved") {
@@ -572,7 +715,9 @@ impl Row<'_> {
         if !text(&status["certificate"]).is_empty() {
             state.push_str(",Issued");
         }
-        let duration = spec["expirationSeconds"].as_i64().map_or(NONE.to_owned(), human_duration);
+        let duration = spec["expirationSeconds"]
+            .as_i64()
+            .map_or(NONE.to_owned(), human_duration);
         vec![
             self.object["metadata"]["name"].clone(),
             self.age(),
@@ -591,19 +736,29 @@ impl Row<'_> {
             "Local".to_owned()
         };
         let conditions = items(&self.object["status"]["conditions"]);
-        let available = match conditions.iter().find(|condition| condition["type"] == "Available") {
+        let available = match conditions
+            .iter()
+            .find(|condition| condition["type"] == "Available")
+        {
             None => "Unknown".to_owned(),
             Some(condition) => match (text(&condition["status"]), text(&condition["reason"])) {
                 (status @ "True", _) | (status, "") => status.to_owned(),
                 (status, reason) => format!("{status} ({reason})"),
             },
         };
-        vec![self.object["metadata"]["name"].clone(), Value::from(service), Value::from(available), self.age()]
+        vec![
+            self.object["metadata"]["name"].clone(),
+            Value::from(service),
+            Value::from(available),
+            self.age(),
+        ]
     }
 }
 
 fn size(value: &Value) -> usize {
-    value.as_array().map_or_else(|| value.as_object().map_or(0, Map::len), Vec::len)
+    value
+        .as_array()
+        .map_or_else(|| value.as_object().map_or(0, Map::len), Vec::len)
 }
 
 fn number(value: &Value) -> i64 {
@@ -633,7 +788,12 @@ fn or(value: &Value, none: &str) -> Value {
 
 /// Names and images of containers.
 fn containers(list: &Value) -> [Value; 2] {
-    ["name", "image"].map(|field| join(items(list).iter().map(|container| text(&container[field])), ","))
+    ["name", "image"].map(|field| {
+        join(
+            items(list).iter().map(|container| text(&container[field])),
+            ",",
+        )
+    })
 }
 
 fn access_modes(modes: &Value) -> Value {
@@ -644,7 +804,13 @@ fn access_modes(modes: &Value) -> Value {
         ("ReadWriteOncePod", "RWOP"),
     ];
     let held = |name: &str| items(modes).iter().any(|mode| mode == name);
-    join(short.iter().filter(|(name, _)| held(name)).map(|(_, short)| *short), ",")
+    join(
+        short
+            .iter()
+            .filter(|(name, _)| held(name))
+            .map(|(_, short)| *short),
+        ",",
+    )
 }
 
 /// `a=b,c=d`, or `<none>`.
@@ -655,13 +821,21 @@ fn labels(labels: &Value) -> Value {
         .flatten()
         .map(|(key, value)| format!("{key}={}", text(value)))
         .collect();
-    if pairs.is_empty() { Value::from(NONE) } else { Value::from(pairs.join(",")) }
+    if pairs.is_empty() {
+        Value::from(NONE)
+    } else {
+        Value::from(pairs.join(","))
+    }
 }
 
 /// A label selector, or `<none>`.
 fn selector(selector: &Value) -> Value {
     let text = format_selector(selector);
-    Value::from(if text.is_empty() { NONE.to_owned() } else { text })
+    Value::from(if text.is_empty() {
+        NONE.to_owned()
+    } else {
+        text
+    })
 }
 
 /// A label selector as text, requirements sorted by key.

@@ -3,10 +3,10 @@
 /// What Go says of text that is no quantity at all.
 pub(crate) const FORMAT_WRONG: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-const NUMERIC_WRONG: &str = "unable to parse numeric part of quantity";
+const TOO_LONG: &str = "more digits than are computed with";
 const SUFFIX_WRONG: &str = "unable to parse quantity's suffix";
 
-/// Digits that a quantity may have; longer ones are refused rather than rounded.
+/// Digits that are computed with; longer amounts stay as they were written.
 const MAX_DIGITS: usize = 27;
 
 /// How an amount is written.
@@ -28,8 +28,12 @@ const NANO: i128 = 1_000_000_000;
 
 /// The amount in its shortest form.
 pub(crate) fn canonical(text: &str) -> Result<String, String> {
-    let amount = parse(text.trim())?;
-    Ok(write(amount))
+    let text = text.trim();
+    match parse(text) {
+        Ok(amount) => Ok(write(amount)),
+        Err(why) if why == TOO_LONG => Ok(text.to_owned()),
+        Err(why) => Err(why),
+    }
 }
 
 /// The amount in billionths of one.
@@ -56,19 +60,25 @@ fn parse(text: &str) -> Result<Amount, String> {
     }
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let negative = text.starts_with('-');
-    let digits_end =
-        unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+    let digits_end = unsigned
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(digits_end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let malformed = number.is_empty() || fraction.contains('.') || (whole.is_empty() && fraction.is_empty());
-    if malformed || !suffix.chars().all(|c| "eEinumkKMGTP+-0123456789".contains(c)) {
+    let malformed =
+        number.is_empty() || fraction.contains('.') || (whole.is_empty() && fraction.is_empty());
+    if malformed
+        || !suffix
+            .chars()
+            .all(|c| "eEinumkKMGTP+-0123456789".contains(c))
+    {
         return Err(FORMAT_WRONG.to_owned());
     }
     let (base, power, format) = scale(suffix).ok_or_else(|| SUFFIX_WRONG.to_owned())?;
     let whole = whole.trim_start_matches('0');
     let fraction = fraction.trim_end_matches('0');
     if whole.len() + fraction.len() > MAX_DIGITS {
-        return Err(NUMERIC_WRONG.to_owned());
+        return Err(TOO_LONG.to_owned());
     }
     let mut mantissa: i128 = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
@@ -78,7 +88,11 @@ fn parse(text: &str) -> Result<Amount, String> {
     let nanos = scaled(mantissa, base, power, exponent);
     let nanos = if negative { -nanos } else { nanos };
     // A binary amount below one is written as decimal.
-    let format = if format == Format::Binary && nanos.abs() < NANO { Format::Decimal } else { format };
+    let format = if format == Format::Binary && nanos.abs() < NANO {
+        Format::Decimal
+    } else {
+        format
+    };
     Ok(Amount { nanos, format })
 }
 
@@ -154,7 +168,9 @@ fn write(amount: Amount) -> String {
         step += 1;
     }
     let suffixes = match format {
-        Format::Exponent => ["e-9", "e-6", "e-3", "", "e3", "e6", "e9", "e12", "e15", "e18"],
+        Format::Exponent => [
+            "e-9", "e-6", "e-3", "", "e3", "e6", "e9", "e12", "e15", "e18",
+        ],
         Format::Decimal | Format::Binary => ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"],
     };
     format!("{value}{}", suffixes[step])

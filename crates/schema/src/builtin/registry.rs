@@ -144,12 +144,18 @@ pub(crate) fn printed(expression: &str) -> String {
     if let Some(rest) = expression.strip_prefix("[]") {
         return format!("[]{}", printed(rest));
     }
-    if let Some((key, value)) = expression.strip_prefix("map[").and_then(|rest| rest.split_once(']')) {
+    if let Some((key, value)) = expression
+        .strip_prefix("map[")
+        .and_then(|rest| rest.split_once(']'))
+    {
         return format!("map[{key}]{}", printed(value));
     }
     if let Some(definition) = expression.strip_prefix('@') {
         let mut parts = definition.rsplit('.');
-        let (name, package) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let (name, package) = (
+            parts.next().unwrap_or_default(),
+            parts.next().unwrap_or_default(),
+        );
         return format!("{package}.{name}");
     }
     match expression.split_once(['=', '~']) {
@@ -174,9 +180,15 @@ impl Builder {
         for line in TABLE.lines().filter(|line| !line.starts_with('\t')) {
             let name = line.split('\t').next().unwrap_or_default();
             let node = self.types.push(Type::default());
-            self.by_name.insert(name, DefId(self.definitions.len() as u16));
+            self.by_name
+                .insert(name, DefId(self.definitions.len() as u16));
             let special = special(name);
-            self.definitions.push(Definition { name, special, fields: Vec::new(), node });
+            self.definitions.push(Definition {
+                name,
+                special,
+                fields: Vec::new(),
+                node,
+            });
         }
         let mut lines = TABLE.lines().peekable();
         let mut at = 0;
@@ -196,15 +208,26 @@ impl Builder {
                     atomic,
                     embedded: false,
                 },
-                Special::Time | Special::MicroTime => Shape::String { format: "date-time".into() },
+                Special::Time | Special::MicroTime => Shape::String {
+                    format: "date-time".into(),
+                },
                 Special::Quantity | Special::IntOrString => Shape::IntOrString,
                 _ => Shape::Any,
             };
             let name = Some(definition.name.into());
-            self.types.set(definition.node, Type { shape, name, ..Type::default() });
+            self.types.set(
+                definition.node,
+                Type {
+                    shape,
+                    name,
+                    ..Type::default()
+                },
+            );
             at += 1;
         }
-        self.definitions.iter_mut().for_each(|definition| definition.fields.shrink_to_fit());
+        self.definitions
+            .iter_mut()
+            .for_each(|definition| definition.fields.shrink_to_fit());
         Registry {
             types: Arc::new(self.types),
             definitions: self.definitions,
@@ -312,20 +335,36 @@ impl Builder {
                 Some("set") => ListKind::Set,
                 Some(keys) => ListKind::Map(keys.split(',').map(Into::into).collect()),
             };
-            Shape::List { item: self.node(item, ""), kind }
+            Shape::List {
+                item: self.node(item, ""),
+                kind,
+            }
         } else if let Some((_, value)) = map(inner) {
-            Shape::Map { value: self.node(value, ""), atomic: merge == "a" }
+            Shape::Map {
+                value: self.node(value, ""),
+                atomic: merge == "a",
+            }
         } else {
             match inner {
                 "bool" => Shape::Boolean,
-                "int32" | "int64" | "uint32" => Shape::Integer { format: inner.into() },
+                "int32" | "int64" | "uint32" => Shape::Integer {
+                    format: inner.into(),
+                },
                 "float64" => Shape::Number,
-                "bytes" => Shape::String { format: "byte".into() },
+                "bytes" => Shape::String {
+                    format: "byte".into(),
+                },
                 _ => Shape::String { format: "".into() },
             }
         };
-        let default = merge.strip_prefix("d=").and_then(|text| serde_json::from_str(text).ok());
-        let id = self.types.push(Type { shape, default, ..Type::default() });
+        let default = merge
+            .strip_prefix("d=")
+            .and_then(|text| serde_json::from_str(text).ok());
+        let id = self.types.push(Type {
+            shape,
+            default,
+            ..Type::default()
+        });
         self.nodes.insert((expression, merge), id);
         id
     }

@@ -27,14 +27,20 @@ const ZERO: i64 = -62_135_596_800;
 /// The time in UTC; `null` for Go's zero time.
 pub(crate) fn normal(text: &str, precision: Precision) -> Result<Value, String> {
     // Microseconds are always six digits.
-    let fraction = text.get(19..).unwrap_or_default().strip_prefix('.').unwrap_or_default();
+    let fraction = text
+        .get(19..)
+        .unwrap_or_default()
+        .strip_prefix('.')
+        .unwrap_or_default();
     let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
     let shaped = precision == Precision::Seconds || digits == 6;
     match parse(text).filter(|_| shaped) {
         Some(at) => Ok(print(at, precision)),
         None => {
             let layout = precision.layout();
-            Err(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""))
+            Err(format!(
+                "parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""
+            ))
         }
     }
 }

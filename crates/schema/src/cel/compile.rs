@@ -15,8 +15,8 @@ use crate::types::{ListKind, Node, Shape, TypeId};
 /// A rule longer than this is refused: the parser of CEL is recursive.
 const MAX_RULE_BYTES: usize = 16_384;
 
-/// Brackets of a rule nest at most this deep, for the same reason.
-const MAX_NESTING: usize = 64;
+/// Expressions nest at most this deep (apiserver: the recursion limit of cel-go's parser).
+const MAX_DEPTH: usize = 250;
 
 #[derive(Default)]
 pub(super) struct Compiler {
@@ -28,7 +28,12 @@ pub(super) struct Compiler {
 impl Compiler {
     /// Compiles the rules of a type and of all below; `uncorrelatable` is the path above which old
     /// and new values cannot be told to belong together. Answers whether there are any.
-    pub(super) fn visit(&mut self, path: &str, node: Node<'_>, uncorrelatable: Option<&str>) -> bool {
+    pub(super) fn visit(
+        &mut self,
+        path: &str,
+        node: Node<'_>,
+        uncorrelatable: Option<&str>,
+    ) -> bool {
         let mut any = false;
         match node.shape() {
             Shape::Struct { fields, atomic, .. } => {
@@ -76,11 +81,18 @@ fn compile(
     uncorrelatable: Option<&str>,
 ) -> Result<Rule, FieldError> {
     let text = |key: &str| {
-        rule.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
+        rule.get(key)
+            .and_then(Value::as_str)
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
     };
     let source = text("rule").unwrap_or_default();
     let failed = |key: &str, why: String| {
-        FieldError::invalid(format!("{path}.{key}"), internal(rule), format!("compilation failed: {why}"))
+        FieldError::invalid(
+            format!("{path}.{key}"),
+            internal(rule),
+            format!("compilation failed: {why}"),
+        )
     };
     let program = self::program(source, node).map_err(|why| failed("rule", why))?;
     let message_program = text("messageExpression")
@@ -92,14 +104,24 @@ fn compile(
         return Err(FieldError::invalid(
             format!("{path}.rule"),
             source,
-            format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {above}"),
+            format!(
+                "oldSelf cannot be used on the uncorrelatable portion of the schema within {above}"
+            ),
         ));
     }
     if let (false, Some(value)) = (transition, optional_old_self) {
         let detail = "may not be set if oldSelf is not used in rule";
-        return Err(FieldError::invalid(format!("{path}.optionalOldSelf"), value, detail));
+        return Err(FieldError::invalid(
+            format!("{path}.optionalOldSelf"),
+            value,
+            detail,
+        ));
     }
     let loops = loops(program.expression());
+    let message_depth = message_program
+        .as_ref()
+        .map_or(0, |it| depth(it.expression()));
+    let depth = depth(program.expression()).max(message_depth);
     Ok(Rule {
         source: source.to_owned(),
         message: text("message").map(ToOwned::to_owned),
@@ -111,6 +133,7 @@ fn compile(
         transition,
         optional_old_self: optional_old_self.unwrap_or_default(),
         loops,
+        depth,
     })
 }
 
@@ -129,19 +152,26 @@ fn internal(rule: &Value) -> Value {
 }
 
 fn program(source: &str, node: Node<'_>) -> Result<Program, String> {
-    if source.len() > MAX_RULE_BYTES || nesting(source) > MAX_NESTING {
+    if source.len() > MAX_RULE_BYTES {
         return Err(format!(
-            "expression is longer than {MAX_RULE_BYTES} bytes or nests deeper than {MAX_NESTING}"
+            "ERROR: <input>: the expression is longer than {MAX_RULE_BYTES} bytes"
         ));
     }
-    let program = Program::compile(source).map_err(|error| error.to_string())?;
-    let mut names = Names { node, scope: Vec::new(), wrong: Vec::new() };
+    let program = parse(source)?;
+    let mut names = Names {
+        node,
+        scope: Vec::new(),
+        wrong: Vec::new(),
+    };
     names.visit(program.expression());
     if names.wrong.is_empty() {
         return Ok(program);
     }
-    let lines: Vec<String> =
-        names.wrong.iter().map(|(at, wrong)| pointed(source, at, wrong)).collect();
+    let lines: Vec<String> = names
+        .wrong
+        .iter()
+        .map(|(at, wrong)| pointed(source, at, wrong))
+        .collect();
     Err(lines.join("\n"))
 }
 
@@ -152,26 +182,41 @@ fn pointed(source: &str, at: &str, wrong: &str) -> String {
     let before = source.get(..place).unwrap_or_default();
     let (line, column) = (
         before.matches('\n').count(),
-        before.rsplit('\n').next().unwrap_or_default().chars().count(),
+        before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count(),
     );
     let text = source.lines().nth(line).unwrap_or_default();
     let dots = ".".repeat(column);
-    format!("ERROR: <input>:{}:{}: {wrong}\n | {text}\n | {dots}^", line + 1, column + 1)
+    format!(
+        "ERROR: <input>:{}:{}: {wrong}\n | {text}\n | {dots}^",
+        line + 1,
+        column + 1
+    )
 }
 
-/// How deep brackets nest, with runs of unary operators counted in.
-fn nesting(source: &str) -> usize {
-    let (mut depth, mut deepest, mut unary) = (0usize, 0, 0);
-    for c in source.chars() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ => (),
+/// Parses where there is room; what is too deep is dropped there, too.
+fn parse(source: &str) -> Result<Program, String> {
+    let gave_up = || "ERROR: <input>: the expression is too complex".to_owned();
+    super::room::with_room(|| {
+        let program = Program::compile(source).map_err(|error| error.to_string())?;
+        if depth(program.expression()) > MAX_DEPTH {
+            Err(gave_up())
+        } else {
+            Ok(program)
         }
-        unary = if matches!(c, '!' | '-') { unary + 1 } else { 0 };
-        deepest = deepest.max(depth + unary);
-    }
-    deepest
+    })
+    .unwrap_or_else(|| Err(gave_up()))
+}
+
+/// How deep an expression nests.
+fn depth(expr: &IdedExpr) -> usize {
+    let mut deepest = 0;
+    children(expr, &mut |child| deepest = deepest.max(depth(child)));
+    deepest + 1
 }
 
 /// How deep loops nest.
@@ -189,14 +234,26 @@ fn children(expr: &IdedExpr, visit: &mut dyn FnMut(&IdedExpr)) {
             call.args.iter().for_each(visit);
         }
         Expr::Comprehension(it) => {
-            [&it.iter_range, &it.accu_init, &it.loop_cond, &it.loop_step, &it.result]
-                .into_iter()
-                .for_each(visit);
+            [
+                &it.iter_range,
+                &it.accu_init,
+                &it.loop_cond,
+                &it.loop_step,
+                &it.result,
+            ]
+            .into_iter()
+            .for_each(visit);
         }
         Expr::List(list) => list.elements.iter().for_each(visit),
-        Expr::Map(map) => map.entries.iter().for_each(|entry| self::entry(&entry.expr, visit)),
+        Expr::Map(map) => map
+            .entries
+            .iter()
+            .for_each(|entry| self::entry(&entry.expr, visit)),
         Expr::Select(select) => visit(&select.operand),
-        Expr::Struct(it) => it.entries.iter().for_each(|entry| self::entry(&entry.expr, visit)),
+        Expr::Struct(it) => it
+            .entries
+            .iter()
+            .for_each(|entry| self::entry(&entry.expr, visit)),
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => (),
     }
 }
@@ -224,9 +281,28 @@ fn scalar(shape: &Shape) -> Option<&'static str> {
 
 /// Names that are no variables but types or prefixes of functions.
 const KNOWN: [&str; 22] = [
-    "self", "oldSelf", "int", "uint", "double", "bool", "string", "bytes", "list", "map", "type",
-    "null_type", "google", "optional", "math", "sets", "strings", "base64", "jsonpatch", "format",
-    "cel", "semver",
+    "self",
+    "oldSelf",
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "type",
+    "null_type",
+    "google",
+    "optional",
+    "math",
+    "sets",
+    "strings",
+    "base64",
+    "jsonpatch",
+    "format",
+    "cel",
+    "semver",
 ];
 
 struct Names<'a> {
@@ -252,9 +328,12 @@ impl<'a> Names<'a> {
                 self.visit(&it.iter_range);
                 self.visit(&it.accu_init);
                 let depth = self.scope.len();
-                self.scope.extend([it.accu_var.clone(), it.iter_var.clone()]);
+                self.scope
+                    .extend([it.accu_var.clone(), it.iter_var.clone()]);
                 self.scope.extend(it.iter_var2.clone());
-                [&it.loop_cond, &it.loop_step, &it.result].into_iter().for_each(|it| self.visit(it));
+                for expr in [&it.loop_cond, &it.loop_step, &it.result] {
+                    self.visit(expr);
+                }
                 self.scope.truncate(depth);
             }
             Expr::Select(select) => {
@@ -268,7 +347,8 @@ impl<'a> Names<'a> {
                         .map(|ty| format!("type '{ty}' does not support field selection")),
                     None => None,
                 };
-                self.wrong.extend(wrong.map(|wrong| (format!(".{}", select.field), wrong)));
+                self.wrong
+                    .extend(wrong.map(|wrong| (format!(".{}", select.field), wrong)));
             }
             _ => children(expr, &mut |child| self.visit(child)),
         }

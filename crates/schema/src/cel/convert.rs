@@ -13,8 +13,27 @@ use crate::types::{Node, Shape};
 
 /// Names that mean something in CEL itself.
 const RESERVED: [&str; 21] = [
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function",
-    "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while",
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 /// Whether rules know a field by another name.
@@ -35,7 +54,11 @@ fn escape(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let mut rest = name;
     while let Some(c) = rest.chars().next() {
-        let width = if rest.starts_with("__") { 2 } else { c.len_utf8() };
+        let width = if rest.starts_with("__") {
+            2
+        } else {
+            c.len_utf8()
+        };
         out.push_str(match &rest[..width] {
             "__" => "__underscores__",
             "." => "__dot__",
@@ -58,7 +81,9 @@ pub(super) fn value(node: Option<Node<'_>>, value: &Value) -> Cel {
         Value::String(text) => self::text(shape, text),
         Value::Array(items) => {
             let item = node.and_then(Node::item);
-            Cel::List(Arc::new(items.iter().map(|value| self::value(item, value)).collect()))
+            Cel::List(Arc::new(
+                items.iter().map(|value| self::value(item, value)).collect(),
+            ))
         }
         Value::Object(fields) => {
             let escaped = matches!(shape, Some(Shape::Struct { .. }));
@@ -99,12 +124,17 @@ fn text(shape: Option<&Shape>, text: &str) -> Cel {
         _ => "",
     };
     let converted = match format {
-        "date-time" => chrono::DateTime::parse_from_rfc3339(text).ok().map(Cel::Timestamp),
+        "date-time" => chrono::DateTime::parse_from_rfc3339(text)
+            .ok()
+            .map(Cel::Timestamp),
         "date" => chrono::DateTime::parse_from_rfc3339(&format!("{text}T00:00:00Z"))
             .ok()
             .map(Cel::Timestamp),
         "duration" => duration(text).map(Cel::Duration),
-        "byte" => STANDARD.decode(text).ok().map(|bytes| Cel::Bytes(Arc::new(bytes))),
+        "byte" => STANDARD
+            .decode(text)
+            .ok()
+            .map(|bytes| Cel::Bytes(Arc::new(bytes))),
         _ => None,
     };
     converted.unwrap_or_else(|| Cel::String(Arc::new(text.to_owned())))
@@ -124,7 +154,9 @@ fn duration(text: &str) -> Option<chrono::Duration> {
         let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
         let count: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let letters = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         nanos += count
             * match &rest[..letters] {
                 "h" => 3.6e12,

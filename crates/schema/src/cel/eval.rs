@@ -7,18 +7,23 @@ use kube_cel::cel::objects::OptionalValue;
 use kube_cel::cel::{Context, ExecutionError, Value as Cel};
 use serde_json::Value;
 
-use super::{Rule, convert};
+use super::{Rule, convert, room};
 use crate::field_error::{FieldError, Kind};
 use crate::types::{Node, Shape};
 
 /// A message that an expression makes is at most this long (apiserver: pkg/apis/cel).
 const MAX_MESSAGE_BYTES: usize = 5 * 1024;
 
+/// Rules that nest deeper than this are evaluated where there is room.
+const SHALLOW: usize = 16;
+
 /// All functions of CEL and of Kubernetes; making them is dear.
 static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
     let mut context = Context::default().with_all();
     // `type(x) == int`: types are values, here their names.
-    context.add_function("type", |value: Cel| Cel::String(Arc::new(type_value(&value).to_owned())));
+    context.add_function("type", |value: Cel| -> Result<Cel, ExecutionError> {
+        Ok(Cel::String(Arc::new(type_value(&value).to_owned())))
+    });
     for name in TYPES {
         context.add_variable_from_value(name, Cel::String(Arc::new(name.to_owned())));
     }
@@ -26,8 +31,17 @@ static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
 });
 
 /// The types of CEL that rules can name.
-const TYPES: [&str; 9] =
-    ["int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type"];
+const TYPES: [&str; 9] = [
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+];
 
 fn type_value(value: &Cel) -> &'static str {
     match value {
@@ -69,12 +83,27 @@ impl<'a> Subject<'a> {
 
     /// The most iterations that a rule can take.
     pub(super) fn cost(&mut self, rule: &Rule) -> u64 {
-        let longest = *self.longest.get_or_insert_with(|| longest(self.value).max(1));
+        let longest = *self
+            .longest
+            .get_or_insert_with(|| longest(self.value).max(1));
         longest.saturating_pow(rule.loops)
     }
 
     /// What a rule says of it.
     pub(super) fn check(&self, rule: &Rule, path: &str) -> Option<FieldError> {
+        let checked = if rule.depth > SHALLOW {
+            room::with_room(|| self.run(rule, path))
+        } else {
+            room::here(|| self.run(rule, path))
+        };
+        checked.unwrap_or_else(|| {
+            let shown = rule.message.as_deref().unwrap_or(&rule.source);
+            let what = format!("internal error evaluating rule: {shown}");
+            Some(FieldError::invalid(path, type_name(self.node), what))
+        })
+    }
+
+    fn run(&self, rule: &Rule, path: &str) -> Option<FieldError> {
         let mut context = FUNCTIONS.new_inner_scope();
         context.add_variable_from_value("self", self.new.clone());
         let old = match (&self.old, rule.optional_old_self) {
@@ -88,7 +117,11 @@ impl<'a> Subject<'a> {
         match rule.program.execute(&context) {
             Ok(Cel::Bool(true)) => None,
             Ok(_) => Some(self.failed(rule, &context, path)),
-            Err(error) => Some(FieldError::invalid(path, type_name(self.node), said(&error, rule))),
+            Err(error) => Some(FieldError::invalid(
+                path,
+                type_name(self.node),
+                said(&error, rule),
+            )),
         }
     }
 
@@ -109,7 +142,12 @@ impl<'a> Subject<'a> {
             Some("FieldValueDuplicate") => (Kind::Duplicate, String::new()),
             _ => (Kind::Invalid, detail),
         };
-        FieldError { path, kind, value, detail }
+        FieldError {
+            path,
+            kind,
+            value,
+            detail,
+        }
     }
 }
 
@@ -160,12 +198,18 @@ pub(super) fn type_name(node: Node<'_>) -> &'static str {
 
 fn longest(value: &Value) -> u64 {
     match value {
-        Value::Array(items) => {
-            items.iter().map(longest).max().unwrap_or_default().max(items.len() as u64)
-        }
-        Value::Object(map) => {
-            map.values().map(longest).max().unwrap_or_default().max(map.len() as u64)
-        }
+        Value::Array(items) => items
+            .iter()
+            .map(longest)
+            .max()
+            .unwrap_or_default()
+            .max(items.len() as u64),
+        Value::Object(map) => map
+            .values()
+            .map(longest)
+            .max()
+            .unwrap_or_default()
+            .max(map.len() as u64),
         // Loops over a text split it first; a tenth is upstream's factor, too.
         Value::String(text) => text.len() as u64 / 10,
         Value::Null | Value::Bool(_) | Value::Number(_) => 1,

@@ -53,7 +53,9 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
         match c {
             '\'' => {
                 let after = &inner[at + 1..];
-                let rest = after.strip_prefix(']').ok_or_else(|| format!("expected ] but got {after}"))?;
+                let rest = after
+                    .strip_prefix(']')
+                    .ok_or_else(|| format!("expected ] but got {after}"))?;
                 return Ok((name, rest));
             }
             '\\' => match chars.next() {

@@ -33,7 +33,9 @@ pub fn dns_1035_label(label: &str) -> Option<String> {
 fn subdomain(name: &str) -> Option<String> {
     let part = |part: &str| {
         !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !part.starts_with('-')
             && !part.ends_with('-')
     };
@@ -52,7 +54,10 @@ fn subdomain(name: &str) -> Option<String> {
 /// The name of the definition itself, and whether its group may be used.
 pub(super) fn check_definition(definition: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let (name, group) = (text(&definition["metadata"], "name"), text(&definition["spec"], "group"));
+    let (name, group) = (
+        text(&definition["metadata"], "name"),
+        text(&definition["spec"], "group"),
+    );
     let wanted = format!("{}.{group}", text(&definition["spec"]["names"], "plural"));
     if let Some(why) = subdomain(&name) {
         errors.push(FieldError::invalid("metadata.name", name.as_str(), why));
@@ -64,9 +69,11 @@ pub(super) fn check_definition(definition: &Value) -> Vec<FieldError> {
             r#"must be spec.names.plural+"."+spec.group"#,
         ));
     }
-    let protected = ["k8s.io", "kubernetes.io"]
-        .iter()
-        .any(|owner| group.strip_suffix(owner).is_some_and(|it| it.is_empty() || it.ends_with('.')));
+    let protected = ["k8s.io", "kubernetes.io"].iter().any(|owner| {
+        group
+            .strip_suffix(owner)
+            .is_some_and(|it| it.is_empty() || it.ends_with('.'))
+    });
     let key = "api-approved.kubernetes.io";
     let approval = text(&definition["metadata"]["annotations"], key);
     let at = format!("metadata.annotations[{key}]");
@@ -92,7 +99,11 @@ pub(super) fn group(group: &str, errors: &mut Vec<FieldError>) {
     } else if let Some(why) = subdomain(group) {
         errors.push(FieldError::invalid(at, group, why));
     } else if !group.contains('.') {
-        errors.push(FieldError::invalid(at, group, "should be a domain with at least one dot"));
+        errors.push(FieldError::invalid(
+            at,
+            group,
+            "should be a domain with at least one dot",
+        ));
     }
 }
 
@@ -129,7 +140,11 @@ pub(super) fn names(path: &str, names: &Value, errors: &mut Vec<FieldError>) {
     let kind = text(names, "kind");
     if !kind.is_empty() && kind == text(names, "listKind") {
         let detail = "kind and listKind may not be the same";
-        errors.push(FieldError::invalid(format!("{path}.listKind"), kind, detail));
+        errors.push(FieldError::invalid(
+            format!("{path}.listKind"),
+            kind,
+            detail,
+        ));
     }
     labels("categories", errors);
 }

@@ -21,10 +21,28 @@ const MAX_WARNING_BYTES: usize = 256;
 
 /// Keywords at the root of a schema whose `status` is a subresource.
 const AT_ROOT: [&str; 22] = [
-    "description", "type", "format", "title", "maximum", "exclusiveMaximum", "minimum",
-    "exclusiveMinimum", "maxLength", "minLength", "pattern", "maxItems", "minItems", "uniqueItems",
-    "multipleOf", "required", "items", "properties", "externalDocs", "example",
-    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
+    "description",
+    "type",
+    "format",
+    "title",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "multipleOf",
+    "required",
+    "items",
+    "properties",
+    "externalDocs",
+    "example",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
 ];
 
 /// Compiles every version; the second answer is everything that is wrong.
@@ -52,7 +70,11 @@ pub(super) fn check(spec: &Value) -> (Vec<Arc<Version>>, Vec<FieldError>) {
     for (i, version) in versions.iter().enumerate() {
         let at = format!("spec.versions[{i}]");
         if let Some(why) = names::dns_1035_label(&text(version, "name")) {
-            own.push(FieldError::invalid(format!("{at}.name"), version["name"].clone(), why));
+            own.push(FieldError::invalid(
+                format!("{at}.name"),
+                version["name"].clone(),
+                why,
+            ));
         }
         compiled.extend(self::version(&places, i, version, &mut own).map(Arc::new));
     }
@@ -96,13 +118,21 @@ impl Places {
 }
 
 fn unique(versions: &[Value], errors: &mut Vec<FieldError>) {
-    let names: BTreeSet<&str> = versions.iter().filter_map(|it| it["name"].as_str()).collect();
+    let names: BTreeSet<&str> = versions
+        .iter()
+        .filter_map(|it| it["name"].as_str())
+        .collect();
     let all = || Value::Array(versions.to_vec());
     if names.len() < versions.len() {
         let detail = "must contain unique version names";
         errors.push(FieldError::invalid("spec.versions", all(), detail));
     }
-    if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
+    if versions
+        .iter()
+        .filter(|version| version["storage"] == true)
+        .count()
+        != 1
+    {
         let detail = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid("spec.versions", all(), detail));
     }
@@ -139,20 +169,28 @@ fn version(
         let at = schema_place.clone().unwrap_or_default();
         let mut found = Vec::new();
         schema = compile(&at, written, status, &mut found);
-        tell(schema_place, &|_, errors| errors.extend(found.iter().cloned()));
+        tell(schema_place, &|_, errors| {
+            errors.extend(found.iter().cloned());
+        });
     }
-    tell(place(places.subresources, "subresources", "subresources"), &|at, errors| {
-        subresources(at, &version["subresources"]["scale"], errors);
-    });
+    tell(
+        place(places.subresources, "subresources", "subresources"),
+        &|at, errors| {
+            subresources(at, &version["subresources"]["scale"], errors);
+        },
+    );
     let key = "additionalPrinterColumns";
     tell(place(places.columns, key, key), &|at, errors| {
         for (i, column) in list(version, key).iter().enumerate() {
             self::column(&format!("{at}[{i}]"), column, errors);
         }
     });
-    tell(place(places.selectable, "selectableFields", "selectableFields"), &|at, errors| {
-        selectable(at, version, written, errors);
-    });
+    tell(
+        place(places.selectable, "selectableFields", "selectableFields"),
+        &|at, errors| {
+            selectable(at, version, written, errors);
+        },
+    );
     let (schema, rules) = schema.filter(|_| errors.len() == before)?;
     let scale = &version["subresources"]["scale"];
     Some(Version {
@@ -179,7 +217,10 @@ fn version(
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn deprecation(at: &str, warning: Option<&str>, deprecated: bool, errors: &mut Vec<FieldError>) {
@@ -198,7 +239,11 @@ fn deprecation(at: &str, warning: Option<&str>, deprecated: bool, errors: &mut V
         ));
     }
     let at = format!("{at}.deprecationWarning");
-    errors.extend(wrong.into_iter().map(|why| FieldError::invalid(&at, warning, why)));
+    errors.extend(
+        wrong
+            .into_iter()
+            .map(|why| FieldError::invalid(&at, warning, why)),
+    );
 }
 
 fn compile(
@@ -211,7 +256,10 @@ fn compile(
     if status {
         let strange = |key: &str| !AT_ROOT.contains(&key);
         let keys = written.as_object().into_iter().flatten();
-        if keys.filter(|(_, value)| !value.is_null()).any(|(key, _)| strange(key)) {
+        if keys
+            .filter(|(_, value)| !value.is_null())
+            .any(|(key, _)| strange(key))
+        {
             let allowed: Vec<String> = AT_ROOT.iter().map(|key| go_name(key)).collect();
             errors.push(FieldError::invalid(&at, written.clone(), format!(
                 "only [{}] fields are allowed at the root of the schema if the status subresource is enabled",
@@ -219,8 +267,12 @@ fn compile(
             )));
         }
     }
-    let schema = structural::compile(&at, written).map_err(|found| errors.extend(found)).ok()?;
-    let rules = Rules::compile(&at, &schema).map_err(|found| errors.extend(found)).ok()?;
+    let schema = structural::compile(&at, written)
+        .map_err(|found| errors.extend(found))
+        .ok()?;
+    let rules = Rules::compile(&at, &schema)
+        .map_err(|found| errors.extend(found))
+        .ok()?;
     Some((schema, rules))
 }
 
@@ -231,7 +283,12 @@ fn go_name(key: &str) -> String {
         "x-kubernetes-validations" => "XValidations".to_owned(),
         key => {
             let mut chars = key.chars();
-            chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect()
+            chars
+                .next()
+                .into_iter()
+                .flat_map(char::to_uppercase)
+                .chain(chars)
+                .collect()
         }
     }
 }
@@ -241,8 +298,16 @@ fn subresources(at: &str, scale: &Value, errors: &mut Vec<FieldError>) {
         return;
     }
     let paths = [
-        ("specReplicasPath", &[".spec."][..], "should be a json path under .spec"),
-        ("statusReplicasPath", &[".status."][..], "should be a json path under .status"),
+        (
+            "specReplicasPath",
+            &[".spec."][..],
+            "should be a json path under .spec",
+        ),
+        (
+            "statusReplicasPath",
+            &[".status."][..],
+            "should be a json path under .status",
+        ),
         (
             "labelSelectorPath",
             &[".spec.", ".status."][..],
@@ -280,8 +345,16 @@ fn column(at: &str, column: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(format!("{at}.type"), kind, detail));
     }
     let format = text(column, "format");
-    let known =
-        ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
+    let known = [
+        "byte",
+        "date",
+        "date-time",
+        "double",
+        "float",
+        "int32",
+        "int64",
+        "password",
+    ];
     if !format.is_empty() && !known.contains(&&*format) {
         let detail = format!("must be one of {}", known.join(","));
         errors.push(FieldError::invalid(format!("{at}.format"), format, detail));
@@ -301,7 +374,10 @@ fn compiled_column(column: &Value) -> Column {
         kind: text(column, "type"),
         format: text(column, "format"),
         description: text(column, "description"),
-        priority: column["priority"].as_i64().and_then(|it| it.try_into().ok()).unwrap_or_default(),
+        priority: column["priority"]
+            .as_i64()
+            .and_then(|it| it.try_into().ok())
+            .unwrap_or_default(),
         path: JsonPath::compile(&text(column, "jsonPath")).ok(),
     }
 }
@@ -322,7 +398,11 @@ fn selectable(at: &str, version: &Value, schema: &Value, errors: &mut Vec<FieldE
         let (shown, found) = match followed {
             Ok(followed) => followed,
             Err(why) => {
-                errors.push(FieldError::invalid(at, path, format!("is an invalid path: {why}")));
+                errors.push(FieldError::invalid(
+                    at,
+                    path,
+                    format!("is an invalid path: {why}"),
+                ));
                 continue;
             }
         };
@@ -365,16 +445,26 @@ fn conversion(conversion: &Value, errors: &mut Vec<FieldError>) {
         "Webhook" => {
             if webhook["clientConfig"].is_null() {
                 let at = format!("{at}.webhookClientConfig");
-                errors.push(FieldError::required(at, "required when strategy is set to Webhook"));
+                errors.push(FieldError::required(
+                    at,
+                    "required when strategy is set to Webhook",
+                ));
             }
             if list(webhook, "conversionReviewVersions").is_empty() {
-                errors.push(FieldError::required(format!("{at}.conversionReviewVersions"), ""));
+                errors.push(FieldError::required(
+                    format!("{at}.conversionReviewVersions"),
+                    "",
+                ));
             }
         }
         "" => errors.push(FieldError::required(format!("{at}.strategy"), "")),
         other => {
             let known = ["None", "Webhook"];
-            errors.push(FieldError::not_supported(format!("{at}.strategy"), other, &known));
+            errors.push(FieldError::not_supported(
+                format!("{at}.strategy"),
+                other,
+                &known,
+            ));
         }
     }
 }

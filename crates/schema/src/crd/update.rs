@@ -21,12 +21,16 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
 
 fn established(definition: &Value) -> bool {
     let conditions = definition["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|it| it["type"] == "Established" && it["status"] == "True")
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|it| it["type"] == "Established" && it["status"] == "True")
 }
 
 fn immutable(new: &Value, old: &Value, path: &[&str], errors: &mut Vec<FieldError>) {
     let value = |definition: &Value| {
-        path.iter().fold(definition["spec"].clone(), |value, key| value[*key].clone())
+        path.iter()
+            .fold(definition["spec"].clone(), |value, key| value[*key].clone())
     };
     let (new, old) = (value(new), value(old));
     if new != old {
@@ -37,8 +41,12 @@ fn immutable(new: &Value, old: &Value, path: &[&str], errors: &mut Vec<FieldErro
 
 /// Versions in which objects may still be stored must not go away.
 fn stored_versions(new: &Value, errors: &mut Vec<FieldError>) {
-    let stored = new["status"]["storedVersions"].as_array().map_or(&[][..], Vec::as_slice);
-    let versions = new["spec"]["versions"].as_array().map_or(&[][..], Vec::as_slice);
+    let stored = new["status"]["storedVersions"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let versions = new["spec"]["versions"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
     let at = "status.storedVersions";
     if stored.is_empty() {
         let detail = "must have at least one stored version";
@@ -48,7 +56,11 @@ fn stored_versions(new: &Value, errors: &mut Vec<FieldError>) {
     for version in versions.iter().filter(|version| version["storage"] == true) {
         if !stored.contains(&version["name"]) {
             let detail = format!("must have the storage version {}", text(version, "name"));
-            errors.push(FieldError::invalid(at, Value::Array(stored.to_vec()), detail));
+            errors.push(FieldError::invalid(
+                at,
+                Value::Array(stored.to_vec()),
+                detail,
+            ));
         }
     }
     for (i, name) in stored.iter().enumerate() {

@@ -20,7 +20,11 @@ pub(super) fn steps(path: &str) -> Result<Vec<Step>, String> {
         Some(inner) => inner.strip_suffix('}').ok_or("unclosed action")?.trim(),
         None => text,
     };
-    let mut parser = Parser { text, at: 0, depth: 0 };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        depth: 0,
+    };
     parser.skip('$');
     parser.skip('@');
     let steps = parser.steps(true)?;
@@ -165,10 +169,16 @@ impl Parser<'_> {
     fn index(&mut self) -> Result<Step, String> {
         let start = self.integer()?;
         if !self.skip(':') {
-            return start.map(Step::Index).ok_or_else(|| "expected an index".to_owned());
+            return start
+                .map(Step::Index)
+                .ok_or_else(|| "expected an index".to_owned());
         }
         let end = self.integer()?;
-        let step = if self.skip(':') { self.integer()? } else { None };
+        let step = if self.skip(':') {
+            self.integer()?
+        } else {
+            None
+        };
         match step.unwrap_or(1) {
             step if step > 0 => Ok(Step::Slice { start, end, step }),
             step => Err(format!("the step of a slice must be positive, not {step}")),
@@ -185,7 +195,9 @@ impl Parser<'_> {
         if digits.is_empty() {
             return Ok(None);
         }
-        let number = digits.parse().map_err(|_| format!("{digits:?} is not an index"))?;
+        let number = digits
+            .parse()
+            .map_err(|_| format!("{digits:?} is not an index"))?;
         self.at += end;
         Ok(Some(number))
     }
@@ -219,7 +231,9 @@ impl Parser<'_> {
             ("<", Operator::Less),
             (">", Operator::Greater),
         ];
-        let found = operators.into_iter().find(|(sign, _)| self.rest().starts_with(sign));
+        let found = operators
+            .into_iter()
+            .find(|(sign, _)| self.rest().starts_with(sign));
         let test = match found {
             Some((sign, operator)) => {
                 self.at += sign.len();
@@ -266,6 +280,8 @@ impl Parser<'_> {
 
 /// Whether a character may be part of a name after a dot.
 fn is_name(c: char) -> bool {
-    !matches!(c, '.' | '[' | ']' | '(' | ')' | '{' | '}' | '\'' | '"' | '$' | '@' | '*' | ',' | ' ')
-        && !matches!(c, '=' | '!' | '<' | '>' | '?' | '\t' | '\n' | '\r')
+    !matches!(
+        c,
+        '.' | '[' | ']' | '(' | ')' | '{' | '}' | '\'' | '"' | '$' | '@' | '*' | ',' | ' '
+    ) && !matches!(c, '=' | '!' | '<' | '>' | '?' | '\t' | '\n' | '\r')
 }

@@ -32,7 +32,11 @@ pub(super) struct Emitter {
 
 impl Emitter {
     pub(super) fn new(flavour: Flavour) -> Self {
-        Self { flavour, definitions: Map::new(), open: Vec::new() }
+        Self {
+            flavour,
+            definitions: Map::new(),
+            open: Vec::new(),
+        }
     }
 
     /// The schema of a resource.
@@ -46,7 +50,9 @@ impl Emitter {
 
     /// The schema of a type, a reference when it has a name.
     pub(super) fn schema(&mut self, node: Node<'_>) -> Value {
-        let Some(name) = &node.ty().name else { return self.body(node) };
+        let Some(name) = &node.ty().name else {
+            return self.body(node);
+        };
         if !self.definitions.contains_key(&**name) {
             self.definitions.insert(name.to_string(), Value::Null);
             let body = self.body(node);
@@ -86,7 +92,13 @@ impl Emitter {
         };
         match node.shape() {
             Shape::Any => put("x-kubernetes-preserve-unknown-fields", json!(true)),
-            Shape::Struct { fields, required, preserve_unknown, atomic, embedded } => {
+            Shape::Struct {
+                fields,
+                required,
+                preserve_unknown,
+                atomic,
+                embedded,
+            } => {
                 put("type", json!("object"));
                 let properties: Map<String, Value> = fields
                     .iter()
@@ -141,7 +153,12 @@ impl Emitter {
             }
             Shape::Number => put("type", json!("number")),
             Shape::Boolean => put("type", json!("boolean")),
-            Shape::IntOrString => put("x-kubernetes-int-or-string", json!(true)),
+            Shape::IntOrString => {
+                put("x-kubernetes-int-or-string", json!(true));
+                if self.flavour == Flavour::V3 {
+                    put("anyOf", json!([{"type": "integer"}, {"type": "string"}]));
+                }
+            }
         }
     }
 
@@ -167,7 +184,10 @@ impl Emitter {
                 .into_iter()
                 .filter_map(|(on, name)| on.then_some(name))
                 .collect();
-            schema.insert("x-kubernetes-patch-strategy".to_owned(), json!(strategies.join(",")));
+            schema.insert(
+                "x-kubernetes-patch-strategy".to_owned(),
+                json!(strategies.join(",")),
+            );
             if let Some(key) = &patch.merge_key {
                 schema.insert("x-kubernetes-patch-merge-key".to_owned(), json!(key));
             }
@@ -188,10 +208,16 @@ impl Emitter {
             ("maximum", "exclusiveMaximum", checks.maximum),
         ] {
             put(key, bound.map(|(bound, _)| number(bound)));
-            put(exclusive, bound.filter(|(_, out)| *out).map(|_| json!(true)));
+            put(
+                exclusive,
+                bound.filter(|(_, out)| *out).map(|_| json!(true)),
+            );
         }
         put("multipleOf", checks.multiple_of.map(number));
-        put("pattern", checks.pattern.as_ref().map(|it| json!(it.source)));
+        put(
+            "pattern",
+            checks.pattern.as_ref().map(|it| json!(it.source)),
+        );
         for (key, count) in [
             ("minLength", checks.min_length),
             ("maxLength", checks.max_length),
@@ -202,15 +228,23 @@ impl Emitter {
         ] {
             put(key, count.map(|count| json!(count)));
         }
-        put("uniqueItems", checks.unique_items.then(|| json!(true)));
+        put(
+            "uniqueItems",
+            checks.unique_items.then_some(Value::Bool(true)),
+        );
         let rules = (!checks.rules.is_empty()).then(|| json!(checks.rules));
         put("x-kubernetes-validations", rules);
         // v2 knows no alternatives.
-        for (key, nested) in
-            [("allOf", &checks.all_of), ("anyOf", &checks.any_of), ("oneOf", &checks.one_of)]
-        {
+        for (key, nested) in [
+            ("allOf", &checks.all_of),
+            ("anyOf", &checks.any_of),
+            ("oneOf", &checks.one_of),
+        ] {
             if !nested.is_empty() && self.flavour == Flavour::V3 {
-                put(key, Some(nested.iter().map(|id| self.nested(node.at(*id))).collect()));
+                put(
+                    key,
+                    Some(nested.iter().map(|id| self.nested(node.at(*id))).collect()),
+                );
             }
         }
         if let Some(not) = checks.not.filter(|_| self.flavour == Flavour::V3) {
@@ -228,7 +262,9 @@ impl Emitter {
 
 /// Takes away what a schema inside of `allOf` and the like did not say and must not say.
 fn strip(node: Node<'_>, schema: &mut Value) {
-    let Some(map) = schema.as_object_mut() else { return };
+    let Some(map) = schema.as_object_mut() else {
+        return;
+    };
     if node.checks().is_some_and(|checks| checks.untyped) {
         map.remove("type");
     }
@@ -248,5 +284,9 @@ fn strip(node: Node<'_>, schema: &mut Value) {
 
 /// Whole numbers without a fraction.
 fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        json!(value as i64)
+    } else {
+        json!(value)
+    }
 }

@@ -63,66 +63,87 @@ fn meta(flavour: Flavour) -> [(&'static str, Value); 7] {
     let int64 = || json!({"type": "integer", "format": "int64"});
     let gvk = |kind: &str| json!([{"group": "", "version": "v1", "kind": kind}]);
     [
-        ("Patch", json!({"description": "A patch of an object.", "type": "object"})),
-        ("ListMeta", json!({
-            "description": "Metadata of a list.",
-            "type": "object",
-            "properties": {
-                "continue": string(), "remainingItemCount": int64(), "resourceVersion": string(),
-                "selfLink": string(),
-            },
-        })),
-        ("Preconditions", json!({
-            "description": "What must hold before an operation is carried out.",
-            "type": "object",
-            "properties": {"resourceVersion": string(), "uid": string()},
-        })),
-        ("DeleteOptions", json!({
-            "description": "Options of a deletion.",
-            "type": "object",
-            "properties": {
-                "apiVersion": string(),
-                "dryRun": {"type": "array", "items": string(), "x-kubernetes-list-type": "atomic"},
-                "gracePeriodSeconds": int64(),
-                "kind": string(),
-                "orphanDependents": {"type": "boolean"},
-                "preconditions": reference(flavour, "Preconditions"),
-                "propagationPolicy": string(),
-            },
-            "x-kubernetes-group-version-kind": gvk("DeleteOptions"),
-        })),
-        ("StatusCause", json!({
-            "description": "One reason of a failure.",
-            "type": "object",
-            "properties": {"field": string(), "message": string(), "reason": string()},
-        })),
-        ("StatusDetails", json!({
-            "description": "What a failure is about.",
-            "type": "object",
-            "properties": {
-                "causes": {
-                    "type": "array",
-                    "items": reference(flavour, "StatusCause"),
-                    "x-kubernetes-list-type": "atomic",
+        (
+            "Patch",
+            json!({"description": "A patch of an object.", "type": "object"}),
+        ),
+        (
+            "ListMeta",
+            json!({
+                "description": "Metadata of a list.",
+                "type": "object",
+                "properties": {
+                    "continue": string(), "remainingItemCount": int64(), "resourceVersion": string(),
+                    "selfLink": string(),
                 },
-                "group": string(), "kind": string(), "name": string(),
-                "retryAfterSeconds": {"type": "integer", "format": "int32"},
-                "uid": string(),
-            },
-        })),
-        ("Status", json!({
-            "description": "The answer of a call that does not answer with an object.",
-            "type": "object",
-            "properties": {
-                "apiVersion": string(),
-                "code": {"type": "integer", "format": "int32"},
-                "details": reference(flavour, "StatusDetails"),
-                "kind": string(), "message": string(),
-                "metadata": reference(flavour, "ListMeta"),
-                "reason": string(), "status": string(),
-            },
-            "x-kubernetes-group-version-kind": gvk("Status"),
-        })),
+            }),
+        ),
+        (
+            "Preconditions",
+            json!({
+                "description": "What must hold before an operation is carried out.",
+                "type": "object",
+                "properties": {"resourceVersion": string(), "uid": string()},
+            }),
+        ),
+        (
+            "DeleteOptions",
+            json!({
+                "description": "Options of a deletion.",
+                "type": "object",
+                "properties": {
+                    "apiVersion": string(),
+                    "dryRun": {"type": "array", "items": string(), "x-kubernetes-list-type": "atomic"},
+                    "gracePeriodSeconds": int64(),
+                    "kind": string(),
+                    "orphanDependents": {"type": "boolean"},
+                    "preconditions": reference(flavour, "Preconditions"),
+                    "propagationPolicy": string(),
+                },
+                "x-kubernetes-group-version-kind": gvk("DeleteOptions"),
+            }),
+        ),
+        (
+            "StatusCause",
+            json!({
+                "description": "One reason of a failure.",
+                "type": "object",
+                "properties": {"field": string(), "message": string(), "reason": string()},
+            }),
+        ),
+        (
+            "StatusDetails",
+            json!({
+                "description": "What a failure is about.",
+                "type": "object",
+                "properties": {
+                    "causes": {
+                        "type": "array",
+                        "items": reference(flavour, "StatusCause"),
+                        "x-kubernetes-list-type": "atomic",
+                    },
+                    "group": string(), "kind": string(), "name": string(),
+                    "retryAfterSeconds": {"type": "integer", "format": "int32"},
+                    "uid": string(),
+                },
+            }),
+        ),
+        (
+            "Status",
+            json!({
+                "description": "The answer of a call that does not answer with an object.",
+                "type": "object",
+                "properties": {
+                    "apiVersion": string(),
+                    "code": {"type": "integer", "format": "int32"},
+                    "details": reference(flavour, "StatusDetails"),
+                    "kind": string(), "message": string(),
+                    "metadata": reference(flavour, "ListMeta"),
+                    "reason": string(), "status": string(),
+                },
+                "x-kubernetes-group-version-kind": gvk("Status"),
+            }),
+        ),
     ]
 }
 

@@ -8,9 +8,16 @@ use super::{Described, meta};
 /// A query parameter: name, type, what it is for.
 type Parameter = (&'static str, &'static str, &'static str);
 
-const PRETTY: Parameter = ("pretty", "string", "Whether the answer is printed for people.");
-const DRY_RUN: Parameter =
-    ("dryRun", "string", "With `All` everything is checked and nothing is persisted.");
+const PRETTY: Parameter = (
+    "pretty",
+    "string",
+    "Whether the answer is printed for people.",
+);
+const DRY_RUN: Parameter = (
+    "dryRun",
+    "string",
+    "With `All` everything is checked and nothing is persisted.",
+);
 const FIELD_MANAGER: Parameter = (
     "fieldManager",
     "string",
@@ -21,28 +28,62 @@ const FIELD_VALIDATION: Parameter = (
     "string",
     "What happens to unknown and duplicate fields: `Ignore`, `Warn` (the default) or `Strict`.",
 );
-const FORCE: Parameter =
-    ("force", "boolean", "Whether an apply takes over fields that others manage.");
-const RESOURCE_VERSION: Parameter =
-    ("resourceVersion", "string", "The state from which the answer may be taken.");
+const FORCE: Parameter = (
+    "force",
+    "boolean",
+    "Whether an apply takes over fields that others manage.",
+);
+const RESOURCE_VERSION: Parameter = (
+    "resourceVersion",
+    "string",
+    "The state from which the answer may be taken.",
+);
 
 /// Parameters of lists and of deletions of collections.
 const LIST: [Parameter; 9] = [
-    ("allowWatchBookmarks", "boolean", "Whether a watch may send bookmarks."),
+    (
+        "allowWatchBookmarks",
+        "boolean",
+        "Whether a watch may send bookmarks.",
+    ),
     ("continue", "string", "The token of the page before."),
     ("fieldSelector", "string", "Which fields objects must have."),
     ("labelSelector", "string", "Which labels objects must have."),
     ("limit", "integer", "The most objects of one page."),
     RESOURCE_VERSION,
-    ("resourceVersionMatch", "string", "`Exact` or `NotOlderThan`."),
-    ("sendInitialEvents", "boolean", "Whether a watch begins with the objects that are there."),
+    (
+        "resourceVersionMatch",
+        "string",
+        "`Exact` or `NotOlderThan`.",
+    ),
+    (
+        "sendInitialEvents",
+        "boolean",
+        "Whether a watch begins with the objects that are there.",
+    ),
     ("timeoutSeconds", "integer", "How long a call may take."),
 ];
-const WATCH: Parameter = ("watch", "boolean", "Whether changes follow, as they happen.");
+const WATCH: Parameter = (
+    "watch",
+    "boolean",
+    "Whether changes follow, as they happen.",
+);
 const DELETE: [Parameter; 3] = [
-    ("gracePeriodSeconds", "integer", "How long the object may take to end."),
-    ("orphanDependents", "boolean", "Use `propagationPolicy` instead."),
-    ("propagationPolicy", "string", "`Orphan`, `Background` or `Foreground`."),
+    (
+        "gracePeriodSeconds",
+        "integer",
+        "How long the object may take to end.",
+    ),
+    (
+        "orphanDependents",
+        "boolean",
+        "Use `propagationPolicy` instead.",
+    ),
+    (
+        "propagationPolicy",
+        "string",
+        "`Orphan`, `Background` or `Foreground`.",
+    ),
 ];
 
 /// What is exchanged: an object, a list of them, or something of the API machinery.
@@ -76,7 +117,11 @@ pub(super) fn add(kind: &Described<'_>, flavour: Flavour, paths: &mut Map<String
         "" => format!("/api/{}", kind.version),
         group => format!("/apis/{group}/{}", kind.version),
     };
-    let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
+    let scope = if kind.namespaced {
+        "/namespaces/{namespace}"
+    } else {
+        ""
+    };
     let collection = format!("{base}{scope}/{}", kind.plural);
     let writer = Writer { kind, flavour };
     let does = |verb: &str| kind.verbs.contains(&verb);
@@ -103,10 +148,16 @@ pub(super) fn add(kind: &Described<'_>, flavour: Flavour, paths: &mut Map<String
     let one = format!("{collection}/{{name}}");
     put(&one, single(kind, "", Body::Object, does("delete")));
     if kind.status {
-        put(&format!("{one}/status"), single(kind, "Status", Body::Object, false));
+        put(
+            &format!("{one}/status"),
+            single(kind, "Status", Body::Object, false),
+        );
     }
     if kind.scale {
-        put(&format!("{one}/scale"), single(kind, "Scale", Body::Scale, false));
+        put(
+            &format!("{one}/scale"),
+            single(kind, "Scale", Body::Scale, false),
+        );
     }
 }
 
@@ -169,18 +220,31 @@ fn single<'a>(
     };
     let mut out = Vec::new();
     if does("get") {
-        out.push(("get", operation("read", "get", vec![RESOURCE_VERSION], None, &["200"][..])));
+        out.push((
+            "get",
+            operation("read", "get", vec![RESOURCE_VERSION], None, &["200"][..]),
+        ));
     }
     let write = vec![DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION];
     if does("update") {
         let codes = &["200", "201"][..];
-        out.push(("put", operation("replace", "put", write.clone(), Some(body), codes)));
+        out.push((
+            "put",
+            operation("replace", "put", write.clone(), Some(body), codes),
+        ));
     }
     if does("patch") {
         let parameters = [&write[..], &[FORCE]].concat();
-        let codes = &["200", "201"][..];
+        let codes = if kind.definition.is_some() {
+            &["200", "201"][..]
+        } else {
+            &["200"]
+        };
         let request = Some(Body::Patch);
-        out.push(("patch", operation("patch", "patch", parameters, request, codes)));
+        out.push((
+            "patch",
+            operation("patch", "patch", parameters, request, codes),
+        ));
     }
     if deletes {
         let parameters = [&[DRY_RUN], &DELETE[..]].concat();
@@ -232,10 +296,16 @@ impl Writer<'_> {
 
     fn operation(&self, operation: &Operation<'_>) -> Value {
         let kind = self.kind;
-        let mut parameters: Vec<Value> =
-            operation.parameters.iter().map(|it| self.parameter("query", *it)).collect();
+        let mut parameters: Vec<Value> = operation
+            .parameters
+            .iter()
+            .map(|it| self.parameter("query", *it))
+            .collect();
         let gvk = match operation.response {
-            Body::Scale => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
+            // Custom kinds speak of themselves.
+            Body::Scale if kind.definition.is_some() => {
+                json!({"group": "autoscaling", "version": "v1", "kind": "Scale"})
+            }
             _ => kind.gvk(kind.kind),
         };
         let mut out = json!({
@@ -251,7 +321,8 @@ impl Writer<'_> {
             let types = self.content_types(body);
             match self.flavour {
                 Flavour::V3 => {
-                    out["requestBody"] = json!({"content": self.content(body, &types), "required": required});
+                    out["requestBody"] =
+                        json!({"content": self.content(body, &types), "required": required});
                 }
                 Flavour::V2 => {
                     parameters.push(json!({
@@ -277,7 +348,11 @@ impl Writer<'_> {
             operation.verb,
             &group_name(kind.group),
             &upper_first(kind.version),
-            if operation.collection { "Collection" } else { "" },
+            if operation.collection {
+                "Collection"
+            } else {
+                ""
+            },
             if namespaced { "Namespaced" } else { "" },
             kind.kind,
             operation.suffix,
@@ -351,10 +426,20 @@ fn group_name(group: &str) -> String {
 
 fn upper_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect()
+    chars
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(chars)
+        .collect()
 }
 
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().into_iter().flat_map(char::to_lowercase).chain(chars).collect()
+    chars
+        .next()
+        .into_iter()
+        .flat_map(char::to_lowercase)
+        .chain(chars)
+        .collect()
 }

@@ -27,7 +27,10 @@ pub(super) fn apply(object: &Value, patch: &Value) -> Result<Value, PatchError> 
             operations.len()
         )));
     }
-    let mut document = Document { root: object.clone(), copied: 0 };
+    let mut document = Document {
+        root: object.clone(),
+        copied: 0,
+    };
     for operation in operations {
         let Value::Object(operation) = operation else {
             return Err(PatchError::Malformed(
@@ -76,12 +79,16 @@ const MISSING: &str = "missing value";
 impl Document {
     fn run(&mut self, operation: &Operation<'_>) -> Result<(), String> {
         let kind = operation.kind;
-        let path = || operation.path.ok_or_else(|| {
-            format!("{kind} operation failed to decode path: {MISSING}")
-        });
-        let from = || operation.from.ok_or_else(|| {
-            format!("{kind} operation failed to decode from: {MISSING}")
-        });
+        let path = || {
+            operation
+                .path
+                .ok_or_else(|| format!("{kind} operation failed to decode path: {MISSING}"))
+        };
+        let from = || {
+            operation
+                .from
+                .ok_or_else(|| format!("{kind} operation failed to decode from: {MISSING}"))
+        };
         // An operation without a value sets null.
         let value = || operation.value.cloned().unwrap_or_default();
         match kind {
@@ -115,8 +122,9 @@ impl Document {
     fn parent<'d>(root: &'d mut Value, path: &str) -> Option<(&'d mut Value, String)> {
         // Like upstream, whatever stands before the first slash is not looked at.
         let (_, rest) = path.split_once('/')?;
-        let (parents, last) =
-            rest.rsplit_once('/').map_or((None, rest), |(parents, last)| (Some(parents), last));
+        let (parents, last) = rest
+            .rsplit_once('/')
+            .map_or((None, rest), |(parents, last)| (Some(parents), last));
         let mut value = root;
         for part in parents.into_iter().flat_map(|parents| parents.split('/')) {
             let part = unescape(part);
@@ -166,7 +174,9 @@ impl Document {
         let fail = |why: String| format!("error in {kind} for path: '{path}': {why}");
         match parent {
             Value::Object(fields) => fields.remove(&key).ok_or_else(|| {
-                fail(format!("Unable to remove nonexistent key: {key}: {MISSING}"))
+                fail(format!(
+                    "Unable to remove nonexistent key: {key}: {MISSING}"
+                ))
             }),
             Value::Array(items) => {
                 let index = place(&key, items.len()).map_err(fail)?;
@@ -220,7 +230,11 @@ impl Document {
     }
 
     fn test(&mut self, path: &str, expected: &Value) -> Result<(), String> {
-        let found = if path.is_empty() { Some(&self.root) } else { self.get("test", path)? };
+        let found = if path.is_empty() {
+            Some(&self.root)
+        } else {
+            self.get("test", path)?
+        };
         // As written: `1` is not `1.0` here.
         if found.unwrap_or(&Value::Null) == expected {
             Ok(())
@@ -232,15 +246,18 @@ impl Document {
 
 /// The index that a part of a path means in a list with room for `room` items.
 fn place(part: &str, room: usize) -> Result<usize, String> {
-    let index: i64 = part.parse().map_err(|_| {
-        format!("value was not a proper array index: '{part}': invalid syntax")
-    })?;
+    let index: i64 = part
+        .parse()
+        .map_err(|_| format!("value was not a proper array index: '{part}': invalid syntax"))?;
     let place = if index < 0 {
-        usize::try_from(index.unsigned_abs()).ok().and_then(|back| room.checked_sub(back))
+        usize::try_from(index.unsigned_abs())
+            .ok()
+            .and_then(|back| room.checked_sub(back))
     } else {
         usize::try_from(index).ok().filter(|place| *place < room)
     };
-    place.ok_or_else(|| format!("Unable to access invalid index: {index}: invalid index referenced"))
+    place
+        .ok_or_else(|| format!("Unable to access invalid index: {index}: invalid index referenced"))
 }
 
 fn check_depth(kind: &str, path: &str, value: &Value) -> Result<(), String> {
@@ -248,7 +265,9 @@ fn check_depth(kind: &str, path: &str, value: &Value) -> Result<(), String> {
     if fits(value, room) {
         return Ok(());
     }
-    Err(format!("error in {kind} for path: '{path}': nested more than {MAX_DEPTH} levels deep"))
+    Err(format!(
+        "error in {kind} for path: '{path}': nested more than {MAX_DEPTH} levels deep"
+    ))
 }
 
 fn fits(value: &Value, room: usize) -> bool {

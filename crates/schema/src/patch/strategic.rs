@@ -34,13 +34,16 @@ fn malformed(why: &str) -> PatchError {
     PatchError::Malformed(why.to_owned())
 }
 
-
 fn bad_retain_keys() -> PatchError {
     malformed("invalid patch format of retainKeys")
 }
 
 fn not_a_list(value: &Value) -> PatchError {
-    let got = if value.is_null() { "%!s(<nil>)" } else { literal::type_name(value) };
+    let got = if value.is_null() {
+        "%!s(<nil>)"
+    } else {
+        literal::type_name(value)
+    };
     PatchError::CannotMerge(format!("expected a []interface {{}}, but received a {got}"))
 }
 
@@ -54,13 +57,20 @@ fn unknown_directive(fields: &Fields) -> PatchError {
 
 fn no_merge_key(item: &Fields, key: &str) -> PatchError {
     let item = literal::plain(&Value::Object(item.clone()));
-    PatchError::CannotMerge(format!("map: {item} does not contain declared merge key: {key}"))
+    PatchError::CannotMerge(format!(
+        "map: {item} does not contain declared merge key: {key}"
+    ))
 }
 
 /// The type of a field and how patches treat it.
 fn lookup<'a>(node: Option<Node<'a>>, name: &str) -> (Option<Node<'a>>, PatchStrategy) {
-    let Some(node) = node else { return (None, PatchStrategy::default()) };
-    let strategy = node.declared(name).map(|field| field.patch.clone()).unwrap_or_default();
+    let Some(node) = node else {
+        return (None, PatchStrategy::default());
+    };
+    let strategy = node
+        .declared(name)
+        .map(|field| field.patch.clone())
+        .unwrap_or_default();
     (node.field(name), strategy)
 }
 
@@ -108,8 +118,12 @@ fn merge_map(
 }
 
 fn retain_keys(original: &mut Fields, patch: &mut Fields) -> Result<(), PatchError> {
-    let Some(retained) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
-    let Value::Array(retained) = retained else { return Err(bad_retain_keys()) };
+    let Some(retained) = patch.remove(RETAIN_KEYS) else {
+        return Ok(());
+    };
+    let Value::Array(retained) = retained else {
+        return Err(bad_retain_keys());
+    };
     let is_retained = |name: &str| retained.iter().any(|key| key == name);
     for (name, value) in &*patch {
         let directive = name.starts_with(DELETE_FROM_LIST) || name.starts_with(SET_ORDER);
@@ -171,17 +185,28 @@ fn set_orders(
 /// The order that a list had, for weaving in what the patch says nothing of. New items take the
 /// places of deleted ones (upstream reuses their storage).
 fn places(old: &[Value], new: Option<&[Value]>, key: Option<&str>) -> Vec<Value> {
-    let (Some(new), Some(key)) = (new, key) else { return old.to_vec() };
-    let (deleted, added): (Vec<&Value>, Vec<&Value>) =
-        new.iter().partition(|item| item.get(DIRECTIVE).is_some_and(|d| d == "delete"));
+    let (Some(new), Some(key)) = (new, key) else {
+        return old.to_vec();
+    };
+    let (deleted, added): (Vec<&Value>, Vec<&Value>) = new
+        .iter()
+        .partition(|item| item.get(DIRECTIVE).is_some_and(|d| d == "delete"));
     let deleted = Places::of(deleted, Some(key));
-    let mut places: Vec<Value> =
-        old.iter().filter(|item| !deleted.has(item, Some(key))).cloned().collect();
+    let mut places: Vec<Value> = old
+        .iter()
+        .filter(|item| !deleted.has(item, Some(key)))
+        .cloned()
+        .collect();
     let freed = old.len() - places.len();
     let kept = Places::of(&places, Some(key));
-    let plain = added.into_iter().filter(|item| item.get(DIRECTIVE).is_none());
-    let added: Vec<Value> =
-        plain.filter(|item| !kept.has(item, Some(key))).take(freed).cloned().collect();
+    let plain = added
+        .into_iter()
+        .filter(|item| item.get(DIRECTIVE).is_none());
+    let added: Vec<Value> = plain
+        .filter(|item| !kept.has(item, Some(key)))
+        .take(freed)
+        .cloned()
+        .collect();
     places.extend(added);
     places
 }
@@ -192,7 +217,10 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<()
         return Ok(());
     }
     let is_deleted = |item: &Value| item.get(DIRECTIVE).is_some_and(|d| d == "delete");
-    let mut items = patch.iter().filter(|item| key.is_none() || !is_deleted(item)).peekable();
+    let mut items = patch
+        .iter()
+        .filter(|item| key.is_none() || !is_deleted(item))
+        .peekable();
     let mut rest = order.iter().peekable();
     while let (Some(item), Some(wanted)) = (items.peek(), rest.peek()) {
         if item.get(DIRECTIVE).is_some() {
@@ -263,7 +291,9 @@ fn item_type(lists: [&[Value]; 2]) -> Result<Option<&'static str>, PatchError> {
     for item in lists.into_iter().flatten() {
         let ty = literal::type_name(item);
         if item.is_array() {
-            return Err(PatchError::DoesNotFit("lists of lists are not supported".to_owned()));
+            return Err(PatchError::DoesNotFit(
+                "lists of lists are not supported".to_owned(),
+            ));
         }
         if found.is_some_and(|found| found != ty) {
             let lists = Value::from(lists.map(Value::from).to_vec());
@@ -301,12 +331,17 @@ fn merge_list(
         }
         Some(_) if delete => {
             let gone = Places::of(&patch, None);
-            Ok(original.into_iter().filter(|item| !gone.has(item, None)).collect())
+            Ok(original
+                .into_iter()
+                .filter(|item| !gone.has(item, None))
+                .collect())
         }
         Some(_) => {
             let mut seen = BTreeSet::new();
             let merged = original.iter().chain(&patch);
-            let merged = merged.filter(|item| seen.insert(Literal((*item).clone()))).cloned();
+            let merged = merged
+                .filter(|item| seen.insert(Literal((*item).clone())))
+                .cloned();
             in_order(merged.collect(), &patch, &original, None)
         }
     }
@@ -322,7 +357,9 @@ fn merge_items(
     let mut gone = BTreeSet::new();
     let mut replace = false;
     for value in patch {
-        let Some(fields) = value.as_object() else { continue };
+        let Some(fields) = value.as_object() else {
+            continue;
+        };
         match fields.get(DIRECTIVE) {
             None => plain.push(value),
             Some(directive) => match directive.as_str() {
@@ -345,7 +382,10 @@ fn merge_items(
     }
     let original: Vec<Value> = original
         .into_iter()
-        .filter(|item| item.get(key).is_none_or(|id| !gone.contains(&Literal(id.clone()))))
+        .filter(|item| {
+            item.get(key)
+                .is_none_or(|id| !gone.contains(&Literal(id.clone())))
+        })
         .collect();
     let mut merged = original.clone();
     let mut places = Places::of(&original, Some(key)).0;
@@ -376,8 +416,9 @@ fn in_order(
     }
     let patch_places = Places::of(patch_order, key);
     let server_places = Places::of(server_order, key);
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| patch_places.has(item, key));
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) = merged
+        .into_iter()
+        .partition(|item| patch_places.has(item, key));
     named.sort_by_cached_key(|item| patch_places.get(item, key));
     others.sort_by_cached_key(|item| server_places.get(item, key).unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(named.len() + others.len());
@@ -423,9 +464,9 @@ fn without_directives(value: Value) -> Option<Value> {
                 .filter_map(|(name, value)| Some((name, without_directives(value)?)))
                 .collect(),
         )),
-        Value::Array(items) => {
-            Some(Value::Array(items.into_iter().filter_map(without_directives).collect()))
-        }
+        Value::Array(items) => Some(Value::Array(
+            items.into_iter().filter_map(without_directives).collect(),
+        )),
         other => Some(other),
     }
 }

@@ -31,7 +31,9 @@ fn malformed<T>(why: impl Into<String>) -> Result<T> {
 
 pub(super) fn envelope(bytes: &[u8], depth: usize) -> Result<Value> {
     let Some(body) = bytes.strip_prefix(MAGIC) else {
-        return malformed("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+        return malformed(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]",
+        );
     };
     if depth > MAX_DEPTH {
         return malformed("nested too deeply");
@@ -69,9 +71,13 @@ pub(super) fn envelope(bytes: &[u8], depth: usize) -> Result<Value> {
     let mut object = if let Some(definition) = definition_of(api_version, kind) {
         decoder.message(definition, raw, depth)?
     } else {
-        let item = kind.strip_suffix("List").and_then(|kind| definition_of(api_version, kind));
+        let item = kind
+            .strip_suffix("List")
+            .and_then(|kind| definition_of(api_version, kind));
         let Some(item) = item else {
-            return malformed(format!("no kind {kind:?} is registered for version {api_version:?}"));
+            return malformed(format!(
+                "no kind {kind:?} is registered for version {api_version:?}"
+            ));
         };
         decoder.list(item, raw, depth)?
     };
@@ -104,7 +110,10 @@ impl Decoder {
         while let Some((number, part)) = wire.next()? {
             match (number, part) {
                 (1, Part::Bytes(bytes)) => {
-                    if let Some(meta) = self.registry.find("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta") {
+                    if let Some(meta) = self
+                        .registry
+                        .find("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta")
+                    {
                         metadata = Value::Object(self.message(meta, bytes, depth + 1)?);
                     }
                 }
@@ -151,12 +160,21 @@ impl Decoder {
         while let Some((number, part)) = wire.next()? {
             let mut path = prefix.to_vec();
             path.push(number);
-            let Some(field) = definition.fields.iter().find(|field| field.numbers.starts_with(&path)) else {
+            let Some(field) = definition
+                .fields
+                .iter()
+                .find(|field| field.numbers.starts_with(&path))
+            else {
                 continue;
             };
-            let inner = field.numbers.get(path.len()).is_some_and(|number| *number != 0);
+            let inner = field
+                .numbers
+                .get(path.len())
+                .is_some_and(|number| *number != 0);
             if inner {
-                let Part::Bytes(bytes) = part else { return wrong_type(field.json) };
+                let Part::Bytes(bytes) = part else {
+                    return wrong_type(field.json);
+                };
                 self.fields(definition, &path, bytes, depth + 1, object)?;
             } else {
                 self.field(field.ty, part, depth, field.json, object)?;
@@ -174,7 +192,9 @@ impl Decoder {
         object: &mut Map<String, Value>,
     ) -> Result<()> {
         match self.registry.go(ty) {
-            Go::Pointer(target) | Go::Named(target) => self.field(target, part, depth, name, object),
+            Go::Pointer(target) | Go::Named(target) => {
+                self.field(target, part, depth, name, object)
+            }
             Go::List(item) => {
                 let numeric = matches!(self.bare(item), Go::Int32 | Go::Int64 | Go::Bool);
                 let mut read = Vec::new();
@@ -189,14 +209,19 @@ impl Decoder {
                     _ => read.push(self.value(item, part, depth, name)?),
                 }
                 self.spend(read.len())?;
-                match object.entry(name).or_insert_with(|| Value::Array(Vec::new())) {
+                match object
+                    .entry(name)
+                    .or_insert_with(|| Value::Array(Vec::new()))
+                {
                     Value::Array(items) => items.extend(read),
                     other => *other = Value::Array(read),
                 }
                 Ok(())
             }
             Go::Map(value_ty) => {
-                let Part::Bytes(bytes) = part else { return wrong_type(name) };
+                let Part::Bytes(bytes) = part else {
+                    return wrong_type(name);
+                };
                 let (mut key, mut value) = (String::new(), None);
                 let mut wire = Wire { rest: bytes };
                 while let Some((number, part)) = wire.next()? {
@@ -211,7 +236,10 @@ impl Decoder {
                     None => crate::builtin::go::zero(self.registry, value_ty),
                 };
                 self.spend(1)?;
-                match object.entry(name).or_insert_with(|| Value::Object(Map::new())) {
+                match object
+                    .entry(name)
+                    .or_insert_with(|| Value::Object(Map::new()))
+                {
                     Value::Object(entries) => {
                         entries.insert(key, value);
                     }
@@ -246,7 +274,9 @@ impl Decoder {
                 None => return malformed(format!("{name} is no finite number")),
             },
             (Go::Wrapped(list), Part::Bytes(bytes)) => {
-                let Go::List(item) = self.bare(list) else { return wrong_type(name) };
+                let Go::List(item) = self.bare(list) else {
+                    return wrong_type(name);
+                };
                 let mut items = Vec::new();
                 let mut wire = Wire { rest: bytes };
                 while let Some((number, part)) = wire.next()? {
@@ -292,7 +322,11 @@ impl Decoder {
                         _ => {}
                     }
                 }
-                Ok(if is_text { Value::from(words) } else { Value::from(number) })
+                Ok(if is_text {
+                    Value::from(words)
+                } else {
+                    Value::from(number)
+                })
             }
             Special::RawExtension | Special::FieldsV1 | Special::Json => {
                 let mut raw = &[][..];
@@ -315,7 +349,9 @@ impl Decoder {
     }
 
     fn schema_or(&mut self, special: Special, bytes: &[u8], depth: usize) -> Result<Value> {
-        let Some(props) = self.registry.find(SCHEMA_PROPS) else { return Ok(Value::Null) };
+        let Some(props) = self.registry.find(SCHEMA_PROPS) else {
+            return Ok(Value::Null);
+        };
         let (mut allows, mut schema, mut items) = (false, None, Vec::new());
         let mut wire = Wire { rest: bytes };
         while let Some((number, part)) = wire.next()? {

@@ -17,7 +17,9 @@ const MAX_DEPTH: usize = 200;
 pub(super) fn envelope(object: &Value) -> Option<Vec<u8>> {
     let api_version = object.get("apiVersion")?.as_str()?;
     let kind = object.get("kind")?.as_str()?;
-    let encoder = Encoder { registry: Registry::get() };
+    let encoder = Encoder {
+        registry: Registry::get(),
+    };
     let mut raw = Vec::new();
     if let Some(definition) = definition_of(api_version, kind) {
         encoder.message(definition, object.as_object()?, &mut raw, 0)?;
@@ -53,13 +55,23 @@ struct Encoder {
 
 impl Encoder {
     fn list(&self, item: DefId, object: &Value, out: &mut Vec<u8>) -> Option<()> {
-        let meta = self.registry.find("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta")?;
+        let meta = self
+            .registry
+            .find("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta")?;
         let mut part = Vec::new();
         let empty = Map::new();
-        let metadata = object.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+        let metadata = object
+            .get("metadata")
+            .and_then(Value::as_object)
+            .unwrap_or(&empty);
         self.message(meta, metadata, &mut part, 0)?;
         put_bytes(1, &part, out);
-        for value in object.get("items").and_then(Value::as_array).into_iter().flatten() {
+        for value in object
+            .get("items")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             part.clear();
             self.message(item, value.as_object()?, &mut part, 0)?;
             put_bytes(2, &part, out);
@@ -67,7 +79,13 @@ impl Encoder {
         Some(())
     }
 
-    fn message(&self, id: DefId, object: &Map<String, Value>, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+    fn message(
+        &self,
+        id: DefId,
+        object: &Map<String, Value>,
+        out: &mut Vec<u8>,
+        depth: usize,
+    ) -> Option<()> {
         if depth > MAX_DEPTH {
             return None;
         }
@@ -86,7 +104,9 @@ impl Encoder {
         let mut fields: Vec<_> = definition
             .fields
             .iter()
-            .filter(|field| field.numbers.starts_with(prefix) && field.numbers.get(at).is_some_and(|n| *n != 0))
+            .filter(|field| {
+                field.numbers.starts_with(prefix) && field.numbers.get(at).is_some_and(|n| *n != 0)
+            })
             .collect();
         fields.sort_by_key(|field| field.numbers);
         let mut last = 0;
@@ -121,19 +141,28 @@ impl Encoder {
         let value = value.filter(|value| !value.is_null());
         match (self.registry.go(ty), value) {
             (Go::Pointer(_) | Go::List(_) | Go::Map(_) | Go::Bytes, None) => Some(()),
-            (Go::Named(target) | Go::Pointer(target), _) => self.field(target, number, value, out, depth),
-            (Go::List(item), Some(value)) => {
-                value.as_array()?.iter().try_for_each(|value| self.field(item, number, Some(value), out, depth))
+            (Go::Named(target) | Go::Pointer(target), _) => {
+                self.field(target, number, value, out, depth)
             }
-            (Go::Map(item), Some(value)) => value.as_object()?.iter().try_for_each(|(key, value)| {
-                let mut entry = Vec::new();
-                put_bytes(1, key.as_bytes(), &mut entry);
-                self.field(item, 2, Some(value), &mut entry, depth)?;
-                put_bytes(number, &entry, out);
-                Some(())
-            }),
+            (Go::List(item), Some(value)) => value
+                .as_array()?
+                .iter()
+                .try_for_each(|value| self.field(item, number, Some(value), out, depth)),
+            (Go::Map(item), Some(value)) => {
+                value.as_object()?.iter().try_for_each(|(key, value)| {
+                    let mut entry = Vec::new();
+                    put_bytes(1, key.as_bytes(), &mut entry);
+                    self.field(item, 2, Some(value), &mut entry, depth)?;
+                    put_bytes(number, &entry, out);
+                    Some(())
+                })
+            }
             (Go::Text, _) => {
-                put_bytes(number, value.map_or(Some(""), Value::as_str)?.as_bytes(), out);
+                put_bytes(
+                    number,
+                    value.map_or(Some(""), Value::as_str)?.as_bytes(),
+                    out,
+                );
                 Some(())
             }
             (Go::Bytes, Some(value)) => {
@@ -170,12 +199,21 @@ impl Encoder {
         }
     }
 
-    fn special(&self, id: DefId, value: Option<&Value>, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+    fn special(
+        &self,
+        id: DefId,
+        value: Option<&Value>,
+        out: &mut Vec<u8>,
+        depth: usize,
+    ) -> Option<()> {
         let empty = Map::new();
         match (self.registry.definition(id).special, value) {
-            (Special::None, value) => {
-                self.message(id, value.map_or(Some(&empty), Value::as_object)?, out, depth)
-            }
+            (Special::None, value) => self.message(
+                id,
+                value.map_or(Some(&empty), Value::as_object)?,
+                out,
+                depth,
+            ),
             (Special::Time | Special::MicroTime, Some(value)) => {
                 let at = time::parse(value.as_str()?)?;
                 put_number(1, at.as_second() as u64, out);
@@ -209,18 +247,26 @@ impl Encoder {
             (Special::SchemaOrArray | Special::SchemaOrStrings, Some(Value::Object(schema))) => {
                 self.schema(1, schema, out, depth)
             }
-            (Special::SchemaOrArray, Some(Value::Array(items))) => {
-                items.iter().try_for_each(|item| self.schema(2, item.as_object()?, out, depth))
+            (Special::SchemaOrArray, Some(Value::Array(items))) => items
+                .iter()
+                .try_for_each(|item| self.schema(2, item.as_object()?, out, depth)),
+            (Special::SchemaOrStrings, Some(Value::Array(items))) => {
+                items.iter().try_for_each(|item| {
+                    put_bytes(2, item.as_str()?.as_bytes(), out);
+                    Some(())
+                })
             }
-            (Special::SchemaOrStrings, Some(Value::Array(items))) => items.iter().try_for_each(|item| {
-                put_bytes(2, item.as_str()?.as_bytes(), out);
-                Some(())
-            }),
             _ => Some(()),
         }
     }
 
-    fn schema(&self, number: u16, schema: &Map<String, Value>, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+    fn schema(
+        &self,
+        number: u16,
+        schema: &Map<String, Value>,
+        out: &mut Vec<u8>,
+        depth: usize,
+    ) -> Option<()> {
         let props = self.registry.find(SCHEMA_PROPS)?;
         let mut part = Vec::new();
         self.message(props, schema, &mut part, depth + 1)?;

@@ -32,11 +32,17 @@ fn malformed_bytes_are_refused() {
     assert!(refused(b"").contains("expected prefix"));
     assert!(refused(b"{}").contains("expected prefix"));
     assert_eq!(refused(b"k8s\0\x0a\xff"), "unexpected end of data");
-    assert_eq!(refused(b"k8s\0\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), "number is longer than ten bytes");
+    assert_eq!(
+        refused(b"k8s\0\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+        "number is longer than ten bytes"
+    );
     assert_eq!(refused(b"k8s\0\x0a\x05a"), "unexpected end of data");
     assert!(refused(&wrapped("v1", "Nothing", b"")).contains("no kind"));
     assert!(refused(&wrapped("v1", "Container", b"")).contains("no kind"));
-    assert_eq!(refused(&wrapped("v1", "Pod", b"\x12\x02\x00\x01")), "field number 0");
+    assert_eq!(
+        refused(&wrapped("v1", "Pod", b"\x12\x02\x00\x01")),
+        "field number 0"
+    );
 }
 
 #[test]
@@ -66,7 +72,10 @@ fn memory_is_bounded_by_the_input() {
     }
     raw.push(length as u8);
     raw.extend(spec);
-    assert_eq!(refused(&wrapped("v1", "Pod", &raw)), "too many empty values");
+    assert_eq!(
+        refused(&wrapped("v1", "Pod", &raw)),
+        "too many empty values"
+    );
 }
 
 #[test]
@@ -124,9 +133,18 @@ fn lists_and_statuses_go_there_and_back() {
         "details": {"name": "x", "kind": "pods", "causes": [{"field": "a"}]},
         "code": 404,
     });
-    assert_eq!(decode(&encode(&status).expect("statuses are known")), Ok(status));
-    assert_eq!(encode(&json!({"apiVersion": "x.io/v1", "kind": "Thing"})), None);
-    assert_eq!(encode(&json!({"apiVersion": "v1", "kind": "Pod", "spec": 1})), None);
+    assert_eq!(
+        decode(&encode(&status).expect("statuses are known")),
+        Ok(status)
+    );
+    assert_eq!(
+        encode(&json!({"apiVersion": "x.io/v1", "kind": "Thing"})),
+        None
+    );
+    assert_eq!(
+        encode(&json!({"apiVersion": "v1", "kind": "Pod", "spec": 1})),
+        None
+    );
 }
 
 #[test]

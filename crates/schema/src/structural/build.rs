@@ -6,9 +6,7 @@ use serde_json::Value;
 
 use super::{entries, flag, list, object, present, text};
 use crate::field_error::{FieldError, Kind};
-use crate::types::{
-    Checks, Field, ListKind, PatchStrategy, Pattern, Shape, Type, TypeId, Types,
-};
+use crate::types::{Checks, Field, ListKind, PatchStrategy, Pattern, Shape, Type, TypeId, Types};
 
 /// Where a schema stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,7 +27,10 @@ struct Builder<'a> {
 
 /// Adds a schema that follows the rules to `types`; the answer is its root and what is malformed.
 pub(super) fn root(types: &mut Types, path: &str, schema: &Value) -> (TypeId, Vec<FieldError>) {
-    let mut builder = Builder { types, malformed: Vec::new() };
+    let mut builder = Builder {
+        types,
+        malformed: Vec::new(),
+    };
     let root = builder.push(path, schema, Place::Root);
     (root, builder.malformed)
 }
@@ -46,8 +47,14 @@ impl Builder<'_> {
         {
             let item = self.push(&format!("{path}.items"), items, place);
             checks.all_of.push(self.types.push(Type {
-                shape: Shape::List { item, kind: ListKind::Atomic },
-                checks: Some(Box::new(Checks { untyped: true, ..Checks::default() })),
+                shape: Shape::List {
+                    item,
+                    kind: ListKind::Atomic,
+                },
+                checks: Some(Box::new(Checks {
+                    untyped: true,
+                    ..Checks::default()
+                })),
                 ..Type::default()
             }));
         }
@@ -91,13 +98,18 @@ impl Builder<'_> {
         let additional = present(schema, "additionalProperties");
         if let (None, Some(additional)) = (properties, additional) {
             let value = match additional {
-                Value::Object(_) => {
-                    self.push(&format!("{path}.additionalProperties"), additional, inner(place))
-                }
+                Value::Object(_) => self.push(
+                    &format!("{path}.additionalProperties"),
+                    additional,
+                    inner(place),
+                ),
                 // Values are scalars at will; objects among them know no fields.
                 _ => self.types.push(Type {
                     shape: structure(BTreeMap::new(), Vec::new()),
-                    checks: Some(Box::new(Checks { untyped: true, ..Checks::default() })),
+                    checks: Some(Box::new(Checks {
+                        untyped: true,
+                        ..Checks::default()
+                    })),
                     ..Type::default()
                 }),
             };
@@ -136,13 +148,20 @@ impl Builder<'_> {
                 "apiVersion",
                 "APIVersion defines the versioned schema of this representation of an object.",
             ),
-            ("kind", "Kind is a string value representing the REST resource this object represents."),
+            (
+                "kind",
+                "Kind is a string value representing the REST resource this object represents.",
+            ),
         ];
         for (name, description) in said {
             if !fields.contains_key(name) {
                 let ty = self.types.push(Type {
                     shape: Shape::String { format: "".into() },
                     description: Some(description.into()),
+                    checks: Some(Box::new(Checks {
+                        untyped: true,
+                        ..Checks::default()
+                    })),
                     ..Type::default()
                 });
                 fields.insert(name.into(), field(ty));
@@ -190,7 +209,10 @@ impl Builder<'_> {
         let pattern = (!source.is_empty())
             .then(|| super::compile_pattern(source).ok())
             .flatten()
-            .map(|regex| Pattern { source: source.into(), regex });
+            .map(|regex| Pattern {
+                source: source.into(),
+                regex,
+            });
         Checks {
             untyped: false,
             title: (!title.is_empty()).then(|| title.into()),
@@ -228,7 +250,13 @@ impl Builder<'_> {
             .collect()
     }
 
-    fn bound(&mut self, path: &str, schema: &Value, key: &str, exclusive: &str) -> Option<(f64, bool)> {
+    fn bound(
+        &mut self,
+        path: &str,
+        schema: &Value,
+        key: &str,
+        exclusive: &str,
+    ) -> Option<(f64, bool)> {
         Some((self.number(path, schema, key)?, flag(schema, exclusive)))
     }
 
@@ -253,7 +281,12 @@ impl Builder<'_> {
 
     fn malformed(&mut self, path: &str, key: &str, value: &Value, detail: &str) {
         let at = format!("{path}.{key}");
-        self.malformed.push(FieldError::with_value(Kind::TypeInvalid, at, value.clone(), detail));
+        self.malformed.push(FieldError::with_value(
+            Kind::TypeInvalid,
+            at,
+            value.clone(),
+            detail,
+        ));
     }
 }
 
@@ -265,11 +298,21 @@ fn inner(place: Place) -> Place {
 }
 
 fn field(ty: TypeId) -> Field {
-    Field { ty, number: None, patch: PatchStrategy::default() }
+    Field {
+        ty,
+        number: None,
+        patch: PatchStrategy::default(),
+    }
 }
 
 fn structure(fields: BTreeMap<Box<str>, Field>, required: Vec<Box<str>>) -> Shape {
-    Shape::Struct { fields, required, preserve_unknown: false, atomic: false, embedded: false }
+    Shape::Struct {
+        fields,
+        required,
+        preserve_unknown: false,
+        atomic: false,
+        embedded: false,
+    }
 }
 
 fn is_empty(checks: &Checks) -> bool {
@@ -290,7 +333,9 @@ fn is_empty(checks: &Checks) -> bool {
         && checks.pattern.is_none()
         && bounds.iter().all(Option::is_none)
         && !checks.unique_items
-        && [&checks.all_of, &checks.any_of, &checks.one_of].iter().all(|it| it.is_empty())
+        && [&checks.all_of, &checks.any_of, &checks.one_of]
+            .iter()
+            .all(|it| it.is_empty())
         && checks.not.is_none()
         && checks.rules.is_empty()
 }

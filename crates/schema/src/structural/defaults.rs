@@ -28,19 +28,34 @@ fn visit(path: &str, schema: &Value, node: Node<'_>, errors: &mut Vec<FieldError
         let at = format!("{path}.default");
         let mut pruned = default.clone();
         if !prune::prune(node, &mut pruned).is_empty() {
-            errors.push(FieldError::invalid(&at, default.clone(), "must not have unknown fields"));
+            errors.push(FieldError::invalid(
+                &at,
+                default.clone(),
+                "must not have unknown fields",
+            ));
         }
-        errors.extend(validate::validate(node, default).into_iter().map(|error| below(&at, error)));
+        errors.extend(
+            validate::validate(node, default)
+                .into_iter()
+                .map(|error| below(&at, error)),
+        );
     }
     for (name, property) in object(schema, "properties").into_iter().flatten() {
         if let Some(field) = node.field(name) {
-            visit(&format!("{path}.properties[{name}]"), property, field, errors);
+            visit(
+                &format!("{path}.properties[{name}]"),
+                property,
+                field,
+                errors,
+            );
         }
     }
     if let (Some(items), Some(item)) = (present(schema, "items"), node.item()) {
         visit(&format!("{path}.items"), items, item, errors);
     }
-    if let Some(additional) = schema.get("additionalProperties").filter(|it| it.is_object())
+    if let Some(additional) = schema
+        .get("additionalProperties")
+        .filter(|it| it.is_object())
         && let Some(value) = node.field("")
     {
         let at = format!("{path}.additionalProperties");

@@ -17,12 +17,25 @@ pub fn object_meta(types: &mut Types) -> TypeId {
 pub(super) fn object_meta_with(types: &mut Types, own: BTreeMap<Box<str>, Field>) -> TypeId {
     let mut meta = Meta { types };
     let text = meta.string("");
-    let int64 = meta.push(Shape::Integer { format: "int64".into() });
+    let int64 = meta.push(Shape::Integer {
+        format: "int64".into(),
+    });
     let boolean = meta.push(Shape::Boolean);
-    let texts = meta.push(Shape::Map { value: text, atomic: false });
-    let time = meta.named("Time", Shape::String { format: "date-time".into() });
+    let texts = meta.push(Shape::Map {
+        value: text,
+        atomic: false,
+    });
+    let time = meta.named(
+        "Time",
+        Shape::String {
+            format: "date-time".into(),
+        },
+    );
     let owners = meta.owners(text, boolean);
-    let finalizers = meta.push(Shape::List { item: text, kind: ListKind::Set });
+    let finalizers = meta.push(Shape::List {
+        item: text,
+        kind: ListKind::Set,
+    });
     let managed = meta.managed(text, time);
     let name = own.is_empty().then_some("ObjectMeta");
     let mut fields = fields(&[
@@ -65,13 +78,18 @@ impl Meta<'_> {
             name: name.map(|name| format!("{PREFIX}{name}").into()),
             shape,
             description: (!description.is_empty()).then(|| description.into()),
-            checks: Some(Box::new(Checks { untyped: true, ..Checks::default() })),
+            checks: Some(Box::new(Checks {
+                untyped: true,
+                ..Checks::default()
+            })),
             ..Type::default()
         })
     }
 
     fn string(&mut self, format: &str) -> TypeId {
-        self.push(Shape::String { format: format.into() })
+        self.push(Shape::String {
+            format: format.into(),
+        })
     }
 
     fn owners(&mut self, text: TypeId, boolean: TypeId) -> TypeId {
@@ -85,7 +103,10 @@ impl Meta<'_> {
         ]);
         let required = ["apiVersion", "kind", "name", "uid"];
         let owner = self.named("OwnerReference", structure(fields, &required, true));
-        self.push(Shape::List { item: owner, kind: ListKind::Map(vec!["uid".into()]) })
+        self.push(Shape::List {
+            item: owner,
+            kind: ListKind::Map(vec!["uid".into()]),
+        })
     }
 
     fn managed(&mut self, text: TypeId, time: TypeId) -> TypeId {
@@ -107,14 +128,24 @@ impl Meta<'_> {
             ("time", time),
         ]);
         let entry = self.named("ManagedFieldsEntry", structure(fields, &[], false));
-        self.push(Shape::List { item: entry, kind: ListKind::Atomic })
+        self.push(Shape::List {
+            item: entry,
+            kind: ListKind::Atomic,
+        })
     }
 }
 
 fn fields(list: &[(&str, TypeId)]) -> BTreeMap<Box<str>, Field> {
     list.iter()
         .map(|&(name, ty)| {
-            ((*name).into(), Field { ty, number: None, patch: PatchStrategy::default() })
+            (
+                (*name).into(),
+                Field {
+                    ty,
+                    number: None,
+                    patch: PatchStrategy::default(),
+                },
+            )
         })
         .collect()
 }

@@ -15,7 +15,11 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
 }
 
 fn last_line(text: &str) -> String {
-    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    text.lines()
+        .last()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned()
 }
 
 fn translate(pattern: &str) -> String {
@@ -72,7 +76,11 @@ fn escape(escaped: char, class: bool, out: &mut String) {
         's' => (r"\t\n\f\r ", false),
         'S' => (r"\t\n\f\r ", true),
         'b' | 'B' if !class => {
-            out.push_str(if escaped == 'b' { r"(?-u:\b)" } else { r"(?-u:\B)" });
+            out.push_str(if escaped == 'b' {
+                r"(?-u:\b)"
+            } else {
+                r"(?-u:\B)"
+            });
             return;
         }
         other => {

@@ -24,13 +24,24 @@ struct Around<'a> {
 /// Everything that a definition must not say.
 pub(super) fn check(path: &str, schema: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    visit(path, schema, Around { root: true, ..Around::default() }, &mut errors);
+    visit(
+        path,
+        schema,
+        Around {
+            root: true,
+            ..Around::default()
+        },
+        &mut errors,
+    );
     errors
 }
 
 fn visit(path: &str, schema: &Value, around: Around<'_>, errors: &mut Vec<FieldError>) {
     keywords(path, schema, around, errors);
-    let inner = Around { root: false, ..around };
+    let inner = Around {
+        root: false,
+        ..around
+    };
     if let Some(additional) = present(schema, "additionalProperties") {
         additional_properties(path, schema, additional, inner, errors);
     }
@@ -41,9 +52,18 @@ fn visit(path: &str, schema: &Value, around: Around<'_>, errors: &mut Vec<FieldE
         let inner = Around {
             root: false,
             inside_meta: around.inside_meta || meta,
-            no_defaults: if meta && around.root { Some(&reason) } else { around.no_defaults },
+            no_defaults: if meta && around.root {
+                Some(&reason)
+            } else {
+                around.no_defaults
+            },
         };
-        visit(&format!("{path}.properties[{name}]"), property, inner, errors);
+        visit(
+            &format!("{path}.properties[{name}]"),
+            property,
+            inner,
+            errors,
+        );
     }
     if let Some(not) = present(schema, "not") {
         visit(&format!("{path}.not"), not, inner, errors);
@@ -60,14 +80,23 @@ fn visit(path: &str, schema: &Value, around: Around<'_>, errors: &mut Vec<FieldE
     list_map(path, schema, errors);
     list_items(path, schema, errors);
     for (i, rule) in list(schema, "x-kubernetes-validations").iter().enumerate() {
-        rule_text(&format!("{path}.x-kubernetes-validations[{i}]"), schema, rule, errors);
+        rule_text(
+            &format!("{path}.x-kubernetes-validations[{i}]"),
+            schema,
+            rule,
+            errors,
+        );
     }
 }
 
 fn keywords(path: &str, schema: &Value, around: Around<'_>, errors: &mut Vec<FieldError>) {
     let ty = text(schema, "type");
     if !ty.is_empty() && !TYPES.contains(&ty) {
-        errors.push(FieldError::not_supported(format!("{path}.type"), ty, &TYPES));
+        errors.push(FieldError::not_supported(
+            format!("{path}.type"),
+            ty,
+            &TYPES,
+        ));
     }
     if let (Some(_), Some(reason)) = (schema.get("default"), around.no_defaults) {
         errors.push(FieldError::forbidden(
@@ -75,7 +104,14 @@ fn keywords(path: &str, schema: &Value, around: Around<'_>, errors: &mut Vec<Fie
             format!("must not be set {reason}"),
         ));
     }
-    for key in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
+    for key in [
+        "id",
+        "additionalItems",
+        "patternProperties",
+        "definitions",
+        "dependencies",
+        "$ref",
+    ] {
         if present(schema, key).is_some() {
             let detail = format!("{key} is not supported");
             errors.push(FieldError::forbidden(format!("{path}.{key}"), detail));
@@ -124,8 +160,20 @@ fn additional_properties(
     }
     if additional.is_object() {
         let reason = "inside additionalProperties applying to object metadata";
-        let no_defaults = if around.inside_meta { Some(reason) } else { around.no_defaults };
-        visit(&at, additional, Around { no_defaults, ..around }, errors);
+        let no_defaults = if around.inside_meta {
+            Some(reason)
+        } else {
+            around.no_defaults
+        };
+        visit(
+            &at,
+            additional,
+            Around {
+                no_defaults,
+                ..around
+            },
+            errors,
+        );
     }
 }
 
@@ -141,10 +189,15 @@ fn lists_and_maps(path: &str, schema: &Value, errors: &mut Vec<FieldError>) {
         ("x-kubernetes-list-type", "array", &["atomic", "set", "map"]),
     ];
     for (key, needs, known) in kinds {
-        let Some(value) = present(schema, key) else { continue };
+        let Some(value) = present(schema, key) else {
+            continue;
+        };
         let (kind, ty) = (value.as_str().unwrap_or_default(), text(schema, "type"));
         if ty != needs {
-            let (at, detail) = (format!("{path}.type"), format!("must be {needs} if {key} is specified"));
+            let (at, detail) = (
+                format!("{path}.type"),
+                format!("must be {needs} if {key} is specified"),
+            );
             errors.push(if ty.is_empty() {
                 FieldError::required(at, detail)
             } else {
@@ -154,13 +207,19 @@ fn lists_and_maps(path: &str, schema: &Value, errors: &mut Vec<FieldError>) {
             set_items(path, schema, errors);
         }
         if !known.contains(&kind) {
-            errors.push(FieldError::not_supported(format!("{path}.{key}"), kind, known));
+            errors.push(FieldError::not_supported(
+                format!("{path}.{key}"),
+                kind,
+                known,
+            ));
         }
     }
 }
 
 fn set_items(path: &str, schema: &Value, errors: &mut Vec<FieldError>) {
-    let Some(items) = present(schema, "items") else { return };
+    let Some(items) = present(schema, "items") else {
+        return;
+    };
     let key = match text(items, "type") {
         "array" if !matches!(text(items, "x-kubernetes-list-type"), "" | "atomic") => {
             "x-kubernetes-list-type"
@@ -170,7 +229,10 @@ fn set_items(path: &str, schema: &Value, errors: &mut Vec<FieldError>) {
     };
     errors.push(FieldError::invalid(
         format!("{path}.items.{key}"),
-        items.get("x-kubernetes-list-type").cloned().unwrap_or_default(),
+        items
+            .get("x-kubernetes-list-type")
+            .cloned()
+            .unwrap_or_default(),
         "must be atomic as item of a list with x-kubernetes-list-type=set",
     ));
 }
@@ -253,8 +315,13 @@ fn list_items(path: &str, schema: &Value, errors: &mut Vec<FieldError>) {
     if kind != "map" {
         return;
     }
-    for key in list(schema, "x-kubernetes-list-map-keys").iter().filter_map(Value::as_str) {
-        let Some(property) = object(items, "properties").and_then(|it| it.get(key)) else { continue };
+    for key in list(schema, "x-kubernetes-list-map-keys")
+        .iter()
+        .filter_map(Value::as_str)
+    {
+        let Some(property) = object(items, "properties").and_then(|it| it.get(key)) else {
+            continue;
+        };
         let at = format!("{path}.items.properties[{key}]");
         let required = list(items, "required").iter().any(|name| name == key);
         if !required && present(property, "default").is_none() {
@@ -273,20 +340,35 @@ fn list_items(path: &str, schema: &Value, errors: &mut Vec<FieldError>) {
 }
 
 /// Reasons that a rule may give.
-const REASONS: [&str; 4] =
-    ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
+const REASONS: [&str; 4] = [
+    "FieldValueDuplicate",
+    "FieldValueForbidden",
+    "FieldValueInvalid",
+    "FieldValueRequired",
+];
 
 fn rule_text(path: &str, schema: &Value, rule: &Value, errors: &mut Vec<FieldError>) {
     let (message, expression) = (text(rule, "message"), text(rule, "messageExpression"));
     let written = text(rule, "rule").trim();
     if written.is_empty() {
-        errors.push(FieldError::required(format!("{path}.rule"), "rule is not specified"));
+        errors.push(FieldError::required(
+            format!("{path}.rule"),
+            "rule is not specified",
+        ));
     } else if !message.is_empty() && message.trim().is_empty() {
         let detail = "must be non-empty if specified";
-        errors.push(FieldError::invalid(format!("{path}.message"), message, detail));
+        errors.push(FieldError::invalid(
+            format!("{path}.message"),
+            message,
+            detail,
+        ));
     } else if message.trim().contains('\n') {
         let detail = "must not contain line breaks";
-        errors.push(FieldError::invalid(format!("{path}.message"), message, detail));
+        errors.push(FieldError::invalid(
+            format!("{path}.message"),
+            message,
+            detail,
+        ));
     } else if written.contains('\n') && message.trim().is_empty() {
         let detail = "message must be specified if rule contains line breaks";
         errors.push(FieldError::required(format!("{path}.message"), detail));
@@ -300,15 +382,27 @@ fn rule_text(path: &str, schema: &Value, rule: &Value, errors: &mut Vec<FieldErr
     if let Some(reason) = present(rule, "reason").and_then(Value::as_str)
         && !REASONS.contains(&reason)
     {
-        errors.push(FieldError::not_supported(format!("{path}.reason"), reason, &REASONS));
+        errors.push(FieldError::not_supported(
+            format!("{path}.reason"),
+            reason,
+            &REASONS,
+        ));
     }
     let field_path = text(rule, "fieldPath");
     let at = format!("{path}.fieldPath");
     if !field_path.is_empty() && field_path.trim().is_empty() {
-        errors.push(FieldError::invalid(&at, field_path, "must be non-empty if specified"));
+        errors.push(FieldError::invalid(
+            &at,
+            field_path,
+            "must be non-empty if specified",
+        ));
     }
     if field_path.contains('\n') {
-        errors.push(FieldError::invalid(&at, field_path, "must not contain line breaks"));
+        errors.push(FieldError::invalid(
+            &at,
+            field_path,
+            "must not contain line breaks",
+        ));
     }
     if !field_path.is_empty() && crate::cel::field_path(schema, field_path).is_err() {
         errors.push(FieldError::invalid(at, field_path, "must be a valid path"));

@@ -23,13 +23,21 @@ pub(super) fn check(path: &str, schema: &Value) -> Vec<FieldError> {
 
 fn invariants(schema: &Value, level: Level, path: &str, errors: &mut Vec<FieldError>) {
     if text(schema, "type") == "array" && present(schema, "items").is_none() {
-        errors.push(FieldError::required(format!("{path}.items"), "must be specified"));
+        errors.push(FieldError::required(
+            format!("{path}.items"),
+            "must be specified",
+        ));
     }
     if let Some(items) = present(schema, "items").filter(|items| items.is_object()) {
         invariants(items, Level::Item, &format!("{path}.items"), errors);
     }
     for (name, property) in entries(schema, "properties") {
-        invariants(property, Level::Field, &format!("{path}.properties[{name}]"), errors);
+        invariants(
+            property,
+            Level::Field,
+            &format!("{path}.properties[{name}]"),
+            errors,
+        );
     }
     if let Some(additional) = present(schema, "additionalProperties") {
         let at = format!("{path}.additionalProperties");
@@ -55,7 +63,10 @@ fn extensions(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if !flag(schema, "x-kubernetes-int-or-string") {
         return;
     }
-    for key in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"] {
+    for key in [
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-embedded-resource",
+    ] {
         if flag(schema, key) {
             errors.push(FieldError::invalid(
                 format!("{path}.{key}"),
@@ -110,9 +121,14 @@ fn resource(schema: &Value, level: Level, path: &str, errors: &mut Vec<FieldErro
             "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields",
         ));
     }
-    let (Some(properties), true) = (properties, level == Level::Root || embedded) else { return };
+    let (Some(properties), true) = (properties, level == Level::Root || embedded) else {
+        return;
+    };
     for name in ["kind", "apiVersion"] {
-        if let Some(property) = properties.get(name).filter(|it| text(it, "type") != "string") {
+        if let Some(property) = properties
+            .get(name)
+            .filter(|it| text(it, "type") != "string")
+        {
             errors.push(FieldError::invalid(
                 format!("{path}.properties[{name}].type"),
                 text(property, "type"),
@@ -120,11 +136,17 @@ fn resource(schema: &Value, level: Level, path: &str, errors: &mut Vec<FieldErro
             ));
         }
     }
-    let Some(metadata) = properties.get("metadata") else { return };
+    let Some(metadata) = properties.get("metadata") else {
+        return;
+    };
     let at = format!("{path}.properties[metadata]");
     if text(metadata, "type") != "object" {
         let ty = text(metadata, "type");
-        errors.push(FieldError::invalid(format!("{at}.type"), ty, "must be object"));
+        errors.push(FieldError::invalid(
+            format!("{at}.type"),
+            ty,
+            "must be object",
+        ));
     }
     if level == Level::Root && !says_only_names(metadata) {
         errors.push(FieldError::forbidden(
@@ -136,9 +158,10 @@ fn resource(schema: &Value, level: Level, path: &str, errors: &mut Vec<FieldErro
 
 fn says_only_names(metadata: &Value) -> bool {
     let known = |key: &str| matches!(key, "type" | "default" | "properties");
-    let only_known = metadata
-        .as_object()
-        .is_some_and(|keys| keys.iter().all(|(key, value)| known(key) || value.is_null()));
+    let only_known = metadata.as_object().is_some_and(|keys| {
+        keys.iter()
+            .all(|(key, value)| known(key) || value.is_null())
+    });
     only_known
         && entries(metadata, "properties").all(|(name, _)| name == "name" || name == "generateName")
 }
@@ -158,15 +181,28 @@ fn int_or_string(schema: &Value) -> bool {
 fn values(schema: &Value, skip: Skip, path: &str, errors: &mut Vec<FieldError>) {
     if !skip.any_of {
         for (i, nested) in list(schema, "anyOf").iter().enumerate() {
-            nested_values(nested, Skip::default(), &format!("{path}.anyOf[{i}]"), errors);
+            nested_values(
+                nested,
+                Skip::default(),
+                &format!("{path}.anyOf[{i}]"),
+                errors,
+            );
         }
     }
     for (i, nested) in list(schema, "allOf").iter().enumerate() {
-        let skip = Skip { any_of: skip.first_all_of && i == 0, first_all_of: false };
+        let skip = Skip {
+            any_of: skip.first_all_of && i == 0,
+            first_all_of: false,
+        };
         nested_values(nested, skip, &format!("{path}.allOf[{i}]"), errors);
     }
     for (i, nested) in list(schema, "oneOf").iter().enumerate() {
-        nested_values(nested, Skip::default(), &format!("{path}.oneOf[{i}]"), errors);
+        nested_values(
+            nested,
+            Skip::default(),
+            &format!("{path}.oneOf[{i}]"),
+            errors,
+        );
     }
     if let Some(nested) = present(schema, "not") {
         nested_values(nested, Skip::default(), &format!("{path}.not"), errors);
@@ -188,12 +224,30 @@ const FORBIDDEN: [(&str, &str); 11] = [
     ("title", "must be empty to be structural"),
     ("description", "must be empty to be structural"),
     ("nullable", "must be false to be structural"),
-    ("x-kubernetes-preserve-unknown-fields", "must be false to be structural"),
-    ("x-kubernetes-embedded-resource", "must be false to be structural"),
-    ("x-kubernetes-int-or-string", "must be false to be structural"),
-    ("x-kubernetes-list-map-keys", "must be empty to be structural"),
-    ("x-kubernetes-list-type", "must be undefined to be structural"),
-    ("x-kubernetes-map-type", "must be undefined to be structural"),
+    (
+        "x-kubernetes-preserve-unknown-fields",
+        "must be false to be structural",
+    ),
+    (
+        "x-kubernetes-embedded-resource",
+        "must be false to be structural",
+    ),
+    (
+        "x-kubernetes-int-or-string",
+        "must be false to be structural",
+    ),
+    (
+        "x-kubernetes-list-map-keys",
+        "must be empty to be structural",
+    ),
+    (
+        "x-kubernetes-list-type",
+        "must be undefined to be structural",
+    ),
+    (
+        "x-kubernetes-map-type",
+        "must be undefined to be structural",
+    ),
 ];
 
 fn nested_values(schema: &Value, skip: Skip, path: &str, errors: &mut Vec<FieldError>) {
@@ -205,7 +259,10 @@ fn nested_values(schema: &Value, skip: Skip, path: &str, errors: &mut Vec<FieldE
         let at = format!("{path}.properties[{name}]");
         nested_values(property, Skip::default(), &at, errors);
         if name == "metadata" {
-            errors.push(FieldError::forbidden(at, "must not be specified in a nested context"));
+            errors.push(FieldError::forbidden(
+                at,
+                "must not be specified in a nested context",
+            ));
         }
     }
     if present(schema, "additionalProperties").is_some() {

@@ -10,8 +10,20 @@ pub(super) fn is_known(format: &str) -> bool {
     PATTERNS.iter().any(|(name, _)| *name == normal(format))
         || matches!(
             &*normal(format),
-            "date" | "datetime" | "duration" | "ipv4" | "ipv6" | "cidr" | "password" | "isbn"
-                | "isbn10" | "isbn13" | "hostname" | "k8sshortname" | "k8slongname" | "rgbcolor"
+            "date"
+                | "datetime"
+                | "duration"
+                | "ipv4"
+                | "ipv6"
+                | "cidr"
+                | "password"
+                | "isbn"
+                | "isbn10"
+                | "isbn13"
+                | "hostname"
+                | "k8sshortname"
+                | "k8slongname"
+                | "rgbcolor"
         )
 }
 
@@ -41,7 +53,11 @@ pub(super) fn is_valid(format: &str, text: &str) -> bool {
 
 /// Dashes in the names of formats do not count.
 fn normal(format: &str) -> std::borrow::Cow<'_, str> {
-    if format.contains('-') { format.replace('-', "").into() } else { format.into() }
+    if format.contains('-') {
+        format.replace('-', "").into()
+    } else {
+        format.into()
+    }
 }
 
 /// Formats that one expression decides.
@@ -80,8 +96,12 @@ fn is_date_time(text: &str) -> bool {
     static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new("(?i)^([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$").ok()
     });
-    let Some((date, time)) = text.split_once(['t', 'T']) else { return false };
-    let Some(parts) = TIME.as_ref().and_then(|regex| regex.captures(time)) else { return false };
+    let Some((date, time)) = text.split_once(['t', 'T']) else {
+        return false;
+    };
+    let Some(parts) = TIME.as_ref().and_then(|regex| regex.captures(time)) else {
+        return false;
+    };
     is_date(date) && &parts[1] <= "23" && &parts[2] <= "59" && &parts[3] <= "59"
 }
 
@@ -96,7 +116,9 @@ fn is_duration(text: &str) -> bool {
         )
         .ok()
     });
-    [&GO, &SCALA].iter().any(|regex| regex.as_ref().is_some_and(|regex| regex.is_match(text)))
+    [&GO, &SCALA]
+        .iter()
+        .any(|regex| regex.as_ref().is_some_and(|regex| regex.is_match(text)))
 }
 
 /// An address of either family; leading zeros do not hurt.
@@ -107,14 +129,18 @@ fn ip(text: &str) -> Option<IpAddr> {
     let mut octets = [0u8; 4];
     let mut parts = text.split('.');
     for octet in &mut octets {
-        let part = parts.next().filter(|part| part.bytes().all(|b| b.is_ascii_digit()))?;
+        let part = parts
+            .next()
+            .filter(|part| part.bytes().all(|b| b.is_ascii_digit()))?;
         *octet = part.parse().ok()?;
     }
     parts.next().is_none().then(|| octets.into())
 }
 
 fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
     let plain = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit());
     match (ip(address), bits.parse::<u8>()) {
         (Some(IpAddr::V4(_)), Ok(bits)) if plain => bits <= 32,
@@ -150,9 +176,14 @@ fn is_name(text: &str, max: usize) -> bool {
 }
 
 fn is_rgb(text: &str) -> bool {
-    let inside = text.strip_prefix("rgb(").and_then(|rest| rest.strip_suffix(')'));
+    let inside = text
+        .strip_prefix("rgb(")
+        .and_then(|rest| rest.strip_suffix(')'));
     inside.is_some_and(|inside| {
-        let parts: Vec<_> = inside.split(',').map(|part| part.trim().parse::<u8>()).collect();
+        let parts: Vec<_> = inside
+            .split(',')
+            .map(|part| part.trim().parse::<u8>())
+            .collect();
         parts.len() == 3 && parts.iter().all(Result::is_ok)
     })
 }
@@ -178,7 +209,11 @@ fn is_isbn10(text: &str) -> bool {
 fn is_isbn13(text: &str) -> bool {
     let digits: Option<Vec<u32>> = digits(text).iter().map(|c| c.to_digit(10)).collect();
     digits.is_some_and(|digits| {
-        let sum: u32 = digits.iter().zip([1, 3].into_iter().cycle()).map(|(d, w)| d * w).sum();
-        digits.len() == 13 && sum % 10 == 0
+        let sum: u32 = digits
+            .iter()
+            .zip([1, 3].into_iter().cycle())
+            .map(|(d, w)| d * w)
+            .sum();
+        digits.len() == 13 && sum.is_multiple_of(10)
     })
 }

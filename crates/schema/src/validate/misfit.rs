@@ -21,9 +21,20 @@ fn find(node: Node<'_>, name: &str, path: &str, value: &Value) -> Option<String>
             "boolean" => "bool",
             other => other,
         };
-        let field = if path.is_empty() { String::new() } else { format!("struct field {name}.{path} of type ") };
-        let into = if field.is_empty() { "value of type " } else { &field };
-        return Some(format!("json: cannot unmarshal {found} into Go {into}{}", go_type(node)));
+        let field = if path.is_empty() {
+            String::new()
+        } else {
+            format!("struct field {name}.{path} of type ")
+        };
+        let into = if field.is_empty() {
+            "value of type "
+        } else {
+            &field
+        };
+        return Some(format!(
+            "json: cannot unmarshal {found} into Go {into}{}",
+            go_type(node)
+        ));
     }
     match value {
         Value::Object(map) => map.iter().find_map(|(key, value)| {
@@ -44,7 +55,11 @@ fn find(node: Node<'_>, name: &str, path: &str, value: &Value) -> Option<String>
 }
 
 fn go_type(node: Node<'_>) -> String {
-    let named = node.ty().name.as_deref().and_then(|name| name.rsplit('.').next());
+    let named = node
+        .ty()
+        .name
+        .as_deref()
+        .and_then(|name| name.rsplit('.').next());
     match node.shape() {
         Shape::String { .. } => "string".to_owned(),
         Shape::Integer { .. } => "int64".to_owned(),

@@ -4,9 +4,32 @@ use serde_json::{Number, Value};
 
 use crate::types::Checks;
 
-/// Whether a number has no fraction.
+/// Whether a number is a whole one; floats are only up to where they count exactly
+/// (go-openapi/swag: IsFloat64AJSONInteger).
 pub(super) fn is_integral(number: &Number) -> bool {
-    !number.is_f64() || number.as_f64().is_some_and(|it| it.fract() == 0.0)
+    const EXACT: f64 = 9_007_199_254_740_991.0;
+    let float = || {
+        number
+            .as_f64()
+            .filter(|it| it.fract() == 0.0 && it.abs() <= EXACT)
+    };
+    number.as_i64().is_some() || float().is_some()
+}
+
+/// The same value with whole numbers in one notation, so that equal values have equal texts.
+pub(super) fn plain(value: &Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() && is_integral(number) => {
+            whole(number).map_or_else(|| value.clone(), Value::from)
+        }
+        Value::Array(items) => items.iter().map(plain).collect(),
+        Value::Object(map) => Value::Object(
+            map.iter()
+                .map(|(key, value)| (key.clone(), plain(value)))
+                .collect(),
+        ),
+        other => other.clone(),
+    }
 }
 
 /// The type whose range the number leaves, with the words that follow "must be of type".
@@ -38,7 +61,9 @@ fn whole(number: &Number) -> Option<i64> {
 /// Everything that is wrong with a number.
 pub(super) fn wrong(number: &Number, checks: &Checks) -> Vec<String> {
     let mut wrong = Vec::new();
-    let Some(value) = number.as_f64() else { return wrong };
+    let Some(value) = number.as_f64() else {
+        return wrong;
+    };
     if let Some(factor) = checks.multiple_of
         && !is_multiple(value, factor)
     {
@@ -66,7 +91,11 @@ fn is_multiple(value: f64, factor: f64) -> bool {
     if factor <= 0.0 {
         return true;
     }
-    let quotient = if factor < 1.0 { 1.0 / factor * value } else { value / factor };
+    let quotient = if factor < 1.0 {
+        1.0 / factor * value
+    } else {
+        value / factor
+    };
     // The tolerance of upstream (go-openapi/swag: IsFloat64AJSONInteger).
     let distance = (quotient - quotient.round()).abs();
     distance == 0.0 || distance < 1e-9 * quotient.abs()

@@ -24,7 +24,9 @@ pub fn embedded(node: Node<'_>, object: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn type_meta(path: &str, map: &Map<String, Value>, errors: &mut Vec<FieldError>) {
-    let missing = ["apiVersion", "kind"].into_iter().filter(|key| !map.contains_key(*key));
+    let missing = ["apiVersion", "kind"]
+        .into_iter()
+        .filter(|key| !map.contains_key(*key));
     errors.extend(missing.map(|key| FieldError::required(child(path, key), "")));
     for key in ["apiVersion", "kind"] {
         let Some(value) = map.get(key) else { continue };
@@ -45,9 +47,15 @@ fn type_meta(path: &str, map: &Map<String, Value>, errors: &mut Vec<FieldError>)
 }
 
 fn metadata(path: &str, node: Node<'_>, map: &Map<String, Value>, errors: &mut Vec<FieldError>) {
-    let Some((value, node)) = map.get("metadata").zip(node.field("metadata")) else { return };
+    let Some((value, node)) = map.get("metadata").zip(node.field("metadata")) else {
+        return;
+    };
     if let Some(why) = super::misfit(node, "ObjectMeta", value) {
-        errors.push(FieldError::invalid(child(path, "metadata"), value.clone(), why));
+        errors.push(FieldError::invalid(
+            child(path, "metadata"),
+            value.clone(),
+            why,
+        ));
     }
 }
 
@@ -67,12 +75,17 @@ pub fn lists(node: Node<'_>, object: &Value, errors: &mut Vec<FieldError>) {
 
 fn set(path: &str, items: &[Value], errors: &mut Vec<FieldError>) {
     for i in second_times(items.iter()) {
-        errors.push(FieldError::duplicate(format!("{path}[{i}]"), items[i].clone()));
+        errors.push(FieldError::duplicate(
+            format!("{path}[{i}]"),
+            items[i].clone(),
+        ));
     }
 }
 
 fn map(path: &str, keys: &[Box<str>], items: &[Value], errors: &mut Vec<FieldError>) {
-    let strange = items.iter().position(|item| !item.is_object() && !item.is_null());
+    let strange = items
+        .iter()
+        .position(|item| !item.is_object() && !item.is_null());
     if let Some(i) = strange {
         errors.push(FieldError::invalid(
             format!("{path}[{i}]"),
@@ -82,12 +95,17 @@ fn map(path: &str, keys: &[Box<str>], items: &[Value], errors: &mut Vec<FieldErr
         return;
     }
     let key_of = |item: &Value| {
-        let named = keys.iter().filter_map(|key| Some((key.to_string(), item.get(&**key)?.clone())));
+        let named = keys
+            .iter()
+            .filter_map(|key| Some((key.to_string(), item.get(&**key)?.clone())));
         Value::Object(named.collect())
     };
     let found: Vec<Value> = items.iter().map(key_of).collect();
     for i in second_times(found.iter()) {
-        errors.push(FieldError::duplicate(format!("{path}[{i}]"), found[i].clone()));
+        errors.push(FieldError::duplicate(
+            format!("{path}[{i}]"),
+            found[i].clone(),
+        ));
     }
 }
 
@@ -96,7 +114,9 @@ fn second_times<'a>(values: impl Iterator<Item = &'a Value>) -> Vec<usize> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut places = Vec::new();
     for (i, value) in values.enumerate() {
-        let times = seen.entry(value.to_string()).or_default();
+        let times = seen
+            .entry(super::number::plain(value).to_string())
+            .or_default();
         *times += 1;
         if *times == 2 {
             places.push(i);
@@ -105,12 +125,15 @@ fn second_times<'a>(values: impl Iterator<Item = &'a Value>) -> Vec<usize> {
     places
 }
 
+/// Looks at one value of a known type at a path.
+type Visitor<'a> = &'a dyn Fn(Node<'_>, &Value, &str, &mut Vec<FieldError>);
+
 /// Visits every value that the schema knows, parents first.
 fn walk(
     node: Node<'_>,
     value: &Value,
     path: &str,
-    inside: &dyn Fn(Node<'_>, &Value, &str, &mut Vec<FieldError>),
+    inside: Visitor<'_>,
     errors: &mut Vec<FieldError>,
 ) {
     if errors.len() >= MAX_ERRORS {
@@ -120,7 +143,9 @@ fn walk(
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
-                let Some(field) = node.field(key).filter(|_| value.is_object() || value.is_array())
+                let Some(field) = node
+                    .field(key)
+                    .filter(|_| value.is_object() || value.is_array())
                 else {
                     continue;
                 };

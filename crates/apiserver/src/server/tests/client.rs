@@ -15,7 +15,6 @@ fn things(client: &Client) -> Api<DynamicObject> {
         api_version: "example.io/v1".to_owned(),
         kind: "Thing".to_owned(),
         plural: "things".to_owned(),
-        ..ApiResource::erase::<ConfigMap>(&())
     };
     Api::namespaced_with(client.clone(), "default", &resource)
 }
@@ -29,13 +28,22 @@ async fn a_client_in_process() {
         serde_json::from_value(json!({"metadata": {"name": "m"}, "data": {"a": "1"}})).unwrap();
     let created = maps.create(&PostParams::default(), &map).await.unwrap();
     assert_eq!(created.data.unwrap()["a"], "1");
-    let replaced = maps.replace("m", &PostParams::default(), &map).await.unwrap();
+    let replaced = maps
+        .replace("m", &PostParams::default(), &map)
+        .await
+        .unwrap();
     assert_eq!(replaced.metadata.uid, created.metadata.uid);
     let patch = json!({"data": {"b": "2"}});
     let params = PatchParams::default();
-    let patched = maps.patch("m", &params, &Patch::Strategic(&patch)).await.unwrap();
+    let patched = maps
+        .patch("m", &params, &Patch::Strategic(&patch))
+        .await
+        .unwrap();
     assert_eq!(patched.data.unwrap().len(), 2);
-    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), 1);
+    assert_eq!(
+        maps.list(&ListParams::default()).await.unwrap().items.len(),
+        1
+    );
     maps.delete("m", &DeleteParams::default()).await.unwrap();
     assert!(maps.get_opt("m").await.unwrap().is_none());
 }
@@ -44,24 +52,39 @@ async fn a_client_in_process() {
 async fn apply_and_watch_in_process() {
     let world = World::new().await;
     let things = things(&Client::new(world.server.clone(), "default"));
-    let mut events = things.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    let mut events = things
+        .watch(&WatchParams::default(), "0")
+        .await
+        .unwrap()
+        .boxed();
     let config = json!({
         "apiVersion": "example.io/v1", "kind": "Thing", "metadata": {"name": "t"},
         "spec": {"b": "1"},
     });
     let one = PatchParams::apply("one");
-    things.patch("t", &one, &Patch::Apply(&config)).await.unwrap();
+    things
+        .patch("t", &one, &Patch::Apply(&config))
+        .await
+        .unwrap();
     let event = events.next().await.unwrap().unwrap();
     assert!(matches!(event, WatchEvent::Added(object) if object.data["spec"]["a"] == "x"));
     let mut other = config.clone();
     other["spec"]["b"] = "2".into();
     let two = PatchParams::apply("two");
-    let refused = things.patch("t", &two, &Patch::Apply(&other)).await.unwrap_err();
+    let refused = things
+        .patch("t", &two, &Patch::Apply(&other))
+        .await
+        .unwrap_err();
     assert!(matches!(refused, Error::Api(status) if status.code == 409));
     let status = json!({"status": {"phase": "Ready"}});
     let params = PatchParams::default();
-    let object = things.patch_status("t", &params, &Patch::Merge(&status)).await.unwrap();
+    let object = things
+        .patch_status("t", &params, &Patch::Merge(&status))
+        .await
+        .unwrap();
     assert_eq!(object.data["status"]["phase"], "Ready");
     let event = events.next().await.unwrap().unwrap();
-    assert!(matches!(event, WatchEvent::Modified(object) if object.data["status"]["phase"] == "Ready"));
+    assert!(
+        matches!(event, WatchEvent::Modified(object) if object.data["status"]["phase"] == "Ready")
+    );
 }

@@ -73,9 +73,15 @@ async fn bodies_that_are_not_what_the_path_serves() {
 #[tokio::test]
 async fn bodies_of_built_in_kinds_need_not_say_what_they_are() {
     let world = World::new().await;
-    let answer = world.post(CONFIGMAPS, json!({"metadata": {"name": "c1"}, "data": {"a": "1"}}));
+    let answer = world.post(
+        CONFIGMAPS,
+        json!({"metadata": {"name": "c1"}, "data": {"a": "1"}}),
+    );
     let answer = answer.await;
-    assert_eq!((answer.code, &answer.body["kind"]), (201, &json!("ConfigMap")));
+    assert_eq!(
+        (answer.code, &answer.body["kind"]),
+        (201, &json!("ConfigMap"))
+    );
     assert!(answer.body["metadata"].get("generation").is_none());
     let check = async |body: Value, message: &str| {
         let answer = world.post(CONFIGMAPS, body).await;
@@ -99,17 +105,25 @@ async fn bodies_of_built_in_kinds_need_not_say_what_they_are() {
          number into Go struct field ConfigMap.data of type string",
     )
     .await;
-    let answer = world.send("POST", CONFIGMAPS, &[("content-type", "text/plain")], "{}").await;
+    let answer = world
+        .send("POST", CONFIGMAPS, &[("content-type", "text/plain")], "{}")
+        .await;
     answer.refused(
         415,
         "UnsupportedMediaType",
         "the body of the request was in an unknown format - accepted media types include: \
          application/json, application/yaml, application/vnd.kubernetes.protobuf",
     );
-    let answer = world.post("/api/v1/namespaces/nope/configmaps", json!({"metadata": {"name": "a"}}));
+    let answer = world.post(
+        "/api/v1/namespaces/nope/configmaps",
+        json!({"metadata": {"name": "a"}}),
+    );
     let answer = answer.await;
     answer.refused(404, "NotFound", "namespaces \"nope\" not found");
-    assert_eq!(answer.body["details"], json!({"name": "nope", "kind": "namespaces"}));
+    assert_eq!(
+        answer.body["details"],
+        json!({"name": "nope", "kind": "namespaces"})
+    );
 }
 
 #[tokio::test]
@@ -126,7 +140,10 @@ async fn unknown_and_duplicate_fields() {
          field \"spec.bogus\", unknown field \"zzz\"",
     );
     let answer = world.send("POST", THINGS, &[], body).await;
-    assert_eq!((answer.code, &answer.body["spec"]), (201, &json!({"a": "2"})));
+    assert_eq!(
+        (answer.code, &answer.body["spec"]),
+        (201, &json!({"a": "2"}))
+    );
     assert_eq!(
         answer.warnings(),
         [
@@ -137,13 +154,26 @@ async fn unknown_and_duplicate_fields() {
             r#"299 - "unknown field \"zzz\"""#,
         ]
     );
-    let answer = world.patch(&format!("{THINGS}/a"), MERGE, json!({"spec": {"bog": 1}})).await;
+    let answer = world
+        .patch(&format!("{THINGS}/a"), MERGE, json!({"spec": {"bog": 1}}))
+        .await;
     assert_eq!(answer.warnings(), [r#"299 - "unknown field \"spec.bog\"""#]);
     let uri = format!("{THINGS}/a?fieldValidation=Strict");
     let answer = world.patch(&uri, MERGE, json!({"spec": {"bog": 1}})).await;
-    assert_eq!((answer.code, &answer.body["reason"]), (422, &json!("Invalid")));
-    assert!(answer.message().starts_with(" \"\" is invalid: patch: Invalid value: "));
-    assert!(answer.message().ends_with(": strict decoding error: unknown field \"spec.bog\""));
+    assert_eq!(
+        (answer.code, &answer.body["reason"]),
+        (422, &json!("Invalid"))
+    );
+    assert!(
+        answer
+            .message()
+            .starts_with(" \"\" is invalid: patch: Invalid value: ")
+    );
+    assert!(
+        answer
+            .message()
+            .ends_with(": strict decoding error: unknown field \"spec.bog\"")
+    );
 }
 
 #[tokio::test]
@@ -160,9 +190,17 @@ async fn options_that_are_wrong() {
          \"Strict\", \"Warn\"",
     )
     .await;
-    check("dryRun=Some", "dryRun: Unsupported value: [\"Some\"]: supported values: \"All\"").await;
+    check(
+        "dryRun=Some",
+        "dryRun: Unsupported value: [\"Some\"]: supported values: \"All\"",
+    )
+    .await;
     let long = format!("fieldManager={}", "a".repeat(129));
-    check(&long, "fieldManager: Too long: may not be more than 128 bytes").await;
+    check(
+        &long,
+        "fieldManager: Too long: may not be more than 128 bytes",
+    )
+    .await;
     let uri = format!("{THINGS}/zz");
     let answer = world.patch(&uri, APPLY, thing("zz")).await;
     assert_eq!(
@@ -170,7 +208,9 @@ async fn options_that_are_wrong() {
         "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for \
          apply patch"
     );
-    let answer = world.patch(&format!("{uri}?force=true"), MERGE, json!({})).await;
+    let answer = world
+        .patch(&format!("{uri}?force=true"), MERGE, json!({}))
+        .await;
     assert_eq!(
         answer.message(),
         "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for \
@@ -181,7 +221,9 @@ async fn options_that_are_wrong() {
 #[tokio::test]
 async fn a_dry_run_writes_nothing() {
     let world = World::new().await;
-    let answer = world.post(&format!("{THINGS}?dryRun=All"), thing("a")).await;
+    let answer = world
+        .post(&format!("{THINGS}?dryRun=All"), thing("a"))
+        .await;
     assert_eq!(answer.code, 201);
     assert!(answer.body["metadata"]["uid"].is_string());
     assert!(answer.body["metadata"].get("resourceVersion").is_none());
@@ -192,7 +234,10 @@ async fn a_dry_run_writes_nothing() {
     assert_eq!((answer.code, &answer.body["spec"]["b"]), (200, &json!("2")));
     assert_eq!(world.delete(&uri, Value::Null).await.code, 200);
     let answer = world.get(&format!("{THINGS}/a")).await;
-    assert_eq!((answer.code, answer.body["spec"]["b"].is_null()), (200, true));
+    assert_eq!(
+        (answer.code, answer.body["spec"]["b"].is_null()),
+        (200, true)
+    );
 }
 
 #[tokio::test]
@@ -210,7 +255,11 @@ async fn a_create_gives_an_object_what_every_object_has() {
     assert_eq!(answer.body["spec"], json!({"a": "x", "b": "1"}));
     assert!(answer.body.get("status").is_none());
     let answer = world.post(THINGS, body).await;
-    answer.refused(409, "AlreadyExists", "things.example.io \"a\" already exists");
+    answer.refused(
+        409,
+        "AlreadyExists",
+        "things.example.io \"a\" already exists",
+    );
     assert_eq!(
         answer.body["details"],
         json!({"name": "a", "group": "example.io", "kind": "things"})
@@ -245,11 +294,14 @@ async fn updates() {
     body["metadata"]["resourceVersion"] = "x".into();
     let text = "strconv.ParseUint: parsing \"x\": invalid syntax";
     world.put(&uri, body.clone()).await.refused(500, "", text);
-    world.put(&format!("{THINGS}/b"), body.clone()).await.refused(
-        400,
-        "BadRequest",
-        "the name of the object (a) does not match the name on the URL (b)",
-    );
+    world
+        .put(&format!("{THINGS}/b"), body.clone())
+        .await
+        .refused(
+            400,
+            "BadRequest",
+            "the name of the object (a) does not match the name on the URL (b)",
+        );
     let mut absent = thing("b");
     absent["metadata"]["resourceVersion"] = "1".into();
     let answer = world.put(&format!("{THINGS}/b"), absent).await;
@@ -299,7 +351,13 @@ async fn patches() {
          application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
     )
     .await;
-    check(MERGE, "[", 400, "error decoding patch: unexpected end of JSON input").await;
+    check(
+        MERGE,
+        "[",
+        400,
+        "error decoding patch: unexpected end of JSON input",
+    )
+    .await;
     check(
         MERGE,
         r#"{"metadata":{"resourceVersion":"1"}}"#,
@@ -350,7 +408,10 @@ async fn server_side_apply() {
     let mut config = thing("zz");
     config["spec"] = json!({"b": "1"});
     let answer = world.patch(&uri, APPLY, config.clone()).await;
-    assert_eq!((answer.code, &answer.body["spec"]), (201, &json!({"a": "x", "b": "1"})));
+    assert_eq!(
+        (answer.code, &answer.body["spec"]),
+        (201, &json!({"a": "x", "b": "1"}))
+    );
     let again = world.patch(&uri, APPLY, config.clone()).await;
     assert_eq!((again.code, again.revision()), (200, answer.revision()));
     config["spec"]["b"] = "2".into();
@@ -361,8 +422,13 @@ async fn server_side_apply() {
         "Conflict",
         "Apply failed with 1 conflict: conflict with \"one\": .spec.b",
     );
-    assert_eq!(answer.body["details"]["causes"][0]["reason"], "FieldManagerConflict");
-    let answer = world.patch(&format!("{other}&force=true"), APPLY, config).await;
+    assert_eq!(
+        answer.body["details"]["causes"][0]["reason"],
+        "FieldManagerConflict"
+    );
+    let answer = world
+        .patch(&format!("{other}&force=true"), APPLY, config)
+        .await;
     assert_eq!((answer.code, &answer.body["spec"]["b"]), (200, &json!("2")));
 }
 
@@ -372,20 +438,26 @@ async fn deletes() {
     let created = world.thing("a").await;
     let uri = format!("{THINGS}/a");
     let uid = created.body["metadata"]["uid"].as_str().unwrap();
-    let answer = world.delete(&uri, json!({"preconditions": {"uid": "x"}})).await;
+    let answer = world
+        .delete(&uri, json!({"preconditions": {"uid": "x"}}))
+        .await;
     let text = format!(
         "Operation cannot be fulfilled on Thing.example.io \"a\": the UID in the precondition (x) \
          does not match the UID in record ({uid}). The object might have been deleted and then \
          recreated"
     );
     answer.refused(409, "Conflict", &text);
-    let answer = world.delete(&uri, json!({"propagationPolicy": "Bogus"})).await;
+    let answer = world
+        .delete(&uri, json!({"propagationPolicy": "Bogus"}))
+        .await;
     assert_eq!(
         answer.message(),
         "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \
          \"Bogus\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
     );
-    let answer = world.delete(&uri, json!({"propagationPolicy": "Background"})).await;
+    let answer = world
+        .delete(&uri, json!({"propagationPolicy": "Background"}))
+        .await;
     assert_eq!(
         answer.body,
         json!({
@@ -405,7 +477,10 @@ async fn finalizers_hold_an_object() {
     world.post(THINGS, body).await;
     let uri = format!("{THINGS}/a");
     let answer = world.delete(&uri, Value::Null).await;
-    assert_eq!(answer.body["metadata"]["deletionTimestamp"], "2026-01-02T03:04:05Z");
+    assert_eq!(
+        answer.body["metadata"]["deletionTimestamp"],
+        "2026-01-02T03:04:05Z"
+    );
     assert_eq!(answer.body["metadata"]["deletionGracePeriodSeconds"], 0);
     assert_eq!(answer.body["metadata"]["generation"], 2);
     let again = world.delete(&uri, Value::Null).await;
@@ -418,7 +493,9 @@ async fn finalizers_hold_an_object() {
          be added if the object is being deleted, found new finalizers \
          []string{\"example.io/more\"}"
     );
-    let last = world.patch(&uri, MERGE, json!({"metadata": {"finalizers": null}})).await;
+    let last = world
+        .patch(&uri, MERGE, json!({"metadata": {"finalizers": null}}))
+        .await;
     assert_eq!((last.code, last.revision()), (200, answer.revision()));
     assert_eq!(world.get(&uri).await.code, 404);
 }
@@ -431,8 +508,13 @@ async fn a_collection_is_deleted_by_label() {
         body["metadata"]["labels"] = json!({"l": label});
         world.post(THINGS, body).await;
     }
-    let answer = world.delete(&format!("{THINGS}?labelSelector=l%3D1"), Value::Null).await;
-    assert_eq!((answer.code, answer.body["items"].as_array().unwrap().len()), (200, 2));
+    let answer = world
+        .delete(&format!("{THINGS}?labelSelector=l%3D1"), Value::Null)
+        .await;
+    assert_eq!(
+        (answer.code, answer.body["items"].as_array().unwrap().len()),
+        (200, 2)
+    );
     let left = world.get(THINGS).await;
     assert_eq!(left.body["items"].as_array().unwrap().len(), 1);
     assert_eq!(left.body["items"][0]["metadata"]["name"], "b");
@@ -458,7 +540,9 @@ async fn scales() {
         "Thing.example.io \"a\" is invalid: .spec.replicas: Invalid value: -3: should be a \
          non-negative integer"
     );
-    let answer = world.patch(&uri, MERGE, json!({"spec": {"replicas": 3}})).await;
+    let answer = world
+        .patch(&uri, MERGE, json!({"spec": {"replicas": 3}}))
+        .await;
     assert_eq!((answer.code, &answer.body["kind"]), (200, &json!("Scale")));
     assert_eq!(answer.body["spec"], json!({"replicas": 3}));
     assert_eq!(answer.body["status"], json!({"replicas": 0}));
@@ -470,16 +554,27 @@ async fn scales() {
 #[tokio::test]
 async fn namespaces_end_by_being_finalized() {
     let world = World::new().await;
-    let answer = world.post("/api/v1/namespaces", json!({"metadata": {"name": "n1"}})).await;
-    assert_eq!(answer.body["metadata"]["labels"]["kubernetes.io/metadata.name"], "n1");
+    let answer = world
+        .post("/api/v1/namespaces", json!({"metadata": {"name": "n1"}}))
+        .await;
+    assert_eq!(
+        answer.body["metadata"]["labels"]["kubernetes.io/metadata.name"],
+        "n1"
+    );
     assert_eq!(answer.body["spec"]["finalizers"], json!(["kubernetes"]));
     assert_eq!(answer.body["status"]["phase"], "Active");
     let answer = world.delete("/api/v1/namespaces/n1", Value::Null).await;
     assert_eq!(answer.body["status"]["phase"], "Terminating");
     let body = json!({"metadata": {"name": "c"}});
     let refused = world.post("/api/v1/namespaces/n1/configmaps", body).await;
-    assert_eq!((refused.code, &refused.body["reason"]), (403, &json!("Forbidden")));
-    assert_eq!(refused.body["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    assert_eq!(
+        (refused.code, &refused.body["reason"]),
+        (403, &json!("Forbidden"))
+    );
+    assert_eq!(
+        refused.body["details"]["causes"][0]["reason"],
+        "NamespaceTerminating"
+    );
     let mut namespace = answer.body;
     namespace["spec"]["finalizers"] = json!([]);
     let answer = world.put("/api/v1/namespaces/n1/finalize", namespace).await;
@@ -498,9 +593,15 @@ async fn definitions_come_and_go() {
         .iter()
         .map(|c| (c["type"].as_str().unwrap(), c["status"].as_str().unwrap()))
         .collect();
-    assert_eq!(conditions, [("NamesAccepted", "True"), ("Established", "True")]);
+    assert_eq!(
+        conditions,
+        [("NamesAccepted", "True"), ("Established", "True")]
+    );
     assert_eq!(answer.body["status"]["storedVersions"], json!(["v1"]));
-    assert_eq!(answer.body["status"]["acceptedNames"]["listKind"], "ThingList");
+    assert_eq!(
+        answer.body["status"]["acceptedNames"]["listKind"],
+        "ThingList"
+    );
     let mut held = thing("held");
     held["metadata"]["finalizers"] = json!(["example.io/hold"]);
     world.post(THINGS, held).await;
@@ -511,7 +612,13 @@ async fn definitions_come_and_go() {
     assert_eq!(world.post(THINGS, thing("late")).await.code, 405);
     assert_eq!(world.get(uri).await.code, 200);
     let patch = json!({"metadata": {"finalizers": null}});
-    assert_eq!(world.patch(&format!("{THINGS}/held"), MERGE, patch).await.code, 200);
+    assert_eq!(
+        world
+            .patch(&format!("{THINGS}/held"), MERGE, patch)
+            .await
+            .code,
+        200
+    );
     assert_eq!(world.get(uri).await.code, 404);
     assert_eq!(world.get(THINGS).await.text, "404 page not found\n");
 }
@@ -529,14 +636,19 @@ async fn versions_share_their_objects() {
     second["storage"] = false.into();
     second["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["c"] =
         json!({"type": "string", "default": "new"});
-    body["spec"]["versions"].as_array_mut().unwrap().push(second);
+    body["spec"]["versions"]
+        .as_array_mut()
+        .unwrap()
+        .push(second);
     let uri = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.example.io";
     let answer = world.put(uri, body).await;
     assert_eq!(answer.code, 200, "{}", answer.text);
     let v2 = "/apis/example.io/v2/namespaces/default/things";
     let mut body = thing("a");
     body["spec"] = json!({"b": "1"});
-    let answer = world.patch(&format!("{THINGS}/a"), MERGE, json!({"spec": {"b": "1"}})).await;
+    let answer = world
+        .patch(&format!("{THINGS}/a"), MERGE, json!({"spec": {"b": "1"}}))
+        .await;
     assert_eq!(answer.body["spec"], json!({"b": "1", "a": "x"}));
     let answer = world.get(&format!("{v2}/a")).await;
     assert_eq!(answer.body["apiVersion"], "example.io/v2");
@@ -554,12 +666,193 @@ async fn events_are_one_in_two_groups() {
     });
     let answer = world.post("/api/v1/namespaces/default/events", body).await;
     assert_eq!(answer.code, 201, "{}", answer.text);
-    let answer = world.get("/apis/events.k8s.io/v1/namespaces/default/events/e").await;
+    let answer = world
+        .get("/apis/events.k8s.io/v1/namespaces/default/events/e")
+        .await;
     assert_eq!(answer.body["apiVersion"], "events.k8s.io/v1");
     assert_eq!(answer.body["note"], "words");
     assert_eq!(answer.body["regarding"]["name"], "a");
     let uri = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Da";
-    assert_eq!(world.get(uri).await.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        world.get(uri).await.body["items"].as_array().unwrap().len(),
+        1
+    );
     let uri = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Db";
-    assert_eq!(world.get(uri).await.body["items"].as_array().unwrap().len(), 0);
+    assert_eq!(
+        world.get(uri).await.body["items"].as_array().unwrap().len(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn absent_and_null_are_the_same() {
+    let world = World::new().await;
+    let body = json!({"metadata": {"name": "c", "labels": null}, "data": null});
+    let answer = world.post(CONFIGMAPS, body).await;
+    assert_eq!(answer.code, 201, "{}", answer.text);
+    assert!(answer.body["metadata"].get("labels").is_none());
+}
+
+#[tokio::test]
+async fn status_has_its_own_owners() {
+    let world = World::new().await;
+    world.thing("a").await;
+    let mut config = thing("a");
+    config["status"] = json!({"phase": "one"});
+    let uri = format!("{THINGS}/a/status?fieldManager=one");
+    let answer = world.patch(&uri, APPLY, config.clone()).await;
+    assert_eq!(answer.body["status"]["phase"], "one", "{}", answer.text);
+    let entry = answer.body["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["manager"] == "one")
+        .unwrap();
+    assert_eq!(entry["subresource"], "status");
+    assert_eq!(entry["fieldsV1"], json!({"f:status": {"f:phase": {}}}));
+    let status = format!("{THINGS}/a/status");
+    let merge = json!({"status": {"phase": "two"}, "spec": {"b": "dropped"}});
+    let answer = world.patch(&status, MERGE, merge).await;
+    assert_eq!(answer.body["status"]["phase"], "two");
+    assert!(answer.body["spec"].get("b").is_none());
+}
+
+#[tokio::test]
+async fn updates_without_a_revision_of_built_in_kinds() {
+    let world = World::new().await;
+    let body = json!({"metadata": {"name": "c"}, "data": {"a": "1"}});
+    let created = world.post(CONFIGMAPS, body.clone()).await;
+    let uri = format!("{CONFIGMAPS}/c");
+    let same = world.put(&uri, body).await;
+    assert_eq!((same.code, same.revision()), (200, created.revision()));
+    let body = json!({"metadata": {"name": "c"}, "data": {"a": "2"}});
+    let changed = world.put(&uri, body).await;
+    assert!(changed.revision() > created.revision());
+    let body = json!({"metadata": {"name": "c", "uid": "x"}});
+    let refused = world.put(&uri, body).await;
+    assert_eq!(
+        (refused.code, &refused.body["reason"]),
+        (409, &json!("Conflict"))
+    );
+    let refused = world.put(&uri, json!({"metadata": {}})).await;
+    refused.refused(
+        400,
+        "BadRequest",
+        "the name of the object (c based on URL) was undeterminable: name must be provided",
+    );
+}
+
+#[tokio::test]
+async fn yaml_and_protobuf_bodies() {
+    let world = World::new().await;
+    let yaml = "apiVersion: example.io/v1\nkind: Thing\nmetadata: {name: yy}\nspec: {b: 'on'}\n";
+    let headers = [("content-type", "application/yaml")];
+    let answer = world.send("POST", THINGS, &headers, yaml).await;
+    assert_eq!(
+        (answer.code, &answer.body["spec"]["b"]),
+        (201, &json!("on"))
+    );
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "p"}, "data": {"a": "1"},
+    });
+    let bytes = drover_schema::protobuf::encode(&map).unwrap();
+    let headers = [("content-type", "application/vnd.kubernetes.protobuf")];
+    let answer = world
+        .send("POST", CONFIGMAPS, &headers, bytes.clone())
+        .await;
+    assert_eq!((answer.code, &answer.body["data"]["a"]), (201, &json!("1")));
+    let answer = world.send("POST", THINGS, &headers, bytes).await;
+    assert_eq!(answer.code, 415);
+}
+
+#[tokio::test]
+async fn reviews_are_answered_and_not_kept() {
+    let world = World::new().await;
+    let uri = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let body = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let answer = world.post(uri, body).await;
+    assert_eq!(
+        (answer.code, &answer.body["status"]["allowed"]),
+        (201, &json!(true))
+    );
+    assert_eq!(answer.body["kind"], "SelfSubjectAccessReview");
+    assert_eq!(world.get(uri).await.code, 405);
+}
+
+#[tokio::test]
+async fn pods_are_bound_and_evicted() {
+    let world = World::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({
+        "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    assert_eq!(world.post(pods, pod).await.code, 201);
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"},
+        "target": {"kind": "Node", "name": "n"},
+    });
+    let answer = world
+        .post(&format!("{pods}/p/binding"), binding.clone())
+        .await;
+    assert_eq!(
+        (answer.code, &answer.body["status"]),
+        (201, &json!("Success")),
+        "{}",
+        answer.text
+    );
+    let bound = world.get(&format!("{pods}/p")).await;
+    assert_eq!(bound.body["spec"]["nodeName"], "n");
+    assert_eq!(
+        world.post(&format!("{pods}/p/binding"), binding).await.code,
+        409
+    );
+    let eviction = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"},
+        "deleteOptions": {"gracePeriodSeconds": 0},
+    });
+    assert_eq!(
+        world
+            .post(&format!("{pods}/p/eviction"), eviction)
+            .await
+            .code,
+        201
+    );
+    assert_eq!(world.get(&format!("{pods}/p")).await.code, 404);
+}
+
+#[derive(Debug)]
+struct NoB;
+
+impl Admission for NoB {
+    fn admit(&self, request: &AdmissionRequest<'_>, object: Option<&mut Value>) -> ApiResult<()> {
+        let Some(object) = object.filter(|_| request.resource.is_custom()) else {
+            return Ok(());
+        };
+        if object["spec"].get("b").is_some() {
+            return Err(ApiError::forbidden(
+                request.resource.subject(request.name),
+                "no b",
+            ));
+        }
+        object["spec"]["a"] = "admitted".into();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn rules_in_process_judge_writes() {
+    let world = World::with(Config {
+        admission: vec![Arc::new(NoB)],
+        ..Config::default()
+    })
+    .await;
+    assert_eq!(world.thing("a").await.body["spec"]["a"], "admitted");
+    let answer = world
+        .patch(&format!("{THINGS}/a"), MERGE, json!({"spec": {"b": "1"}}))
+        .await;
+    answer.refused(
+        403,
+        "Forbidden",
+        "things.example.io \"a\" is forbidden: no b",
+    );
 }

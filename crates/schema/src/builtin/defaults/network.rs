@@ -13,10 +13,16 @@ use crate::field_error::FieldError;
 pub(super) fn service(spec: &mut Fields) {
     default(spec, "sessionAffinity", "None");
     default(spec, "type", "ClusterIP");
-    if spec.get("sessionAffinity").is_some_and(|affinity| affinity == "None") {
+    if spec
+        .get("sessionAffinity")
+        .is_some_and(|affinity| affinity == "None")
+    {
         spec.remove("sessionAffinityConfig");
     }
-    if spec.get("sessionAffinity").is_some_and(|affinity| affinity == "ClientIP") {
+    if spec
+        .get("sessionAffinity")
+        .is_some_and(|affinity| affinity == "ClientIP")
+    {
         let client = object_in(object_in(spec, "sessionAffinityConfig"), "clientIP");
         default(client, "timeoutSeconds", 10_800);
     }
@@ -28,7 +34,11 @@ pub(super) fn service(spec: &mut Fields) {
             port.insert("targetPort".to_owned(), number);
         }
     }
-    let kind = spec.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let kind = spec
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         default(spec, "externalTrafficPolicy", "Cluster");
     }
@@ -59,9 +69,16 @@ pub(super) fn policy(spec: &mut Fields) {
             items_mut(rule, "ports").for_each(|port| default(port, "protocol", "TCP"));
         }
     }
-    let empty = |list: &str| spec.get(list).is_none_or(|rules| rules.as_array().is_none_or(Vec::is_empty));
+    let empty = |list: &str| {
+        spec.get(list)
+            .is_none_or(|rules| rules.as_array().is_none_or(Vec::is_empty))
+    };
     if empty("policyTypes") {
-        let types = if empty("egress") { json!(["Ingress"]) } else { json!(["Ingress", "Egress"]) };
+        let types = if empty("egress") {
+            json!(["Ingress"])
+        } else {
+            json!(["Ingress", "Egress"])
+        };
         spec.insert("policyTypes".to_owned(), types);
     }
 }
@@ -109,7 +126,11 @@ pub fn assign_cluster_ips(service: &mut Value, pool: AddressPool<'_>) -> Result<
         }
         return Ok(());
     }
-    let wanted = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let wanted = spec
+        .get("clusterIP")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let given = match wanted.as_str() {
         "None" => wanted,
         "" => {
@@ -128,7 +149,9 @@ pub fn assign_cluster_ips(service: &mut Value, pool: AddressPool<'_>) -> Result<
         _ => match wanted.parse::<Ipv4Addr>() {
             Ok(address) if !(pool.address_used)(address) => wanted,
             Ok(_) => {
-                let why = "failed to allocate IP ".to_owned() + &wanted + ": provided IP is already allocated";
+                let why = "failed to allocate IP ".to_owned()
+                    + &wanted
+                    + ": provided IP is already allocated";
                 return Err(FieldError::invalid("spec.clusterIPs", json!([wanted]), why));
             }
             // Validation speaks of addresses that are none.
@@ -145,7 +168,9 @@ pub fn assign_cluster_ips(service: &mut Value, pool: AddressPool<'_>) -> Result<
 fn node_ports(spec: &mut Fields, pool: AddressPool<'_>, start: u32) -> Result<(), FieldError> {
     let exposed = match spec.get("type").and_then(Value::as_str) {
         Some("NodePort") => true,
-        Some("LoadBalancer") => spec.get("allocateLoadBalancerNodePorts") != Some(&Value::Bool(false)),
+        Some("LoadBalancer") => {
+            spec.get("allocateLoadBalancerNodePorts") != Some(&Value::Bool(false))
+        }
         _ => false,
     };
     if !exposed {
@@ -155,16 +180,25 @@ fn node_ports(spec: &mut Fields, pool: AddressPool<'_>, start: u32) -> Result<()
     let mut taken: Vec<u16> = Vec::new();
     for (index, port) in items_mut(spec, "ports").enumerate() {
         let path = format!("spec.ports[{index}].nodePort");
-        let asked = port.get("nodePort").and_then(Value::as_u64).filter(|port| *port != 0);
+        let asked = port
+            .get("nodePort")
+            .and_then(Value::as_u64)
+            .filter(|port| *port != 0);
         let number = match asked {
             Some(asked) => {
-                let fits = u16::try_from(asked).ok().filter(|port| NODE_PORTS.contains(port));
+                let fits = u16::try_from(asked)
+                    .ok()
+                    .filter(|port| NODE_PORTS.contains(port));
                 let Some(number) = fits else {
                     let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
                     return Err(FieldError::invalid(path, asked, why));
                 };
                 if (pool.port_used)(number) {
-                    return Err(FieldError::invalid(path, asked, "provided port is already allocated"));
+                    return Err(FieldError::invalid(
+                        path,
+                        asked,
+                        "provided port is already allocated",
+                    ));
                 }
                 number
             }

@@ -44,8 +44,12 @@ fn host_ports(spec: &mut Fields) {
 
 /// What is limited and not requested is requested up to its limit.
 fn requests_from_limits(container: &mut Fields) {
-    let Some(resources) = sub(container, "resources") else { return };
-    let Some(Value::Object(limits)) = resources.get("limits").cloned() else { return };
+    let Some(resources) = sub(container, "resources") else {
+        return;
+    };
+    let Some(Value::Object(limits)) = resources.get("limits").cloned() else {
+        return;
+    };
     let requests = object_in(resources, "requests");
     for (name, amount) in limits {
         requests.entry(name).or_insert(amount);
@@ -75,7 +79,10 @@ fn pod_spec(spec: &mut Fields) {
 }
 
 fn container(container: &mut Fields) {
-    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
+    let image = container
+        .get("image")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let policy = pull_policy(image);
     default(container, "imagePullPolicy", policy);
     default(container, "terminationMessagePath", "/dev/termination-log");
@@ -112,10 +119,16 @@ fn container(container: &mut Fields) {
 }
 
 fn probe(probe: &mut Fields) {
-    for (name, value) in
-        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-    {
-        if probe.get(name).is_none_or(|seen| seen.is_null() || *seen == 0) {
+    for (name, value) in [
+        ("timeoutSeconds", 1),
+        ("periodSeconds", 10),
+        ("successThreshold", 1),
+        ("failureThreshold", 3),
+    ] {
+        if probe
+            .get(name)
+            .is_none_or(|seen| seen.is_null() || *seen == 0)
+        {
             probe.insert(name.to_owned(), Value::from(value));
         }
     }
@@ -145,7 +158,9 @@ fn pull_policy(image: &str) -> &'static str {
 }
 
 fn volume(volume: &mut Fields) {
-    let named_only = volume.iter().all(|(name, value)| name == "name" || value.is_null());
+    let named_only = volume
+        .iter()
+        .all(|(name, value)| name == "name" || value.is_null());
     if named_only {
         volume.insert("emptyDir".to_owned(), json!({}));
     }
@@ -182,7 +197,12 @@ pub(super) fn volume_source(volume: &mut Fields) {
         object_in(template, "metadata");
     }
     if let Some(image) = sub(volume, "image") {
-        let policy = pull_policy(image.get("reference").and_then(Value::as_str).unwrap_or_default());
+        let policy = pull_policy(
+            image
+                .get("reference")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+        );
         default(image, "pullPolicy", policy);
     }
     if let Some(iscsi) = sub(volume, "iscsi") {

@@ -13,7 +13,10 @@ pub(super) fn deployment(fields: &mut Fields) {
     default(spec, "progressDeadlineSeconds", 600);
     let strategy = object_in(spec, "strategy");
     default(strategy, "type", "RollingUpdate");
-    if strategy.get("type").is_some_and(|kind| kind == "RollingUpdate") {
+    if strategy
+        .get("type")
+        .is_some_and(|kind| kind == "RollingUpdate")
+    {
         let rolling = object_in(strategy, "rollingUpdate");
         default(rolling, "maxUnavailable", "25%");
         default(rolling, "maxSurge", "25%");
@@ -48,7 +51,10 @@ pub(super) fn stateful_set(fields: &mut Fields) {
     default(spec, "revisionHistoryLimit", 10);
     let strategy = object_in(spec, "updateStrategy");
     default(strategy, "type", "RollingUpdate");
-    if strategy.get("type").is_some_and(|kind| kind == "RollingUpdate") {
+    if strategy
+        .get("type")
+        .is_some_and(|kind| kind == "RollingUpdate")
+    {
         let rolling = object_in(strategy, "rollingUpdate");
         default(rolling, "partition", 0);
     }
@@ -70,7 +76,10 @@ pub(super) fn daemon_set(fields: &mut Fields) {
     default(spec, "revisionHistoryLimit", 10);
     let strategy = object_in(spec, "updateStrategy");
     default(strategy, "type", "RollingUpdate");
-    if strategy.get("type").is_some_and(|kind| kind == "RollingUpdate") {
+    if strategy
+        .get("type")
+        .is_some_and(|kind| kind == "RollingUpdate")
+    {
         let rolling = object_in(strategy, "rollingUpdate");
         default(rolling, "maxUnavailable", 1);
         default(rolling, "maxSurge", 0);
@@ -90,7 +99,15 @@ pub(super) fn job(fields: &mut Fields) {
     default(spec, "suspend", false);
     default(spec, "manualSelector", false);
     let policy = spec.get("podFailurePolicy").is_some_and(Value::is_object);
-    default(spec, "podReplacementPolicy", if policy { "Failed" } else { "TerminatingOrFailed" });
+    default(
+        spec,
+        "podReplacementPolicy",
+        if policy {
+            "Failed"
+        } else {
+            "TerminatingOrFailed"
+        },
+    );
     if let Some(policy) = sub(spec, "podFailurePolicy") {
         for rule in items_mut(policy, "rules") {
             for condition in items_mut(rule, "onPodConditions") {
@@ -98,7 +115,10 @@ pub(super) fn job(fields: &mut Fields) {
             }
         }
     }
-    let labels = spec.get("template").and_then(|template| template.get("metadata")?.get("labels")).cloned();
+    let labels = spec
+        .get("template")
+        .and_then(|template| template.get("metadata")?.get("labels"))
+        .cloned();
     if let Some(labels) = labels {
         default(object_in(fields, "metadata"), "labels", labels);
     }
@@ -121,19 +141,28 @@ pub(super) fn autoscaler(version: &str, fields: &mut Fields) {
     if version == "v1" {
         return;
     }
-    if spec.get("metrics").is_none_or(|metrics| metrics.as_array().is_none_or(Vec::is_empty)) {
+    if spec
+        .get("metrics")
+        .is_none_or(|metrics| metrics.as_array().is_none_or(Vec::is_empty))
+    {
         let target = json!({"type": "Utilization", "averageUtilization": 80});
         spec.insert(
             "metrics".to_owned(),
             json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]),
         );
     }
-    let Some(behavior) = sub(spec, "behavior") else { return };
+    let Some(behavior) = sub(spec, "behavior") else {
+        return;
+    };
     let all = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
     let up = object_in(behavior, "scaleUp");
     default(up, "stabilizationWindowSeconds", 0);
     default(up, "selectPolicy", "Max");
-    default(up, "policies", json!([{"type": "Pods", "value": 4, "periodSeconds": 15}, all]));
+    default(
+        up,
+        "policies",
+        json!([{"type": "Pods", "value": 4, "periodSeconds": 15}, all]),
+    );
     let down = object_in(behavior, "scaleDown");
     default(down, "selectPolicy", "Max");
     default(down, "policies", json!([all]));

@@ -16,16 +16,27 @@ pub(super) fn cells(row: Row<'_>) -> Vec<Value> {
         .enumerate()
         .map(|(index, metric)| self::metric(metric, &status["currentMetrics"][index]))
         .collect();
-    let shown = metrics.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = metrics
+        .iter()
+        .take(SHOWN)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     let metrics = match metrics.len() {
         0 => NONE.to_owned(),
         count if count > SHOWN => format!("{shown} + {} more...", count - SHOWN),
         _ => shown,
     };
-    let least = spec["minReplicas"].as_i64().map_or(UNSET.to_owned(), |least| least.to_string());
+    let least = spec["minReplicas"]
+        .as_i64()
+        .map_or(UNSET.to_owned(), |least| least.to_string());
     vec![
         row.object["metadata"]["name"].clone(),
-        Value::from(format!("{}/{}", text(&target["kind"]), text(&target["name"]))),
+        Value::from(format!(
+            "{}/{}",
+            text(&target["kind"]),
+            text(&target["name"])
+        )),
         Value::from(metrics),
         Value::from(least),
         int(&spec["maxReplicas"]),
@@ -53,14 +64,26 @@ fn metric(spec: &Value, status: &Value) -> String {
     let average = target["averageValue"].is_string();
     match source {
         "external" | "object" if average => {
-            format!("{}/{} (avg)", measured("averageValue"), amount(&target["averageValue"]))
+            format!(
+                "{}/{} (avg)",
+                measured("averageValue"),
+                amount(&target["averageValue"])
+            )
         }
         "external" | "object" => format!("{}/{}", measured("value"), amount(&target["value"])),
-        "pods" => format!("{}/{}", measured("averageValue"), amount(&target["averageValue"])),
+        "pods" => format!(
+            "{}/{}",
+            measured("averageValue"),
+            amount(&target["averageValue"])
+        ),
         _ => {
             let name = text(&spec[source]["name"]);
             if average {
-                format!("{name}: {}/{}", measured("averageValue"), amount(&target["averageValue"]))
+                format!(
+                    "{name}: {}/{}",
+                    measured("averageValue"),
+                    amount(&target["averageValue"])
+                )
             } else {
                 let wanted = target["averageUtilization"].as_i64();
                 let wanted = wanted.map_or("<auto>".to_owned(), |percent| format!("{percent}%"));

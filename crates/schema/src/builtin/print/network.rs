@@ -18,7 +18,13 @@ fn name(row: Row<'_>) -> Value {
 fn announced(status: &Value) -> String {
     let addresses: BTreeSet<&str> = items(&status["loadBalancer"]["ingress"])
         .iter()
-        .map(|ingress| if text(&ingress["ip"]).is_empty() { text(&ingress["hostname"]) } else { text(&ingress["ip"]) })
+        .map(|ingress| {
+            if text(&ingress["ip"]).is_empty() {
+                text(&ingress["hostname"])
+            } else {
+                text(&ingress["ip"])
+            }
+        })
         .filter(|address| !address.is_empty())
         .collect();
     addresses.into_iter().collect::<Vec<_>>().join(",")
@@ -32,7 +38,9 @@ pub(super) fn service(row: Row<'_>) -> Vec<Value> {
         "ClusterIP" | "NodePort" if external.is_empty() => NONE.to_owned(),
         "ClusterIP" | "NodePort" => external,
         "LoadBalancer" => match (announced(status), external) {
-            (announced, external) if announced.is_empty() && external.is_empty() => "<pending>".to_owned(),
+            (announced, external) if announced.is_empty() && external.is_empty() => {
+                "<pending>".to_owned()
+            }
             (announced, external) if external.is_empty() => announced,
             (announced, external) if announced.is_empty() => external,
             (announced, external) => format!("{announced},{external}"),
@@ -42,9 +50,15 @@ pub(super) fn service(row: Row<'_>) -> Vec<Value> {
     };
     let ports: Vec<String> = items(&spec["ports"])
         .iter()
-        .map(|port| match (number(&port["port"]), number(&port["nodePort"]), text(&port["protocol"])) {
-            (port, 0, protocol) => format!("{port}/{protocol}"),
-            (port, node, protocol) => format!("{port}:{node}/{protocol}"),
+        .map(|port| {
+            match (
+                number(&port["port"]),
+                number(&port["nodePort"]),
+                text(&port["protocol"]),
+            ) {
+                (port, 0, protocol) => format!("{port}/{protocol}"),
+                (port, node, protocol) => format!("{port}:{node}/{protocol}"),
+            }
         })
         .collect();
     vec![
@@ -60,7 +74,12 @@ pub(super) fn service(row: Row<'_>) -> Vec<Value> {
 
 /// The first few, and how many more there are.
 fn shortened(all: &[String], none: &str) -> Value {
-    let shown = all.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(",");
+    let shown = all
+        .iter()
+        .take(SHOWN)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(",");
     match all.len() {
         0 => Value::from(none),
         count if count > SHOWN => Value::from(format!("{shown} + {} more...", count - SHOWN)),
@@ -71,7 +90,11 @@ fn shortened(all: &[String], none: &str) -> Value {
 pub(super) fn endpoints(row: Row<'_>) -> Vec<Value> {
     let mut all = Vec::new();
     for subset in items(&row.object["subsets"]) {
-        let addresses = || items(&subset["addresses"]).iter().map(|address| text(&address["ip"]));
+        let addresses = || {
+            items(&subset["addresses"])
+                .iter()
+                .map(|address| text(&address["ip"]))
+        };
         let ports = items(&subset["ports"]);
         if ports.is_empty() {
             all.extend(addresses().map(str::to_owned));
@@ -79,22 +102,32 @@ pub(super) fn endpoints(row: Row<'_>) -> Vec<Value> {
         for port in ports {
             let port = number(&port["port"]);
             all.extend(addresses().map(|ip| {
-                if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+                if ip.contains(':') {
+                    format!("[{ip}]:{port}")
+                } else {
+                    format!("{ip}:{port}")
+                }
             }));
         }
     }
-    let none = if items(&row.object["subsets"]).is_empty() { NONE } else { "" };
+    let none = if items(&row.object["subsets"]).is_empty() {
+        NONE
+    } else {
+        ""
+    };
     vec![name(row), shortened(&all, none), row.age()]
 }
 
 pub(super) fn endpoint_slice(row: Row<'_>) -> Vec<Value> {
     let ports: Vec<String> = items(&row.object["ports"])
         .iter()
-        .map(|port| match (port["port"].as_i64(), port["name"].as_str()) {
-            (Some(number), _) => number.to_string(),
-            (None, Some(name)) => name.to_owned(),
-            (None, None) => "*".to_owned(),
-        })
+        .map(
+            |port| match (port["port"].as_i64(), port["name"].as_str()) {
+                (Some(number), _) => number.to_string(),
+                (None, Some(name)) => name.to_owned(),
+                (None, None) => "*".to_owned(),
+            },
+        )
         .collect();
     let addresses: Vec<String> = items(&row.object["endpoints"])
         .iter()
@@ -113,15 +146,28 @@ pub(super) fn endpoint_slice(row: Row<'_>) -> Vec<Value> {
 pub(super) fn ingress(row: Row<'_>) -> Vec<Value> {
     let spec = &row.object["spec"];
     let rules = items(&spec["rules"]);
-    let hosts: Vec<&str> = rules.iter().map(|rule| text(&rule["host"])).filter(|host| !host.is_empty()).collect();
-    let shown = hosts.iter().take(SHOWN).copied().collect::<Vec<_>>().join(",");
+    let hosts: Vec<&str> = rules
+        .iter()
+        .map(|rule| text(&rule["host"]))
+        .filter(|host| !host.is_empty())
+        .collect();
+    let shown = hosts
+        .iter()
+        .take(SHOWN)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(",");
     let hosts = match hosts.len() {
         0 => "*".to_owned(),
         // As upstream counts: rules, not hosts.
         count if count > SHOWN => format!("{shown} + {} more...", rules.len() - SHOWN),
         _ => shown,
     };
-    let ports = if items(&spec["tls"]).is_empty() { "80" } else { "80, 443" };
+    let ports = if items(&spec["tls"]).is_empty() {
+        "80"
+    } else {
+        "80, 443"
+    };
     vec![
         name(row),
         or(&spec["ingressClassName"], NONE),
@@ -133,12 +179,17 @@ pub(super) fn ingress(row: Row<'_>) -> Vec<Value> {
 }
 
 pub(super) fn ingress_class(row: Row<'_>) -> Vec<Value> {
-    let default = row.object["metadata"]["annotations"]["ingressclass.kubernetes.io/is-default-class"] == "true";
+    let default = row.object["metadata"]["annotations"]["ingressclass.kubernetes.io/is-default-class"]
+        == "true";
     let parameters = &row.object["spec"]["parameters"];
     let parameters = if parameters.is_object() {
         let group = text(&parameters["apiGroup"]);
         let dot = if group.is_empty() { "" } else { "." };
-        format!("{}{dot}{group}/{}", text(&parameters["kind"]), text(&parameters["name"]))
+        format!(
+            "{}{dot}{group}/{}",
+            text(&parameters["kind"]),
+            text(&parameters["name"])
+        )
     } else {
         NONE.to_owned()
     };

@@ -38,18 +38,25 @@ impl Row<'_> {
     pub(super) fn pod(self) -> Vec<Value> {
         let (spec, status) = (&self.object["spec"], &self.object["status"]);
         let phase = text(&status["phase"]);
-        let mut reason = or(&status["reason"], phase).as_str().unwrap_or_default().to_owned();
+        let mut reason = or(&status["reason"], phase)
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let conditions = items(&status["conditions"]);
-        let gated = |held: &&Value| held["type"] == "PodScheduled" && held["reason"] == "SchedulingGated";
+        let gated =
+            |held: &&Value| held["type"] == "PodScheduled" && held["reason"] == "SchedulingGated";
         if conditions.iter().find(gated).is_some() {
             "SchedulingGated".clone_into(&mut reason);
         }
         let sidecar = |name: &Value| {
-            items(&spec["initContainers"])
-                .iter()
-                .any(|container| container["name"] == *name && container["restartPolicy"] == "Always")
+            items(&spec["initContainers"]).iter().any(|container| {
+                container["name"] == *name && container["restartPolicy"] == "Always"
+            })
         };
-        let sidecars = items(&spec["initContainers"]).iter().filter(|init| init["restartPolicy"] == "Always").count();
+        let sidecars = items(&spec["initContainers"])
+            .iter()
+            .filter(|init| init["restartPolicy"] == "Always")
+            .count();
         let total = items(&spec["containers"]).len() + sidecars;
 
         let (mut all, mut beside) = (Sum::default(), Sum::default());
@@ -60,7 +67,10 @@ impl Row<'_> {
             if stays {
                 beside.add(container);
             }
-            let (ended_state, waiting) = (&container["state"]["terminated"], &container["state"]["waiting"]);
+            let (ended_state, waiting) = (
+                &container["state"]["terminated"],
+                &container["state"]["waiting"],
+            );
             if ended_state.is_object() && number(&ended_state["exitCode"]) == 0 {
                 continue;
             }
@@ -70,13 +80,19 @@ impl Row<'_> {
             }
             reason = match text(&waiting["reason"]) {
                 _ if ended_state.is_object() => format!("Init:{}", ended(ended_state)),
-                "" | "PodInitializing" => format!("Init:{index}/{}", items(&spec["initContainers"]).len()),
+                "" | "PodInitializing" => {
+                    format!("Init:{index}/{}", items(&spec["initContainers"]).len())
+                }
                 why => format!("Init:{why}"),
             };
             initializing = true;
             break;
         }
-        let holds = |kind: &str| conditions.iter().any(|held| held["type"] == kind && held["status"] == "True");
+        let holds = |kind: &str| {
+            conditions
+                .iter()
+                .any(|held| held["type"] == kind && held["status"] == "True")
+        };
         let ready = beside.ready;
         let mut sum = all;
         sum.ready = ready;
@@ -96,8 +112,15 @@ impl Row<'_> {
             _ => sum.restarts.to_string(),
         };
         let gates = items(&spec["readinessGates"]);
-        let open = gates.iter().filter(|gate| holds(text(&gate["conditionType"]))).count();
-        let gates = if gates.is_empty() { NONE.to_owned() } else { format!("{open}/{}", gates.len()) };
+        let open = gates
+            .iter()
+            .filter(|gate| holds(text(&gate["conditionType"])))
+            .count();
+        let gates = if gates.is_empty() {
+            NONE.to_owned()
+        } else {
+            format!("{open}/{}", gates.len())
+        };
         vec![
             self.object["metadata"]["name"].clone(),
             Value::from(format!("{}/{total}", sum.ready)),
@@ -116,7 +139,10 @@ impl Row<'_> {
         let mut reason = before;
         let mut running = false;
         let mut failed = None;
-        for container in items(&self.object["status"]["containerStatuses"]).iter().rev() {
+        for container in items(&self.object["status"]["containerStatuses"])
+            .iter()
+            .rev()
+        {
             sum.add(container);
             let state = &container["state"];
             let waiting = text(&state["waiting"]["reason"]);

@@ -1,0 +1,191 @@
+//! Clusters, certificate requests and leases behind the broker (ocm: pkg/server/services/{cluster,csr,lease}).
+//!
+//! Agents write here what is theirs and nothing else: a new cluster is never accepted by its own word, a request carries
+//! the name of who really asked, a lease is only renewed.
+
+use std::fmt::Debug;
+
+use drover_api::cluster::v1::ManagedCluster;
+use drover_api::names::{self, CLUSTER_NAME_LABEL};
+use drover_core::registration::request;
+use drover_protocol::{Action, CloudEvent, Codec, DataType, EventType, Object, ObjectCodec, SubResource};
+use drover_runtime::clock::Clock;
+use drover_runtime::controller::Next;
+use drover_transport::authn::Caller;
+use drover_transport::{Broker, Service, ServiceError};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Patch, PostParams};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, ResourceExt};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::HubError;
+use crate::broker::SOURCE;
+use crate::works::{params, refusal};
+
+/// The services of whole objects: one value, one registration for each data type.
+#[derive(Clone)]
+pub(crate) struct Objects {
+    pub client: Client,
+    pub clock: Clock,
+    pub broker: Broker,
+    pub clusters: Store<ManagedCluster>,
+    pub requests: Store<CertificateSigningRequest>,
+    pub leases: Store<Lease>,
+}
+
+/// One data type of [`Objects`].
+pub(crate) struct Served {
+    pub data_type: DataType,
+    pub objects: Objects,
+}
+
+impl Objects {
+    /// Tells subscribers of an object that changed: `managedclusters/NAME`, `leases/NAMESPACE`, `requests/NAME`.
+    pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, HubError> {
+        let (kind, name) = key.split_once('/').unwrap_or_default();
+        let event = match kind {
+            "managedclusters" => {
+                self.clusters.get(&ObjectRef::new(name)).map(|found| self.event(&DataType::MANAGED_CLUSTERS, &*found))
+            }
+            "requests" => self
+                .requests
+                .get(&ObjectRef::new(name))
+                .filter(|found| found.labels().contains_key(CLUSTER_NAME_LABEL))
+                .map(|found| self.event(&DataType::CSRS, &*found)),
+            _ => self.lease(name).map(|found| self.event(&DataType::LEASES, &*found)),
+        };
+        if let Some(event) = event {
+            self.broker.publish(event.map_err(|error| HubError::Internal(error.to_string()))?);
+        }
+        Ok(Next::OnChange)
+    }
+
+    fn lease(&self, cluster: &str) -> Option<std::sync::Arc<Lease>> {
+        self.leases.get(&ObjectRef::new(names::CLUSTER_LEASE).within(cluster))
+    }
+
+    fn event(&self, data_type: &DataType, object: &(impl Serialize + Debug)) -> Result<CloudEvent, ServiceError> {
+        let object = Object::from_object(object).map_err(ServiceError::internal)?;
+        let codec = ObjectCodec::of(data_type).ok_or_else(|| ServiceError::internal("no codec"))?;
+        let kind = data_type.event(SubResource::Spec, Action::Update);
+        codec.encode(crate::stamp(&self.clock), &kind, &object).map_err(ServiceError::internal)
+    }
+
+    /// A cluster asks to join. What it says of itself counts, what the administrator says does not come from it.
+    async fn create_cluster(&self, cluster: ManagedCluster) -> Result<(), ServiceError> {
+        let made = json!({
+            "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+            "metadata": {
+                "name": cluster.name_any(), "labels": cluster.labels(), "annotations": cluster.annotations(),
+            },
+            "spec": {
+                "hubAcceptsClient": false,
+                "leaseDurationSeconds": cluster.spec.lease_duration_seconds.unwrap_or(60),
+                "managedClusterClientConfigs": cluster.spec.managed_cluster_client_configs,
+            },
+        });
+        let made: ManagedCluster = serde_json::from_value(made).map_err(|e| ServiceError::bad_request(e.to_string()))?;
+        let api: Api<ManagedCluster> = Api::all(self.client.clone());
+        api.create(&PostParams::default(), &made).await.map(|_| ()).map_err(refusal)
+    }
+
+    /// A cluster renews what it says of itself: addresses, labels and annotations.
+    async fn update_cluster(&self, cluster: ManagedCluster) -> Result<(), ServiceError> {
+        let patch = json!({
+            "metadata": {"labels": cluster.labels(), "annotations": cluster.annotations()},
+            "spec": {"managedClusterClientConfigs": cluster.spec.managed_cluster_client_configs},
+        });
+        let api: Api<ManagedCluster> = Api::all(self.client.clone());
+        api.patch(&cluster.name_any(), &params(), &Patch::Merge(patch)).await.map(|_| ()).map_err(refusal)
+    }
+
+    /// A cluster reports. Conditions of the hub stay as they are.
+    async fn report_cluster(&self, reported: ManagedCluster) -> Result<(), ServiceError> {
+        let name = reported.name_any();
+        let api: Api<ManagedCluster> = Api::all(self.client.clone());
+        let current = api.get(&name).await.map_err(refusal)?;
+        let known = current.status.unwrap_or_default();
+        let news = reported.status.unwrap_or_default();
+        let theirs = [names::cluster::JOINED, names::cluster::AVAILABLE, names::cluster::CERTIFICATE_ROTATED];
+        let conditions = news.conditions.into_iter().filter(|c| theirs.contains(&c.type_.as_str()));
+        let patch = json!({
+            "metadata": {"resourceVersion": current.metadata.resource_version},
+            "status": {
+                "conditions": drover_api::conditions::merge(&known.conditions, conditions),
+                "capacity": news.capacity, "allocatable": news.allocatable, "version": news.version,
+                "clusterClaims": news.cluster_claims, "managedNamespaces": news.managed_namespaces,
+            },
+        });
+        api.patch_status(&name, &params(), &Patch::Merge(patch)).await.map(|_| ()).map_err(refusal)
+    }
+
+    /// An agent asks for a certificate; the request says who really asked.
+    async fn create_request(&self, caller: &Caller, asked: CertificateSigningRequest) -> Result<(), ServiceError> {
+        let cluster = asked.labels().get(CLUSTER_NAME_LABEL).cloned().unwrap_or_default();
+        let mut labels = asked.labels().clone();
+        labels.insert(CLUSTER_NAME_LABEL.to_owned(), cluster);
+        let made = CertificateSigningRequest {
+            metadata: kube::core::ObjectMeta {
+                name: asked.metadata.name.clone().filter(|name| !name.is_empty()),
+                generate_name: asked.metadata.generate_name.clone(),
+                labels: Some(labels),
+                annotations: Some(request::requester_annotations(&caller.user, &caller.groups)),
+                ..kube::core::ObjectMeta::default()
+            },
+            spec: asked.spec,
+            status: None,
+        };
+        let api: Api<CertificateSigningRequest> = Api::all(self.client.clone());
+        api.create(&PostParams::default(), &made).await.map(|_| ()).map_err(refusal)
+    }
+
+    async fn renew_lease(&self, cluster: &str, lease: Lease) -> Result<(), ServiceError> {
+        if lease.name_any() != names::CLUSTER_LEASE {
+            return Err(ServiceError::bad_request(format!("an agent renews the lease {}, no other", names::CLUSTER_LEASE)));
+        }
+        let renewed = lease.spec.and_then(|spec| spec.renew_time);
+        let patch = json!({"spec": {"renewTime": renewed}});
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), cluster);
+        api.patch(names::CLUSTER_LEASE, &params(), &Patch::Merge(patch)).await.map(|_| ()).map_err(refusal)
+    }
+}
+
+#[drover_transport::async_trait]
+impl Service for Served {
+    async fn list(&self, cluster: &str) -> Result<Vec<CloudEvent>, ServiceError> {
+        let objects = &self.objects;
+        if self.data_type == DataType::MANAGED_CLUSTERS {
+            let found = objects.clusters.get(&ObjectRef::new(cluster));
+            return found.iter().map(|found| objects.event(&self.data_type, &**found)).collect();
+        }
+        if self.data_type == DataType::LEASES {
+            return objects.lease(cluster).iter().map(|found| objects.event(&self.data_type, &**found)).collect();
+        }
+        let all = objects.requests.state();
+        let own = all.iter().filter(|found| found.labels().get(CLUSTER_NAME_LABEL).is_some_and(|name| name == cluster));
+        own.map(|found| objects.event(&self.data_type, &**found)).collect()
+    }
+
+    async fn receive(&self, caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
+        let kind: EventType = event.event_type.parse().map_err(|e| ServiceError::bad_request(format!("{e}")))?;
+        let cluster = event.cluster().unwrap_or_default().to_owned();
+        let body: Value =
+            serde_json::from_slice(event.payload()).map_err(|e| ServiceError::bad_request(format!("the data of the event: {e}")))?;
+        let objects = &self.objects;
+        match (kind.data_type.resource(), kind.subresource, &kind.action) {
+            ("managedclusters", SubResource::Spec, Action::Create) => objects.create_cluster(typed(body)?).await,
+            ("managedclusters", SubResource::Spec, Action::Update) => objects.update_cluster(typed(body)?).await,
+            ("managedclusters", SubResource::Status, Action::Update) => objects.report_cluster(typed(body)?).await,
+            ("certificatesigningrequests", SubResource::Spec, Action::Create) => objects.create_request(caller, typed(body)?).await,
+            ("leases", SubResource::Spec, Action::Update) => objects.renew_lease(&cluster, typed(body)?).await,
+            _ => Err(ServiceError::bad_request(format!("{SOURCE} takes no {kind} from an agent"))),
+        }
+    }
+}
+
+fn typed<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, ServiceError> {
+    serde_json::from_value(body).map_err(|error| ServiceError::bad_request(format!("the data of the event: {error}")))
+}

@@ -1,0 +1,193 @@
+//! One hub, from its API to its broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_api::cluster::v1::ManagedCluster;
+use drover_api::names;
+use drover_api::work::v1::ManifestWork;
+use drover_core::registration::{cluster, request};
+use drover_protocol::DataType;
+use drover_runtime::clock::Clock;
+use drover_runtime::controller;
+use drover_runtime::mirror::mirror;
+use drover_runtime::queue::WorkQueue;
+use drover_runtime::supervise::Tasks;
+use drover_transport::tls::ServerTls;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PostParams;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, ResourceExt};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::clusters::Clusters;
+use crate::objects::{Objects, Served};
+use crate::requests::{Requests, Sign};
+use crate::works::Works;
+use crate::{HubError, broker, install};
+
+/// Rounds of one controller that run at the same time.
+const WORKERS: usize = 16;
+/// How long the hub's tasks may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a hub is made of.
+pub struct Hub {
+    /// Its Kubernetes API.
+    pub client: Client,
+    /// Where agents connect.
+    pub listener: TcpListener,
+    /// The listener's certificate and the authority of its clients.
+    pub tls: Option<ServerTls>,
+    /// Signs the certificates of agents.
+    pub sign: Sign,
+    /// Whether every cluster that asks is let in.
+    pub accept_all: bool,
+    /// Whether a bootstrap token is enough for a first certificate.
+    pub approve_bootstrap: bool,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Hub {
+    /// Serves until `cancel`.
+    ///
+    /// # Errors
+    /// When the definitions or roles cannot be installed, or a part of the hub fails for good.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), HubError> {
+        install::definitions(&self.client, &drover_api::crds::hub()).await?;
+        install::hub_roles(&self.client).await?;
+        let broker_user = whoami(&self.client).await?;
+        let mut tasks = Tasks::new(cancel.child_token());
+        self.start(broker_user, &mut tasks);
+        tasks.wait(GRACE).await.map_err(|failed| HubError::Internal(failed.to_string()))
+    }
+
+    fn start(self, broker_user: String, tasks: &mut Tasks) {
+        let stop = tasks.cancel_token();
+        let clusters_queue = Arc::new(WorkQueue::<String>::new());
+        let requests_queue = Arc::new(WorkQueue::<String>::new());
+        let works_queue = Arc::new(WorkQueue::<String>::new());
+        let objects_queue = Arc::new(WorkQueue::<String>::new());
+
+        let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
+        let (clusters, task) = mirror(Api::all(self.client.clone()), Config::default(), stop.clone(), move |found: &ManagedCluster| {
+            queue.add(found.name_any());
+            told.add(format!("managedclusters/{}", found.name_any()));
+        });
+        tasks.run("the cache of clusters", task);
+
+        let queue = clusters_queue.clone();
+        let labelled = Config::default().labels(names::CLUSTER_NAME_LABEL);
+        let (namespaces, task) = mirror(Api::all(self.client.clone()), labelled, stop.clone(), move |found: &Namespace| {
+            queue.add(found.name_any());
+        });
+        tasks.run("the cache of namespaces", task);
+
+        let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
+        let own = Config::default().fields(&format!("metadata.name={}", names::CLUSTER_LEASE));
+        let (leases, task) = mirror(Api::all(self.client.clone()), own, stop.clone(), move |found: &Lease| {
+            let cluster = found.namespace().unwrap_or_default();
+            told.add(format!("leases/{cluster}"));
+            queue.add(cluster);
+        });
+        tasks.run("the cache of leases", task);
+
+        let (queue, changed) = (clusters_queue.clone(), works_queue.clone());
+        let (works, task) = mirror(Api::all(self.client.clone()), Config::default(), stop.clone(), move |found: &ManifestWork| {
+            let cluster = found.namespace().unwrap_or_default();
+            changed.add(format!("{cluster}/{}", found.name_any()));
+            // Only a cluster that leaves waits for its works.
+            if found.metadata.deletion_timestamp.is_some() {
+                queue.add(cluster);
+            }
+        });
+        tasks.run("the cache of works", task);
+
+        let (queue, told) = (requests_queue.clone(), objects_queue.clone());
+        let (requests, task) = mirror(Api::all(self.client.clone()), Config::default(), stop.clone(), move |found: &CertificateSigningRequest| {
+            queue.add(found.name_any());
+            told.add(format!("requests/{}", found.name_any()));
+        });
+        tasks.run("the cache of certificate requests", task);
+
+        let broker = broker::new(&self.client);
+        let objects = Objects {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            broker: broker.clone(),
+            clusters: clusters.clone(),
+            requests: requests.clone(),
+            leases: leases.clone(),
+        };
+        for data_type in broker::OBJECTS {
+            let served = Served { data_type: data_type.clone(), objects: objects.clone() };
+            broker.register(data_type, Arc::new(served));
+        }
+        let bundles = Arc::new(Works {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            broker: broker.clone(),
+            works: works.clone(),
+            memory: crate::works::Memory::default(),
+        });
+        broker.register(DataType::MANIFEST_BUNDLES, bundles.clone());
+
+        let acceptance = Clusters {
+            client: self.client.clone(),
+            policy: cluster::Policy { accept_all: self.accept_all },
+            clock: self.clock.clone(),
+            clusters: clusters.clone(),
+            namespaces,
+            leases,
+            works: works.clone(),
+            written: std::sync::Mutex::default(),
+        };
+        let approval = Requests {
+            client: self.client,
+            policy: request::Policy { approve_bootstrap: self.approve_bootstrap, brokers: vec![broker_user] },
+            clock: self.clock,
+            requests: requests.clone(),
+            sign: self.sign,
+        };
+        let (listener, tls, serving) = (self.listener, self.tls, stop.clone());
+        tasks.run("the controllers and the broker", async move {
+            // Nobody is answered from a cache that is not filled yet.
+            let ready = async {
+                clusters.wait_until_ready().await.ok();
+                works.wait_until_ready().await.ok();
+                requests.wait_until_ready().await.ok();
+            };
+            tokio::select! {
+                () = ready => {}
+                () = stop.cancelled() => return,
+            }
+            let (acceptance, approval, bundles, objects) = (&acceptance, &approval, &bundles, &objects);
+            let serve = async {
+                if let Err(error) = broker.serve(listener, tls, serving).await {
+                    tracing::error!(%error, "the broker stopped");
+                    stop.cancel();
+                }
+            };
+            tokio::join!(
+                controller::run("clusters", clusters_queue, WORKERS, stop.clone(), |key| async move { acceptance.reconcile(&key).await }),
+                controller::run("certificate requests", requests_queue, WORKERS, stop.clone(), |key| async move { approval.reconcile(&key).await }),
+                controller::run("work events", works_queue, 1, stop.clone(), |key| async move { bundles.reconcile(&key).await }),
+                controller::run("object events", objects_queue, 1, stop.clone(), |key| async move { objects.reconcile(&key).await }),
+                serve,
+            );
+        });
+    }
+}
+
+/// The name under which the hub itself writes.
+async fn whoami(client: &Client) -> Result<String, HubError> {
+    let api: Api<SelfSubjectReview> = Api::all(client.clone());
+    let answer = api.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let answer = answer.map_err(|error| HubError::read("who the hub is", "itself", error))?;
+    Ok(answer.status.and_then(|status| status.user_info).and_then(|user| user.username).unwrap_or_default())
+}

@@ -1,0 +1,245 @@
+//! Manifest works behind the broker: specs out, statuses in (ocm: pkg/server/services/work).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use drover_api::names;
+use drover_api::work::v1::ManifestWork;
+use drover_protocol::resync::{Versions, must_send};
+use drover_protocol::{
+    Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource, Work, sequence,
+};
+use drover_runtime::clock::Clock;
+use drover_runtime::controller::Next;
+use drover_transport::authn::Caller;
+use drover_transport::broker::Listing;
+use drover_transport::{Broker, Service, ServiceError};
+use kube::api::{Patch, PatchParams};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use crate::HubError;
+use crate::clusters::FIELD_MANAGER;
+
+/// The service of manifest works.
+pub(crate) struct Works {
+    pub client: Client,
+    pub clock: Clock,
+    pub broker: Broker,
+    pub works: Store<ManifestWork>,
+    pub memory: Memory,
+}
+
+/// What is known beyond the API: it is only there to save work, and may be lost.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// The spec of each work that subscribers were told, by `namespace/name`.
+    told: Mutex<HashMap<String, Told>>,
+    /// The sequence id of the last status of each work, by uid.
+    sequences: Mutex<HashMap<String, String>>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Told {
+    uid: String,
+    generation: i64,
+    deleting: bool,
+    labels: std::collections::BTreeMap<String, String>,
+    annotations: std::collections::BTreeMap<String, String>,
+}
+
+impl Told {
+    fn of(work: &ManifestWork) -> Self {
+        Self {
+            uid: work.uid().unwrap_or_default(),
+            generation: work.metadata.generation.unwrap_or(0),
+            deleting: work.metadata.deletion_timestamp.is_some(),
+            labels: work.labels().clone(),
+            annotations: work.annotations().clone(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Works {
+    /// Tells subscribers of a work that changed in a way that concerns them.
+    pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, HubError> {
+        let (namespace, name) = key.split_once('/').unwrap_or_default();
+        let found = self.works.get(&ObjectRef::new(name).within(namespace));
+        let before = lock(&self.memory.told).get(key).cloned();
+        let now = found.as_deref().map(Told::of);
+        if let Some(before) = &before
+            && now.as_ref().is_none_or(|now| now.uid != before.uid)
+        {
+            lock(&self.memory.sequences).remove(&before.uid);
+            self.broker.publish(self.deletion(namespace, before));
+        }
+        let Some((work, now)) = found.zip(now) else {
+            lock(&self.memory.told).remove(key);
+            return Ok(Next::OnChange);
+        };
+        if before.as_ref() != Some(&now) {
+            let action = match &before {
+                _ if now.deleting => Action::Delete,
+                Some(before) if before.uid == now.uid => Action::Update,
+                _ => Action::Create,
+            };
+            let event = self.spec(&work, action).map_err(|error| HubError::Internal(error.to_string()))?;
+            self.broker.publish(event);
+            lock(&self.memory.told).insert(key.to_owned(), now);
+        }
+        Ok(Next::OnChange)
+    }
+
+    fn spec(&self, work: &ManifestWork, action: Action) -> Result<CloudEvent, ServiceError> {
+        let work = Work::from_object(work).map_err(ServiceError::internal)?;
+        let kind = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, action);
+        SourceBundleCodec.encode(self.stamp(), &kind, &work).map_err(ServiceError::internal)
+    }
+
+    /// Orders the removal of a work that went without a trace: nobody had claimed it yet, but somebody may have begun.
+    fn deletion(&self, cluster: &str, gone: &Told) -> CloudEvent {
+        let stamp = self.stamp();
+        let kind = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, Action::Delete);
+        let version = i32::try_from(gone.generation).unwrap_or(i32::MAX);
+        let now = stamp.time;
+        CloudEvent::new(stamp.id, stamp.source, &kind, stamp.time)
+            .with(drover_protocol::names::EXT_CLUSTER_NAME, cluster)
+            .with(drover_protocol::names::EXT_ORIGINAL_SOURCE, "")
+            .with(drover_protocol::names::EXT_RESOURCE_ID, gone.uid.as_str())
+            .with(drover_protocol::names::EXT_RESOURCE_VERSION, version)
+            .with(drover_protocol::names::EXT_DELETION_TIMESTAMP, now)
+    }
+
+    fn stamp(&self) -> Stamp<'static> {
+        crate::stamp(&self.clock)
+    }
+
+    fn of_cluster(&self, cluster: &str) -> Vec<Arc<ManifestWork>> {
+        let all = self.works.state();
+        all.into_iter().filter(|work| work.namespace().as_deref() == Some(cluster)).collect()
+    }
+
+    async fn take(&self, event: &CloudEvent) -> Result<(), ServiceError> {
+        let reported = SourceBundleCodec.decode(event).map_err(|e| ServiceError::bad_request(e.to_string()))?;
+        let cluster = event.cluster().unwrap_or_default();
+        let uid = reported.metadata.uid.as_str();
+        let found = self.of_cluster(cluster).into_iter().find(|work| work.metadata.uid.as_deref() == Some(uid));
+        // The hub forgot the work: the agent is told to, by resync or by the deletion that was sent.
+        let Some(work) = found else { return Ok(()) };
+        if reported.status.is_deleted() {
+            return self.release(&work).await;
+        }
+        // A status of an older spec says nothing of this one.
+        if reported.metadata.generation < work.metadata.generation.unwrap_or(0) && reported.metadata.generation != 0 {
+            return Ok(());
+        }
+        let annotations = &reported.metadata.annotations;
+        let sequence_id = annotations.get(drover_protocol::names::ANNOTATION_SEQUENCE_ID).cloned().unwrap_or_default();
+        let last = lock(&self.memory.sequences).get(uid).cloned().unwrap_or_default();
+        if !sequence::is_newer(&last, &sequence_id).unwrap_or(true) {
+            return Ok(());
+        }
+        self.claim(&work).await?;
+        self.write_status(&work, &reported).await?;
+        lock(&self.memory.sequences).insert(uid.to_owned(), sequence_id);
+        Ok(())
+    }
+
+    /// An agent holds the work: it must not vanish before the agent has cleaned up.
+    async fn claim(&self, work: &ManifestWork) -> Result<(), ServiceError> {
+        if work.metadata.deletion_timestamp.is_some() || work.finalizers().iter().any(|f| f == names::work::FINALIZER) {
+            return Ok(());
+        }
+        let mut finalizers = work.finalizers().to_vec();
+        finalizers.push(names::work::FINALIZER.to_owned());
+        let patch = json!({"metadata": {"resourceVersion": work.resource_version(), "finalizers": finalizers}});
+        self.patch(work, patch).await
+    }
+
+    async fn release(&self, work: &ManifestWork) -> Result<(), ServiceError> {
+        let mut finalizers = work.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != names::work::FINALIZER);
+        if finalizers.len() == work.finalizers().len() {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {"uid": work.uid(), "resourceVersion": work.resource_version(), "finalizers": finalizers}});
+        self.patch(work, patch).await
+    }
+
+    async fn patch(&self, work: &ManifestWork, patch: serde_json::Value) -> Result<(), ServiceError> {
+        let api = self.api(work);
+        match api.patch(&work.name_any(), &params(), &Patch::Merge(patch)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    async fn write_status(&self, work: &ManifestWork, reported: &Work) -> Result<(), ServiceError> {
+        let same = |status: &drover_api::work::v1::ManifestWorkStatus| {
+            let known: Result<drover_protocol::WorkStatus, _> =
+                serde_json::to_value(status).and_then(serde_json::from_value);
+            known.is_ok_and(|known| known == reported.status)
+        };
+        if work.status.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        // No resource version: the agent is the only writer of a status, and the uid keeps it from a namesake.
+        let patch = json!({"metadata": {"uid": work.uid()}, "status": reported.status});
+        let api = self.api(work);
+        match api.patch_status(&work.name_any(), &params(), &Patch::Merge(patch)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    fn api(&self, work: &ManifestWork) -> Api<ManifestWork> {
+        Api::namespaced(self.client.clone(), &work.namespace().unwrap_or_default())
+    }
+}
+
+#[drover_transport::async_trait]
+impl Service for Works {
+    async fn list(&self, cluster: &str) -> Result<Vec<CloudEvent>, ServiceError> {
+        Ok(self.resync(cluster, &Versions::default()).await?.events)
+    }
+
+    async fn resync(&self, cluster: &str, known: &Versions) -> Result<Listing, ServiceError> {
+        let mut listing = Listing::default();
+        for work in self.of_cluster(cluster) {
+            let uid = work.uid().unwrap_or_default();
+            let deleting = work.metadata.deletion_timestamp.is_some();
+            if must_send(work.metadata.generation, deleting, known.0.get(&uid).copied()) {
+                listing.events.push(self.spec(&work, if deleting { Action::Delete } else { Action::Update })?);
+            } else {
+                listing.unchanged.push(uid);
+            }
+        }
+        Ok(listing)
+    }
+
+    async fn receive(&self, _caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
+        let kind: EventType = event.event_type.parse().map_err(|e| ServiceError::bad_request(format!("{e}")))?;
+        if kind.subresource != SubResource::Status || kind.action != Action::Update {
+            return Err(ServiceError::bad_request(format!("an agent of works sends status.update_request, not {kind}")));
+        }
+        self.take(&event).await
+    }
+}
+
+pub(crate) fn params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+pub(crate) fn refusal(error: kube::Error) -> ServiceError {
+    match error {
+        kube::Error::Api(status) => ServiceError::from_status(&*status),
+        other => ServiceError::internal(other),
+    }
+}
