@@ -4,7 +4,7 @@ mod kinds;
 pub(crate) mod registry;
 pub(crate) mod go;
 pub(crate) mod time;
-pub(crate) mod quantity;
+pub mod quantity;
 mod edit;
 mod convert;
 mod defaults;
