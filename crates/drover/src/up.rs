@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use drover_agent::{AgentOptions, HubEndpoint};
+use drover_agent::registration::{self, AgentOptions, HubEndpoint};
 use drover_apiserver::auth::ca::write_private;
 use drover_apiserver::auth::csr;
 use drover_apiserver::store::Database;
@@ -136,8 +136,9 @@ impl Fleet {
         }
         let mut clusters = Vec::new();
         for number in 0..usize::from(args.clusters) {
-            let endpoint = &endpoints[number % endpoints.len()];
-            clusters.push(starting.cluster(&format!("cluster{}", number + 1), endpoint.clone()).await?);
+            let hub = number % endpoints.len();
+            let name = format!("cluster{}", number + 1);
+            clusters.push(starting.cluster(&name, &hubs[hub].name, endpoints[hub].clone()).await?);
         }
         folder.save()?;
         let fleet = Self { global, hubs, clusters, brokers: endpoints.into_iter().map(|e| e.url).collect() };
@@ -215,11 +216,10 @@ impl Starting<'_> {
         let token = self.folder.bootstrap(name);
         drover_hub::install::bootstrap_token(&member.client, &token, TOKEN_LIFE, &Clock::system()).await?;
         let endpoint = HubEndpoint {
-            url: format!("https://{address}"),
-            ca_pem: authority.certificate_pem().to_owned(),
-            bootstrap_token: token.bearer(),
-            // The port may change from one start to the next, the hub stays the same.
-            identity: format!("drover:{name}"),
+            url: address.to_string(),
+            ca_pem: authority.certificate_pem().as_bytes().to_vec(),
+            server_name: None,
+            bootstrap_token: Some(token.bearer()),
         };
         let signer: Sign = Arc::new(move |request, seconds| {
             let life = seconds.map_or(AGENT_LIFE, |seconds| SignedDuration::from_secs(i64::from(seconds)));
@@ -239,13 +239,14 @@ impl Starting<'_> {
         Ok((member, endpoint))
     }
 
-    async fn cluster(&mut self, name: &str, hub: HubEndpoint) -> Result<Member> {
+    async fn cluster(&mut self, name: &str, hub: &str, endpoint: HubEndpoint) -> Result<Member> {
         let member = self.member(name).await?;
         let cancel = self.tasks.cancel_token();
         let workloads = drover_workloads::run(member.client.clone(), Clock::system(), cancel.clone());
         self.tasks.spawn(format!("workloads of {name}"), workloads);
-        let options = AgentOptions::new(name, hub, member.client.clone());
-        self.tasks.spawn(format!("agent of {name}"), drover_agent::run(options, cancel));
+        // The port may change from one start to the next, the hub stays the same.
+        let options = AgentOptions::new(name, endpoint, &format!("drover:{hub}"), member.client.clone());
+        self.tasks.spawn(format!("agent of {name}"), registration::run(options, cancel));
         Ok(member)
     }
 }

@@ -872,3 +872,22 @@ async fn leases_are_made_by_updates_and_guarded_by_revisions() {
             .ends_with("must be specified for an update")
     );
 }
+
+#[tokio::test]
+async fn methods_that_a_path_does_not_have() {
+    let world = World::new().await;
+    world.thing("a").await;
+    let check = async |method: &str, uri: &str| {
+        let answer = world.send(method, uri, &[], "{}").await;
+        assert_eq!(answer.code, 405, "{method} {uri}: {}", answer.text);
+    };
+    check("DELETE", &format!("{THINGS}/a/status")).await;
+    check("POST", &format!("{THINGS}/a/status")).await;
+    check("POST", &format!("{THINGS}/a")).await;
+    check("DELETE", &format!("{THINGS}/a/scale")).await;
+    check("DELETE", "/apis/example.io/v1/things").await;
+    check("POST", "/apis/example.io/v1/things").await;
+    check("GET", "/api/v1/namespaces/default/finalize").await;
+    check("DELETE", "/api/v1/namespaces/default/finalize").await;
+    assert_eq!(world.get(&format!("{THINGS}/a")).await.code, 200);
+}
