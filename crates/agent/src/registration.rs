@@ -5,6 +5,7 @@
 //! - [`registrar`]: observes, plans ([`drover_core::registration::agent`]) and does
 //! - [`member`]: what runs only while the hub lets the cluster in: lease and works
 
+mod background;
 pub mod identity;
 pub mod link;
 pub mod member;
