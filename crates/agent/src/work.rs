@@ -1,24 +1,30 @@
 //! The work agent of one cluster: it makes the cluster match the ManifestWorks of its hub and reports what came of them.
 //!
-//! - [`hub`]: where works come from and reports go to; [`hub_kube`] is the hub's Kubernetes API
+//! - [`hub`]: where works come from and reports go to; [`hub_kube`] is the hub's Kubernetes
+//!   API, [`hub_events`] a broker of CloudEvents
 //! - [`cluster`]: requests to the cluster for objects of any kind
+//! - [`executor`]: whether the identity behind a work may do what it wants
 //! - [`kinds`]: which kinds the cluster serves right now
 //! - [`watches`]: tells at once when an applied object changes
 //! - [`round`]: observes, plans ([`drover_core::work`]) and does, for one work
+//! - [`memory`]: what earlier rounds found
 //! - [`cache`]: objects as they were last heard of
 
 pub mod cache;
 pub mod cluster;
+pub mod executor;
 pub mod hub;
+pub mod hub_events;
 pub mod hub_kube;
 pub mod kinds;
+pub mod memory;
 pub mod round;
 pub mod watches;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use drover_api::work::v1::AppliedManifestWork;
-use drover_core::work::{eviction, plan::Identity};
+use drover_core::work::{apply::hex_digest, eviction, plan::Identity};
 use drover_runtime::{clock::Clock, controller, queue::WorkQueue, supervise::Tasks};
 use futures::StreamExt;
 use kube::{
@@ -30,7 +36,6 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use cache::Cache;
@@ -73,9 +78,11 @@ impl Config {
 
 /// The identity of an agent for the hub whose API server has this address, as its kubeconfig writes it.
 pub fn identity_for(hub_address: &str) -> Identity {
-    let digest = Sha256::digest(hub_address.as_bytes());
-    let hub_hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Identity { agent_id: hub_hash.clone(), hub_hash }
+    let hub_hash = hex_digest(hub_address.as_bytes());
+    Identity {
+        agent_id: hub_hash.clone(),
+        hub_hash,
+    }
 }
 
 /// What a worker looks after.
@@ -97,7 +104,13 @@ impl fmt::Display for Key {
 }
 
 /// Starts the agent: its tasks run until those of `tasks` end.
-pub fn start<H: HubWorks>(hub: Arc<H>, cluster: Client, config: Config, clock: Clock, tasks: &mut Tasks) {
+pub fn start<H: HubWorks>(
+    hub: Arc<H>,
+    cluster: Client,
+    config: Config,
+    clock: Clock,
+    tasks: &mut Tasks,
+) {
     let cancel = tasks.cancel_token();
     let queue = Arc::new(WorkQueue::<Key>::new());
     let applied = Arc::new(Cache::<AppliedManifestWork>::default());
@@ -111,15 +124,27 @@ pub fn start<H: HubWorks>(hub: Arc<H>, cluster: Client, config: Config, clock: C
         watches: watches.clone(),
         config: config.clone(),
         clock,
-        memory: round::Memory::default(),
+        memory: memory::Memory::default(),
     });
 
     let works = queue.clone();
     let told = move |name: &str| works.add(Key::Work(name.to_owned()));
     tasks.spawn("works of the hub", hub.run(told, cancel.clone()));
-    tasks.run("applied works", follow_applied(cluster.clone(), applied, queue.clone(), config.identity.clone(), cancel.clone()));
+    tasks.run(
+        "applied works",
+        follow_applied(
+            cluster.clone(),
+            applied,
+            queue.clone(),
+            config.identity.clone(),
+            cancel.clone(),
+        ),
+    );
     tasks.run("watches of applied objects", watching.run(cancel.clone()));
-    tasks.run("kinds of the cluster", kinds.run(queue.clone(), cancel.clone()));
+    tasks.run(
+        "kinds of the cluster",
+        kinds.run(queue.clone(), cancel.clone()),
+    );
     let workers = config.workers.max(1);
     tasks.run(
         "work rounds",

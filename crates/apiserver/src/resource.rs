@@ -328,6 +328,38 @@ impl Resource {
         }
     }
 
+    /// Whether an update may leave out the resource version it replaces (each resource's
+    /// `AllowUnconditionalUpdate` in kubernetes: pkg/registry).
+    pub fn updates_unconditionally(&self) -> bool {
+        let careful = matches!(
+            &*self.group,
+            "admissionregistration.k8s.io" | "apiextensions.k8s.io" | "apiregistration.k8s.io"
+        ) || matches!(
+            &*self.storage,
+            "coordination.k8s.io/leases"
+                | "node.k8s.io/runtimeclasses"
+                | "policy/poddisruptionbudgets"
+                | "storage.k8s.io/csidrivers"
+                | "storage.k8s.io/csinodes"
+                | "storage.k8s.io/csistoragecapacities"
+                | "storage.k8s.io/volumeattachments"
+        );
+        !self.is_custom() && !careful
+    }
+
+    /// Whether an update makes an object that is not there (`AllowCreateOnUpdate`).
+    pub fn creates_on_update(&self) -> bool {
+        matches!(
+            &*self.storage,
+            "coordination.k8s.io/leases"
+                | "/endpoints"
+                | "/events"
+                | "/limitranges"
+                | "/services"
+                | "node.k8s.io/runtimeclasses"
+        ) || &*self.group == "rbac.authorization.k8s.io"
+    }
+
     /// What is wrong with a name.
     pub fn validate_name(&self, name: &str) -> Vec<FieldError> {
         match &self.source {

@@ -1,9 +1,9 @@
 //! Requests in, responses out: the Kubernetes REST API of one logical cluster as a tower service.
 //!
-//! A request walks: [`path`] says what it is about, `auth` who sends it and whether they may,
-//! then [`read`], [`watch`], [`write`], [`patch`], [`remove`] or [`subresource`] answer it in the form that
-//! [`wire`] negotiates. What is served is a [`Registry`], replaced as a whole when a definition
-//! changes ([`definitions`]).
+//! A request walks: `path` says what it is about, `auth` who sends it and whether they may,
+//! then `read`, `watch`, `write`, `patch`, `remove` or `subresource` answer it in the form that
+//! `wire` negotiates. What is served is a `Registry`, replaced as a whole when a definition
+//! changes (`definitions`).
 
 use std::convert::Infallible;
 use std::fmt;
@@ -28,7 +28,7 @@ use crate::store::Store;
 
 mod background;
 mod decode;
-pub mod definitions;
+mod definitions;
 pub(crate) mod discovery;
 pub(crate) mod meta;
 pub(crate) mod openapi;
@@ -388,6 +388,20 @@ impl Call<'_> {
     async fn answer(mut self, verb: &str) -> ApiResult<Response> {
         if !self.subresource.is_empty() && !self.resource.has_subresource(self.subresource) {
             return Err(self.unknown_subresource());
+        }
+        let allowed = match self.subresource {
+            "" => {
+                let everywhere = self.resource.namespaced && self.namespace.is_empty();
+                !(everywhere && matches!(verb, "create" | "deletecollection"))
+            }
+            "status" | "approval" => matches!(verb, "get" | "update" | "patch"),
+            "finalize" => verb == "update",
+            _ => true,
+        };
+        if !allowed {
+            return Err(ApiError::method_not_allowed(
+                "the server does not allow this method on the requested resource",
+            ));
         }
         let special = !matches!(self.subresource, "" | "status" | "approval" | "finalize");
         let mut response = if special {

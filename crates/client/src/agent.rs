@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_protocol::session::{AgentConfig, AgentSession, Aspect, Change, Input, Session as _};
-use drover_protocol::{Action, AgentBundleCodec, DataType, Object, ObjectCodec, SubResource, Work, WorkStatus};
+use drover_protocol::{
+    Action, AgentBundleCodec, DataType, Object, ObjectCodec, SubResource, Work, WorkStatus,
+};
 use drover_transport::{Subscription, Transport, TransportError};
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -25,7 +27,7 @@ pub struct AgentOptions {
     pub cluster: String,
     /// Receive at all; without, the client only publishes.
     pub subscribe: bool,
-    /// Ask for what was missed after each connect.
+    /// Ask for what was missed after each connect. Never done for events and token requests, which no hub lists.
     pub resync: bool,
     /// The driver.
     pub driver: DriverConfig,
@@ -54,7 +56,10 @@ impl AgentOptions {
 
     fn subscription(&self, data_type: DataType) -> Subscription {
         if self.subscribe {
-            Subscription::Agent { cluster: self.cluster.clone(), data_type }
+            Subscription::Agent {
+                cluster: self.cluster.clone(),
+                data_type,
+            }
         } else {
             Subscription::PublishOnly
         }
@@ -74,7 +79,10 @@ pub struct AgentWorks {
 
 impl AgentWorks {
     /// A client and the driver that keeps it up to date.
-    pub fn new(options: AgentOptions, transport: Arc<dyn Transport>) -> (Self, Driver<WorkSession>) {
+    pub fn new(
+        options: AgentOptions,
+        transport: Arc<dyn Transport>,
+    ) -> (Self, Driver<WorkSession>) {
         let session = AgentSession::new(AgentBundleCodec, options.session());
         let shared = Shared::new(session, Arc::clone(&options.driver.clock));
         let driver = Driver {
@@ -83,17 +91,25 @@ impl AgentWorks {
             subscription: options.subscription(DataType::MANIFEST_BUNDLES),
             config: options.driver.clone(),
         };
-        (Self { shared, cluster: options.cluster.into() }, driver)
+        (
+            Self {
+                shared,
+                cluster: options.cluster.into(),
+            },
+            driver,
+        )
     }
 
     /// A work by name.
     pub fn get(&self, name: &str) -> Option<Arc<Work>> {
-        self.shared.read(|session| session.store().get_named(&self.cluster, name).cloned())
+        self.shared
+            .read(|session| session.store().get_named(&self.cluster, name).cloned())
     }
 
     /// A work by uid.
     pub fn get_uid(&self, uid: &str) -> Option<Arc<Work>> {
-        self.shared.read(|session| session.store().get(uid).cloned())
+        self.shared
+            .read(|session| session.store().get(uid).cloned())
     }
 
     /// All works.
@@ -116,7 +132,10 @@ impl AgentWorks {
 
     /// Replaces the status of a work, by force.
     pub fn set_status(&self, uid: &str, status: WorkStatus) -> Result<Arc<Work>, ClientError> {
-        let mut work = Work { status, ..Work::default() };
+        let mut work = Work {
+            status,
+            ..Work::default()
+        };
         uid.clone_into(&mut work.metadata.uid);
         "0".clone_into(&mut work.metadata.resource_version);
         self.update_status(&work)
@@ -131,7 +150,12 @@ impl AgentWorks {
     /// Adds a finalizer.
     pub fn add_finalizer(&self, uid: &str, finalizer: &str) -> Result<Arc<Work>, ClientError> {
         self.edit(uid, |work| {
-            if !work.metadata.finalizers.iter().any(|other| other == finalizer) {
+            if !work
+                .metadata
+                .finalizers
+                .iter()
+                .any(|other| other == finalizer)
+            {
                 work.metadata.finalizers.push(finalizer.to_owned());
             }
         })
@@ -139,7 +163,9 @@ impl AgentWorks {
 
     /// Removes a finalizer.
     pub fn remove_finalizer(&self, uid: &str, finalizer: &str) -> Result<Arc<Work>, ClientError> {
-        self.edit(uid, |work| work.metadata.finalizers.retain(|other| other != finalizer))
+        self.edit(uid, |work| {
+            work.metadata.finalizers.retain(|other| other != finalizer);
+        })
     }
 
     /// Asks the source what differs, now.
@@ -158,14 +184,20 @@ impl AgentWorks {
     }
 
     fn update(&self, work: &Work, aspect: Aspect) -> Result<Arc<Work>, ClientError> {
-        Ok(self.shared.change(|session, _, out| session.update(work, aspect, out))?)
+        Ok(self
+            .shared
+            .change(|session, _, out| session.update(work, aspect, out))?)
     }
 
     /// Reads, changes and writes under one lock.
     fn edit(&self, uid: &str, change: impl FnOnce(&mut Work)) -> Result<Arc<Work>, ClientError> {
         let missing = || drover_protocol::session::ChangeError::NotFound(uid.to_owned());
         Ok(self.shared.change(|session, _, out| {
-            let mut work = session.store().get(uid).map(|work| Work::clone(work)).ok_or_else(missing)?;
+            let mut work = session
+                .store()
+                .get(uid)
+                .map(|work| Work::clone(work))
+                .ok_or_else(missing)?;
             change(&mut work);
             session.update(&work, Aspect::Metadata, out)
         })?)
@@ -184,7 +216,10 @@ pub struct AgentObjects<K> {
 
 impl<K> Clone for AgentObjects<K> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), kind: PhantomData }
+        Self {
+            shared: Arc::clone(&self.shared),
+            kind: PhantomData,
+        }
     }
 }
 
@@ -195,9 +230,12 @@ impl<K: Serialize + DeserializeOwned> AgentObjects<K> {
         data_type: &DataType,
         transport: Arc<dyn Transport>,
     ) -> Result<(Self, Driver<ObjectSession>), ClientError> {
-        let codec = ObjectCodec::of(data_type)
-            .ok_or_else(|| TransportError::Config(format!("objects of {data_type} are not known")))?;
-        let session = AgentSession::new(codec, options.session());
+        let codec = ObjectCodec::of(data_type).ok_or_else(|| {
+            TransportError::Config(format!("objects of {data_type} are not known"))
+        })?;
+        let mut config = options.session();
+        config.resync &= *data_type != DataType::TOKEN_REQUESTS && *data_type != DataType::EVENTS;
+        let session = AgentSession::new(codec, config);
         let shared = Shared::new(session, Arc::clone(&options.driver.clock));
         let driver = Driver {
             shared: Arc::clone(&shared),
@@ -205,18 +243,29 @@ impl<K: Serialize + DeserializeOwned> AgentObjects<K> {
             subscription: options.subscription(data_type.clone()),
             config: options.driver.clone(),
         };
-        Ok((Self { shared, kind: PhantomData }, driver))
+        Ok((
+            Self {
+                shared,
+                kind: PhantomData,
+            },
+            driver,
+        ))
     }
 
     /// A copy. Cluster-scoped kinds have an empty namespace.
     pub fn get(&self, namespace: &str, name: &str) -> Result<Option<K>, ClientError> {
-        let object = self.shared.read(|session| session.store().get_named(namespace, name).cloned());
+        let object = self
+            .shared
+            .read(|session| session.store().get_named(namespace, name).cloned());
         Ok(object.map(|object| object.to_object()).transpose()?)
     }
 
     /// All copies.
     pub fn list(&self) -> Result<Vec<K>, ClientError> {
-        listed(&self.shared).iter().map(|object| Ok(object.to_object()?)).collect()
+        listed(&self.shared)
+            .iter()
+            .map(|object| Ok(object.to_object()?))
+            .collect()
     }
 
     /// All copies, then every change; [`Object::to_object`] gives the `K`.
@@ -254,8 +303,11 @@ impl<K: Serialize + DeserializeOwned> AgentObjects<K> {
             }
             Err(ClientError::Transport(TransportError::NotReady))
         };
-        let answer = tokio::time::timeout(patience, answer).await.unwrap_or(Err(ClientError::Timeout(patience)));
-        self.shared.change(|session, _, out| session.forget(&uid, out));
+        let answer = tokio::time::timeout(patience, answer)
+            .await
+            .unwrap_or(Err(ClientError::Timeout(patience)));
+        self.shared
+            .change(|session, _, out| session.forget(&uid, out));
         answer
     }
 
@@ -274,9 +326,16 @@ impl<K: Serialize + DeserializeOwned> AgentObjects<K> {
         self.shared.stats()
     }
 
-    async fn send(&self, subresource: SubResource, action: Action, object: &K) -> Result<(), ClientError> {
+    async fn send(
+        &self,
+        subresource: SubResource,
+        action: Action,
+        object: &K,
+    ) -> Result<(), ClientError> {
         let object = Object::from_object(object)?;
-        let event = self.shared.change(|session, now, _| session.event(now, subresource, action, &object))?;
+        let event = self
+            .shared
+            .change(|session, now, _| session.event(now, subresource, action, &object))?;
         Ok(self.shared.publish(event).await?)
     }
 }

@@ -39,7 +39,7 @@ impl Default for DriverConfig {
     fn default() -> Self {
         Self {
             min_backoff: Duration::from_millis(500),
-            max_backoff: Duration::from_secs(60),
+            max_backoff: Duration::from_mins(1),
             rate: Some(RateLimit::default()),
             resync_every: None,
             clock: Arc::new(Timestamp::now),
@@ -59,7 +59,7 @@ pub struct Driver<S: Session> {
 type Flying = BoxFuture<'static, (Ticket, Result<(), TransportError>)>;
 
 /// After this long on a link the next loss starts with the shortest wait again.
-const STEADY: Duration = Duration::from_secs(60);
+const STEADY: Duration = Duration::from_mins(1);
 
 impl<S: Session> Driver<S> {
     /// Runs until `stop`.
@@ -109,15 +109,27 @@ impl<S: Session> Driver<S> {
     fn backoff(&self, failures: u32, remedy: Remedy) -> Duration {
         let config = &self.config;
         // What only a change of the configuration can cure is looked at more rarely.
-        let exponent = if remedy == Remedy::FixConfig { failures.saturating_add(1) } else { failures };
-        let full = config.min_backoff.saturating_mul(1_u32 << exponent.min(16)).min(config.max_backoff);
+        let exponent = if remedy == Remedy::FixConfig {
+            failures.saturating_add(1)
+        } else {
+            failures
+        };
+        let full = config
+            .min_backoff
+            .saturating_mul(1_u32 << exponent.min(16))
+            .min(config.max_backoff);
         full.mul_f64(rand::rng().random_range(0.5..1.0))
     }
 
     /// Works on one link until it is lost (with the reason) or the driver shall stop (`None`).
     async fn drive(&self, link: Link, stop: &CancellationToken) -> Option<TransportError> {
-        let Link { publisher, mut events } = link;
-        self.shared.publisher.send_replace(Some(Arc::clone(&publisher)));
+        let Link {
+            publisher,
+            mut events,
+        } = link;
+        self.shared
+            .publisher
+            .send_replace(Some(Arc::clone(&publisher)));
         self.shared.feed(Input::Up);
         let mut bucket = Bucket::new(self.config.rate, Instant::now());
         let mut flying: Option<Flying> = None;
@@ -131,7 +143,9 @@ impl<S: Session> Driver<S> {
                         None => bucket.put_back(),
                         Some(transmit) => {
                             let publisher = Arc::clone(&publisher);
-                            let send = async move { (transmit.ticket, publisher.publish(transmit.event).await) };
+                            let send = async move {
+                                (transmit.ticket, publisher.publish(transmit.event).await)
+                            };
                             flying = Some(send.boxed());
                         }
                     },
@@ -176,7 +190,11 @@ impl<S: Session> Driver<S> {
         };
         let remedy = error.remedy();
         tracing::debug!(%error, ?remedy, "an event was not taken");
-        let fate = if remedy == Remedy::DropAndReport { Fate::Drop } else { Fate::Retry };
+        let fate = if remedy == Remedy::DropAndReport {
+            Fate::Drop
+        } else {
+            Fate::Retry
+        };
         if fate == Fate::Retry {
             self.shared.count(|stats| stats.retried += 1);
         }

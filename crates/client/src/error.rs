@@ -38,7 +38,9 @@ impl ClientError {
     pub fn is_conflict(&self) -> bool {
         match self {
             Self::Change(ChangeError::Conflict { .. }) => true,
-            Self::Transport(TransportError::Refused(error)) => error.code == 409 && error.reason == "Conflict",
+            Self::Transport(TransportError::Refused(error)) => {
+                error.code == 409 && error.reason == "Conflict"
+            }
             _ => false,
         }
     }

@@ -44,8 +44,18 @@ struct State<S: Session> {
 
 impl<S: Session> Shared<S> {
     pub(crate) fn new(session: S, clock: Clock) -> Arc<Self> {
-        let state = State { session, watchers: Vec::new(), stats: Stats::default(), wake_at: None };
-        Arc::new(Self { state: Mutex::new(state), work: Notify::new(), publisher: watch::Sender::new(None), clock })
+        let state = State {
+            session,
+            watchers: Vec::new(),
+            stats: Stats::default(),
+            wake_at: None,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            work: Notify::new(),
+            publisher: watch::Sender::new(None),
+            clock,
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State<S>> {
@@ -57,7 +67,10 @@ impl<S: Session> Shared<S> {
     }
 
     /// Changes the session and lets the driver look whether there is something to send.
-    pub(crate) fn change<T>(&self, act: impl FnOnce(&mut S, Timestamp, &mut Vec<Output<S::Object>>) -> T) -> T {
+    pub(crate) fn change<T>(
+        &self,
+        act: impl FnOnce(&mut S, Timestamp, &mut Vec<Output<S::Object>>) -> T,
+    ) -> T {
         let now = (self.clock)();
         let mut out = Vec::new();
         let mut state = self.state();
@@ -110,7 +123,11 @@ impl<S: Session> Shared<S> {
 
     /// Sends an event now, past the session.
     pub(crate) async fn publish(&self, event: CloudEvent) -> Result<(), TransportError> {
-        let publisher = self.publisher.borrow().clone().ok_or(TransportError::NotReady)?;
+        let publisher = self
+            .publisher
+            .borrow()
+            .clone()
+            .ok_or(TransportError::NotReady)?;
         publisher.publish(event).await?;
         self.count(|stats| stats.sent += 1);
         Ok(())
@@ -139,7 +156,9 @@ impl<S: Session> State<S> {
         for output in out {
             match output {
                 Output::Change(change) => self.watchers.retain(|queue| {
-                    let Some(queue) = queue.upgrade() else { return false };
+                    let Some(queue) = queue.upgrade() else {
+                        return false;
+                    };
                     queue.push(change.clone());
                     true
                 }),
@@ -148,9 +167,19 @@ impl<S: Session> State<S> {
                     *times += 1;
                     // Once per cause loudly, then quietly.
                     if *times == 1 {
-                        tracing::warn!(event = dropped.id, cause = dropped.cause.as_str(), why = dropped.why, "dropped an event");
+                        tracing::warn!(
+                            event = dropped.id,
+                            cause = dropped.cause.as_str(),
+                            why = dropped.why,
+                            "dropped an event"
+                        );
                     } else {
-                        tracing::debug!(event = dropped.id, cause = dropped.cause.as_str(), why = dropped.why, "dropped an event");
+                        tracing::debug!(
+                            event = dropped.id,
+                            cause = dropped.cause.as_str(),
+                            why = dropped.why,
+                            "dropped an event"
+                        );
                     }
                 }
                 Output::WakeAt(time) => {

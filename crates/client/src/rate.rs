@@ -16,7 +16,10 @@ pub struct RateLimit {
 impl Default for RateLimit {
     /// What the Go clients allow themselves.
     fn default() -> Self {
-        Self { per_second: 50.0, burst: 100 }
+        Self {
+            per_second: 50.0,
+            burst: 100,
+        }
     }
 }
 
@@ -28,12 +31,18 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) fn new(limit: Option<RateLimit>, now: Instant) -> Self {
-        Self { limit, tokens: limit.map_or(0.0, |limit| f64::from(limit.burst.max(1))), at: now }
+        Self {
+            limit,
+            tokens: limit.map_or(0.0, |limit| f64::from(limit.burst.max(1))),
+            at: now,
+        }
     }
 
     /// Takes one, or says when there will be one.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        let Some(limit) = self.limit else { return Ok(()) };
+        let Some(limit) = self.limit else {
+            return Ok(());
+        };
         let rate = limit.per_second.max(0.001);
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * rate;
         self.tokens = (self.tokens + gained).min(f64::from(limit.burst.max(1)));

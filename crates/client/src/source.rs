@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drover_protocol::session::{Input, Session as _, SourceConfig, SourceSession};
+use drover_protocol::session::{Input, Owned, Session as _, SourceConfig, SourceSession};
 use drover_protocol::{DataType, SourceBundleCodec, Work};
 use drover_transport::{Subscription, Transport};
 
@@ -16,8 +16,8 @@ use crate::watch::Watch;
 pub struct SourceOptions {
     /// Its id, which goes into the uid of every work.
     pub source: String,
-    /// Works it owns already. Agents delete what is not among them.
-    pub owned: Vec<Work>,
+    /// What it knows from before. Agents delete what is not among its objects.
+    pub owned: Owned<Work>,
     /// The driver.
     pub driver: DriverConfig,
 }
@@ -25,7 +25,11 @@ pub struct SourceOptions {
 impl SourceOptions {
     /// A source that owns nothing yet.
     pub fn new(source: impl Into<String>) -> Self {
-        Self { source: source.into(), owned: Vec::new(), driver: DriverConfig::default() }
+        Self {
+            source: source.into(),
+            owned: Owned::default(),
+            driver: DriverConfig::default(),
+        }
     }
 }
 
@@ -42,13 +46,32 @@ pub struct SourceWorks {
 
 impl SourceWorks {
     /// A client and its driver.
-    pub fn new(options: SourceOptions, transport: Arc<dyn Transport>) -> (Self, Driver<WorkSession>) {
-        let SourceOptions { source, owned, driver: config } = options;
-        let session_config = SourceConfig { source: source.clone(), resync: true, seed: config.seed };
-        let session = SourceSession::new(SourceBundleCodec, session_config, owned, true);
+    pub fn new(
+        options: SourceOptions,
+        transport: Arc<dyn Transport>,
+    ) -> (Self, Driver<WorkSession>) {
+        let SourceOptions {
+            source,
+            owned,
+            driver: config,
+        } = options;
+        let session_config = SourceConfig {
+            source: source.clone(),
+            resync: true,
+            seed: config.seed,
+        };
+        let session = SourceSession::new(SourceBundleCodec, session_config, owned);
         let shared = Shared::new(session, Arc::clone(&config.clock));
-        let subscription = Subscription::Source { source, data_type: DataType::MANIFEST_BUNDLES };
-        let driver = Driver { shared: Arc::clone(&shared), transport, subscription, config };
+        let subscription = Subscription::Source {
+            source,
+            data_type: DataType::MANIFEST_BUNDLES,
+        };
+        let driver = Driver {
+            shared: Arc::clone(&shared),
+            transport,
+            subscription,
+            config,
+        };
         (Self { shared }, driver)
     }
 
@@ -57,27 +80,34 @@ impl SourceWorks {
     /// # Guarantees
     /// It is stored before it is sent, and sent until the broker has taken it.
     pub fn create(&self, work: Work) -> Result<Arc<Work>, ClientError> {
-        Ok(self.shared.change(|session, now, out| session.create(now, work, out))?)
+        Ok(self
+            .shared
+            .change(|session, now, out| session.create(now, work, out))?)
     }
 
     /// Replaces spec, labels and annotations. With a resourceVersion only if that is still the newest.
     pub fn update(&self, work: Work) -> Result<Arc<Work>, ClientError> {
-        Ok(self.shared.change(|session, _, out| session.update(work, out))?)
+        Ok(self
+            .shared
+            .change(|session, _, out| session.update(work, out))?)
     }
 
     /// Deletes; the work goes when its agent says so. Absent is success.
     pub fn delete(&self, cluster: &str, name: &str) {
-        self.shared.change(|session, now, out| session.delete(now, cluster, name, out));
+        self.shared
+            .change(|session, now, out| session.delete(now, cluster, name, out));
     }
 
     /// A work.
     pub fn get(&self, cluster: &str, name: &str) -> Option<Arc<Work>> {
-        self.shared.read(|session| session.store().get_named(cluster, name).cloned())
+        self.shared
+            .read(|session| session.store().get_named(cluster, name).cloned())
     }
 
     /// The works of a cluster, by name.
     pub fn list(&self, cluster: &str) -> Vec<Arc<Work>> {
-        self.shared.read(|session| session.store().in_namespace(cluster).cloned().collect())
+        self.shared
+            .read(|session| session.store().in_namespace(cluster).cloned().collect())
     }
 
     /// All works.

@@ -1,1 +1,317 @@
 //! Clients against each other and against a broker.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use drover_protocol::raw::Raw;
+use drover_protocol::work::Condition;
+use drover_protocol::{Action, CloudEvent, Codec as _, ObjectCodec, Stamp, SubResource, names};
+use drover_transport::authn::Caller;
+use drover_transport::grpc::{GrpcConfig, GrpcTransport};
+use drover_transport::memory::MemoryBus;
+use drover_transport::{Broker, BrokerConfig, Service, ServiceError, async_trait};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    AgentObjects, AgentOptions, AgentWorks, Change, DataType, DriverConfig, Object, SourceOptions,
+    SourceWorks, Watch, Work, WorkSpec,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn quick() -> DriverConfig {
+    DriverConfig {
+        min_backoff: Duration::from_millis(5),
+        rate: None,
+        ..DriverConfig::default()
+    }
+}
+
+fn work(cluster: &str, name: &str, value: u32) -> Work {
+    let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"value": value.to_string()}});
+    let spec = WorkSpec {
+        manifests: vec![Raw::of(&manifest).unwrap()],
+        ..WorkSpec::default()
+    };
+    let mut work = Work {
+        spec: Arc::new(spec),
+        ..Work::default()
+    };
+    (work.metadata.name, work.metadata.namespace) = (name.into(), cluster.into());
+    work
+}
+
+/// The next change that fits; what comes before is skipped.
+async fn wait<R: drover_protocol::Resource>(
+    watch: &mut Watch<R>,
+    fits: impl Fn(&Change<R>) -> bool,
+) -> Arc<R> {
+    let found = async {
+        loop {
+            let change = watch.next().await.expect("the client lives");
+            if fits(&change) {
+                return Arc::clone(change.object());
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, found)
+        .await
+        .expect("the change comes in time")
+}
+
+struct Pair {
+    source: SourceWorks,
+    agent: AgentWorks,
+    bus: MemoryBus,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+async fn pair() -> Pair {
+    let bus = MemoryBus::new();
+    let stop = CancellationToken::new();
+    let options = SourceOptions {
+        driver: quick(),
+        ..SourceOptions::new("hub-a")
+    };
+    let (source, driver) = SourceWorks::new(options, Arc::new(bus.clone()));
+    tokio::spawn(driver.run(stop.clone()));
+    let options = AgentOptions {
+        driver: quick(),
+        ..AgentOptions::new("c1-agent", "c1")
+    };
+    let (agent, driver) = AgentWorks::new(options, Arc::new(bus.clone()));
+    tokio::spawn(driver.run(stop.clone()));
+    source.connected().await;
+    agent.connected().await;
+    Pair {
+        source,
+        agent,
+        bus,
+        _stop: stop.drop_guard(),
+    }
+}
+
+fn applied(work: &Work) -> Work {
+    let mut work = work.clone();
+    work.status.conditions = vec![Condition {
+        condition_type: "Applied".into(),
+        status: "True".into(),
+        observed_generation: work.metadata.generation,
+        ..Condition::default()
+    }];
+    work
+}
+
+#[tokio::test]
+async fn a_work_lives_and_dies() {
+    let Pair { source, agent, .. } = &pair().await;
+    let (mut at_source, mut at_agent) = (source.watch(), agent.watch());
+    source.create(work("c1", "web", 1)).unwrap();
+    let copy = wait(&mut at_agent, |c| matches!(c, Change::Added(_))).await;
+    agent
+        .add_finalizer(&copy.metadata.uid, names::WORK_FINALIZER)
+        .unwrap();
+    let conflict = agent
+        .update_status(&Work {
+            metadata: copy.metadata.clone(),
+            ..applied(&copy)
+        })
+        .unwrap_err();
+    assert!(conflict.is_conflict(), "{conflict}");
+    agent
+        .update_status(&applied(&agent.get("web").unwrap()))
+        .unwrap();
+    let known = wait(&mut at_source, |c| c.object().status.is_true("Applied")).await;
+    assert_eq!(known.metadata.finalizers, [names::WORK_FINALIZER]);
+    source.update(work("c1", "web", 2)).unwrap();
+    let copy = wait(&mut at_agent, |c| c.object().metadata.generation == 2).await;
+    assert!(copy.status.is_true("Applied"), "the status stays");
+    source.delete("c1", "web");
+    let copy = wait(&mut at_agent, |c| c.object().metadata.deleting()).await;
+    assert!(source.get("c1", "web").is_some());
+    agent
+        .remove_finalizer(&copy.metadata.uid, names::WORK_FINALIZER)
+        .unwrap();
+    wait(&mut at_source, |c| matches!(c, Change::Deleted(_))).await;
+    wait(&mut at_agent, |c| matches!(c, Change::Deleted(_))).await;
+    assert!(source.list_all().is_empty() && agent.list().is_empty());
+}
+
+#[tokio::test]
+async fn what_happened_while_the_link_was_down_arrives_later() {
+    let Pair {
+        source, agent, bus, ..
+    } = &pair().await;
+    let (mut at_source, mut at_agent) = (source.watch(), agent.watch());
+    source.create(work("c1", "web", 1)).unwrap();
+    let copy = wait(&mut at_agent, |c| matches!(c, Change::Added(_))).await;
+    bus.set_down(true);
+    agent.update_status(&applied(&copy)).unwrap();
+    source.create(work("c1", "api", 1)).unwrap();
+    bus.set_down(false);
+    wait(&mut at_agent, |c| c.object().metadata.name == "api").await;
+    wait(&mut at_source, |c| c.object().status.is_true("Applied")).await;
+    assert!(agent.stats().reconnects >= 1);
+}
+
+/// A hub that keeps what agents create, refuses a second time, and answers token requests.
+struct Hub {
+    data_type: DataType,
+    broker: Broker,
+    objects: Mutex<Vec<Object>>,
+}
+
+impl Hub {
+    fn encode(&self, object: &Object) -> CloudEvent {
+        let stamp = Stamp {
+            id: object.metadata.uid.clone(),
+            time: Timestamp::now(),
+            source: "kube",
+            sequence: None,
+        };
+        let event_type = self.data_type.event(SubResource::Spec, Action::Create);
+        ObjectCodec::of(&self.data_type)
+            .unwrap()
+            .encode(stamp, &event_type, object)
+            .unwrap()
+    }
+}
+
+#[async_trait]
+impl Service for Hub {
+    async fn list(&self, _cluster: &str) -> Result<Vec<CloudEvent>, ServiceError> {
+        Ok(self
+            .objects
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|object| self.encode(object))
+            .collect())
+    }
+
+    async fn receive(&self, _caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
+        let mut object = ObjectCodec::of(&self.data_type)
+            .unwrap()
+            .decode(&event)
+            .map_err(ServiceError::internal)?;
+        let mut objects = self.objects.lock().unwrap();
+        if objects
+            .iter()
+            .any(|other| other.metadata.name == object.metadata.name)
+        {
+            return Err(ServiceError::new(409, "AlreadyExists", "already exists"));
+        }
+        object.metadata.resource_version = "5".into();
+        if object.metadata.uid.is_empty() {
+            object.metadata.uid = "given-by-the-hub".into();
+        }
+        self.broker.publish(self.encode(&object));
+        objects.push(object);
+        Ok(())
+    }
+}
+
+async fn objects(data_type: DataType) -> (AgentObjects<Value>, Broker, CancellationToken) {
+    let broker = Broker::new(BrokerConfig::open("kube"));
+    let hub = Hub {
+        data_type: data_type.clone(),
+        broker: broker.clone(),
+        objects: Mutex::default(),
+    };
+    broker.register(data_type.clone(), Arc::new(hub));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stop = CancellationToken::new();
+    let (serving, stopping) = (broker.clone(), stop.clone());
+    tokio::spawn(async move { serving.serve(listener, None, stopping).await });
+    let transport = Arc::new(GrpcTransport::new(GrpcConfig::new(address)));
+    let options = AgentOptions {
+        driver: quick(),
+        ..AgentOptions::new("c1-agent", "c1")
+    };
+    let (client, driver) = AgentObjects::<Value>::new(options, &data_type, transport).unwrap();
+    tokio::spawn(driver.run(stop.clone()));
+    client.connected().await;
+    (client, broker, stop)
+}
+
+#[tokio::test]
+async fn objects_are_created_through_the_hub() {
+    let (client, broker, _stop) = objects(DataType::MANAGED_CLUSTERS).await;
+    let mut watch = client.watch();
+    let cluster = json!({"metadata": {"name": "c1"}, "spec": {"hubAcceptsClient": false}});
+    client.create(&cluster).await.unwrap();
+    wait(&mut watch, |c| matches!(c, Change::Added(_))).await;
+    let found = client.get("", "c1").unwrap().unwrap();
+    assert_eq!(found["metadata"]["uid"], "given-by-the-hub");
+    assert_eq!(found["kind"], "ManagedCluster");
+    let refused = client.create(&cluster).await.unwrap_err();
+    assert_eq!(refused.to_string(), "already exists");
+    let foreign = client.create(&json!({"metadata": {"name": "c2"}})).await;
+    assert!(
+        foreign.is_ok(),
+        "an open broker lets an agent speak for another cluster"
+    );
+    // The hub restarts and has lost everything: the resync tells the agent.
+    let empty = Hub {
+        data_type: DataType::MANAGED_CLUSTERS,
+        broker: broker.clone(),
+        objects: Mutex::default(),
+    };
+    broker.register(DataType::MANAGED_CLUSTERS, Arc::new(empty));
+    broker.disconnect_all();
+    wait(&mut watch, |c| matches!(c, Change::Deleted(_))).await;
+    assert!(client.list().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_and_not_kept() {
+    let (client, _broker, _stop) = objects(DataType::TOKEN_REQUESTS).await;
+    let request = json!({"metadata": {"name": "sa", "namespace": "c1", "uid": "r1"}, "spec": {}});
+    let answer = client.call(&request, PATIENCE).await.unwrap();
+    assert_eq!(answer["metadata"]["uid"], "r1");
+    assert!(client.list().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn without_a_link_objects_say_so() {
+    let transport = Arc::new(MemoryBus::new());
+    let options = AgentOptions {
+        driver: quick(),
+        ..AgentOptions::new("c1-agent", "c1")
+    };
+    let (client, _driver) =
+        AgentObjects::<Value>::new(options, &DataType::LEASES, transport).unwrap();
+    let error = client
+        .update(&json!({"metadata": {"name": "l", "namespace": "c1"}}))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "the cloudevents client is not ready");
+}
+
+#[test]
+fn works_convert_to_the_types_of_the_api_and_back() {
+    let event = include_bytes!("../../protocol/src/vectors/e1.json");
+    let spec = CloudEvent::from_json(event).unwrap();
+    let mut original = drover_protocol::AgentBundleCodec.decode(&spec).unwrap();
+    original.status.conditions = vec![Condition {
+        condition_type: "Applied".into(),
+        status: "True".into(),
+        last_transition_time: "2026-05-30T09:00:00Z".parse().ok(),
+        observed_generation: 3,
+        ..Condition::default()
+    }];
+    let typed: drover_api::work::v1::ManifestWork = original.to_object().unwrap();
+    assert_eq!(typed.metadata.name.as_deref(), Some("web"));
+    assert_eq!(typed.spec.workload.manifests.len(), 1);
+    let back = Work::from_object(&typed).unwrap();
+    assert_eq!(back.metadata, original.metadata);
+    assert_eq!(back.status, original.status);
+    assert_eq!(back.status.hash(), original.status.hash());
+    let json = |work: &Work| work.to_object::<Value>().unwrap();
+    assert_eq!(json(&back)["spec"], json(&original)["spec"]);
+}

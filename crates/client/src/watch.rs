@@ -24,7 +24,12 @@ struct Waiting<R> {
 
 impl<R: Resource> WatchQueue<R> {
     pub(crate) fn new() -> Self {
-        let waiting = Waiting { order: VecDeque::new(), changes: HashMap::new(), waker: None, closed: false };
+        let waiting = Waiting {
+            order: VecDeque::new(),
+            changes: HashMap::new(),
+            waker: None,
+            closed: false,
+        };
         Self(Mutex::new(waiting))
     }
 
@@ -68,9 +73,8 @@ fn merge<R>(before: Change<R>, after: Change<R>) -> Option<Change<R>> {
     Some(match (before, after) {
         (Change::Added(_), Change::Deleted(_)) => return None,
         (Change::Added(_), after) => Change::Added(Arc::clone(after.object())),
-        (Change::Deleted(_), Change::Added(object)) | (Change::Modified(_), Change::StatusModified(object)) => {
-            Change::Modified(object)
-        }
+        (Change::Deleted(_), Change::Added(object))
+        | (Change::Modified(_), Change::StatusModified(object)) => Change::Modified(object),
         (_, after) => after,
     })
 }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::cloudevent::CloudEvent;
-use crate::codec::{Codec, DecodeError, EncodeError, Keeping, Resource, Stamp, deletion, integer_version, required};
+use crate::codec::{
+    Codec, DecodeError, EncodeError, Keeping, Resource, Stamp, deletion, integer_version, required,
+};
 use crate::eventtype::{DataType, EventType};
 use crate::meta::{ObjectMeta, nullable, whole_seconds};
 use crate::names;
@@ -32,8 +34,18 @@ struct ManifestBundle {
 
 impl From<ManifestBundle> for WorkSpec {
     fn from(bundle: ManifestBundle) -> Self {
-        let ManifestBundle { manifests, delete_option, manifest_configs, executor } = bundle;
-        Self { manifests, delete_option, manifest_configs, executor }
+        let ManifestBundle {
+            manifests,
+            delete_option,
+            manifest_configs,
+            executor,
+        } = bundle;
+        Self {
+            manifests,
+            delete_option,
+            manifest_configs,
+            executor,
+        }
     }
 }
 
@@ -97,13 +109,18 @@ impl Resource for Work {
     fn mark_gone(&mut self, now: Timestamp) {
         let gone = Condition {
             last_transition_time: Some(now),
-            message: format!("The manifests are deleted from the cluster {}", self.metadata.namespace),
+            message: format!(
+                "The manifests are deleted from the cluster {}",
+                self.metadata.namespace
+            ),
             observed_generation: 0,
             reason: names::REASON_MANIFESTS_DELETED.to_owned(),
             status: "True".to_owned(),
             condition_type: names::CONDITION_DELETED.to_owned(),
         };
-        self.status.conditions.retain(|c| c.condition_type != names::CONDITION_DELETED);
+        self.status
+            .conditions
+            .retain(|c| c.condition_type != names::CONDITION_DELETED);
         self.status.conditions.push(gone);
     }
 }
@@ -127,7 +144,12 @@ impl Codec for SourceBundleCodec {
         &DATA_TYPE
     }
 
-    fn encode(&self, stamp: Stamp<'_>, event_type: &EventType, work: &Work) -> Result<CloudEvent, EncodeError> {
+    fn encode(
+        &self,
+        stamp: Stamp<'_>,
+        event_type: &EventType,
+        work: &Work,
+    ) -> Result<CloudEvent, EncodeError> {
         let mut event = base_event(stamp, event_type, work, "")?;
         if let Some(time) = work.metadata.deletion_timestamp {
             event.set(names::EXT_DELETION_TIMESTAMP, time);
@@ -154,15 +176,24 @@ impl Codec for SourceBundleCodec {
         }
         metadata.uid = uid;
         metadata.generation = generation.into();
-        metadata.annotations.insert(names::ANNOTATION_SEQUENCE_ID.to_owned(), sequence);
+        metadata
+            .annotations
+            .insert(names::ANNOTATION_SEQUENCE_ID.to_owned(), sequence);
         log_annotations(event, &mut metadata)?;
         let status: ManifestBundleStatus = payload(event)?;
         Ok(Work {
             metadata,
-            spec: Arc::new(status.manifest_bundle.map(WorkSpec::from).unwrap_or_default()),
+            spec: Arc::new(
+                status
+                    .manifest_bundle
+                    .map(WorkSpec::from)
+                    .unwrap_or_default(),
+            ),
             status: WorkStatus {
                 conditions: status.conditions,
-                resource_status: ResourceStatus { manifests: status.resource_status },
+                resource_status: ResourceStatus {
+                    manifests: status.resource_status,
+                },
             },
         })
     }
@@ -172,18 +203,32 @@ impl Codec for SourceBundleCodec {
     }
 
     fn validate(&self, work: &Work) -> Result<(), DecodeError> {
-        for (field, value) in [("name", &work.metadata.name), ("namespace", &work.metadata.namespace)] {
+        for (field, value) in [
+            ("name", &work.metadata.name),
+            ("namespace", &work.metadata.namespace),
+        ] {
             if !is_dns_label(value) {
-                let why = "a work and its cluster need lower-case letters, digits and '-', at most 63";
-                return Err(DecodeError::Invalid(format!("metadata.{field}: Invalid value: {value:?}: {why}")));
+                let why =
+                    "a work and its cluster need lower-case letters, digits and '-', at most 63";
+                return Err(DecodeError::Invalid(format!(
+                    "metadata.{field}: Invalid value: {value:?}: {why}"
+                )));
             }
         }
-        let annotations: usize = work.metadata.annotations.iter().map(|(k, v)| k.len() + v.len()).sum();
+        let annotations: usize = work
+            .metadata
+            .annotations
+            .iter()
+            .map(|(k, v)| k.len() + v.len())
+            .sum();
         if annotations > 256 * 1024 {
             let why = "may not be more than 262144 bytes";
-            return Err(DecodeError::Invalid(format!("metadata.annotations: Too long: {why}")));
+            return Err(DecodeError::Invalid(format!(
+                "metadata.annotations: Too long: {why}"
+            )));
         }
-        validate_manifests(&work.spec.manifests, names::MAX_MANIFESTS_BYTES).map_err(DecodeError::Manifests)
+        validate_manifests(&work.spec.manifests, names::MAX_MANIFESTS_BYTES)
+            .map_err(DecodeError::Manifests)
     }
 }
 
@@ -195,7 +240,12 @@ impl Codec for AgentBundleCodec {
         &DATA_TYPE
     }
 
-    fn encode(&self, stamp: Stamp<'_>, event_type: &EventType, work: &Work) -> Result<CloudEvent, EncodeError> {
+    fn encode(
+        &self,
+        stamp: Stamp<'_>,
+        event_type: &EventType,
+        work: &Work,
+    ) -> Result<CloudEvent, EncodeError> {
         let source = work
             .metadata
             .labels
@@ -234,17 +284,31 @@ impl Codec for AgentBundleCodec {
         metadata.namespace = cluster;
         metadata.resource_version = String::new();
         metadata.generation = generation.into();
-        metadata.annotations.insert(names::ANNOTATION_DATA_TYPE.to_owned(), self.data_type().to_string());
-        metadata.labels.insert(names::LABEL_ORIGINAL_SOURCE.to_owned(), event.source.clone());
+        metadata.annotations.insert(
+            names::ANNOTATION_DATA_TYPE.to_owned(),
+            self.data_type().to_string(),
+        );
+        metadata.labels.insert(
+            names::LABEL_ORIGINAL_SOURCE.to_owned(),
+            event.source.clone(),
+        );
         log_annotations(event, &mut metadata)?;
         if let Some(time) = deletion {
             metadata.finalizers = vec![names::WORK_FINALIZER.to_owned()];
             metadata.deletion_timestamp = Some(whole_seconds(time));
-            return Ok(Work { metadata, ..Work::default() });
+            return Ok(Work {
+                metadata,
+                ..Work::default()
+            });
         }
         let bundle: ManifestBundle = payload(event)?;
-        validate_manifests(&bundle.manifests, names::MAX_MANIFESTS_BYTES).map_err(DecodeError::Manifests)?;
-        Ok(Work { metadata, spec: Arc::new(bundle.into()), status: WorkStatus::default() })
+        validate_manifests(&bundle.manifests, names::MAX_MANIFESTS_BYTES)
+            .map_err(DecodeError::Manifests)?;
+        Ok(Work {
+            metadata,
+            spec: Arc::new(bundle.into()),
+            status: WorkStatus::default(),
+        })
     }
 
     fn version(&self, work: &Work) -> Option<i64> {
@@ -256,22 +320,30 @@ impl Codec for AgentBundleCodec {
     }
 }
 
-fn base_event(stamp: Stamp<'_>, event_type: &EventType, work: &Work, original: &str) -> Result<CloudEvent, EncodeError> {
+fn base_event(
+    stamp: Stamp<'_>,
+    event_type: &EventType,
+    work: &Work,
+    original: &str,
+) -> Result<CloudEvent, EncodeError> {
     let meta = &work.metadata;
-    let version = i32::try_from(meta.generation).map_err(|_| EncodeError::Generation(meta.generation))?;
+    let version =
+        i32::try_from(meta.generation).map_err(|_| EncodeError::Generation(meta.generation))?;
     let logs: BTreeMap<&str, &str> = meta
         .annotations
         .iter()
         .filter(|(key, _)| key.starts_with(names::LOG_TRACING_PREFIX))
         .map(|(key, value)| (key.as_str(), value.as_str()))
         .collect();
-    Ok(CloudEvent::new(stamp.id, stamp.source, event_type, stamp.time)
-        .with(names::EXT_CLUSTER_NAME, meta.namespace.as_str())
-        .with(names::EXT_ORIGINAL_SOURCE, original)
-        .with(names::EXT_RESOURCE_ID, meta.uid.as_str())
-        .with(names::EXT_RESOURCE_VERSION, version)
-        .with(names::EXT_METADATA, serde_json::to_string(meta)?)
-        .with(names::EXT_LOG_TRACING, serde_json::to_string(&logs)?))
+    Ok(
+        CloudEvent::new(stamp.id, stamp.source, event_type, stamp.time)
+            .with(names::EXT_CLUSTER_NAME, meta.namespace.as_str())
+            .with(names::EXT_ORIGINAL_SOURCE, original)
+            .with(names::EXT_RESOURCE_ID, meta.uid.as_str())
+            .with(names::EXT_RESOURCE_VERSION, version)
+            .with(names::EXT_METADATA, serde_json::to_string(meta)?)
+            .with(names::EXT_LOG_TRACING, serde_json::to_string(&logs)?),
+    )
 }
 
 fn metadata_of(event: &CloudEvent) -> Result<ObjectMeta, DecodeError> {
@@ -279,8 +351,10 @@ fn metadata_of(event: &CloudEvent) -> Result<ObjectMeta, DecodeError> {
         return Ok(ObjectMeta::default());
     }
     let text = required(event, names::EXT_METADATA)?;
-    serde_json::from_str(text)
-        .map_err(|e| DecodeError::Extension { name: names::EXT_METADATA, why: e.to_string() })
+    serde_json::from_str(text).map_err(|e| DecodeError::Extension {
+        name: names::EXT_METADATA,
+        why: e.to_string(),
+    })
 }
 
 fn log_annotations(event: &CloudEvent, metadata: &mut ObjectMeta) -> Result<(), DecodeError> {
@@ -291,9 +365,15 @@ fn log_annotations(event: &CloudEvent, metadata: &mut ObjectMeta) -> Result<(), 
     if text.is_empty() {
         return Ok(());
     }
-    let logs: Option<BTreeMap<String, String>> = serde_json::from_str(text)
-        .map_err(|e| DecodeError::Extension { name: names::EXT_LOG_TRACING, why: e.to_string() })?;
-    let kept = logs.unwrap_or_default().into_iter().filter(|(key, _)| key.starts_with(names::LOG_TRACING_PREFIX));
+    let logs: Option<BTreeMap<String, String>> =
+        serde_json::from_str(text).map_err(|e| DecodeError::Extension {
+            name: names::EXT_LOG_TRACING,
+            why: e.to_string(),
+        })?;
+    let kept = logs
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(key, _)| key.starts_with(names::LOG_TRACING_PREFIX));
     metadata.annotations.extend(kept);
     Ok(())
 }
@@ -307,7 +387,10 @@ fn payload<T: Default + for<'de> Deserialize<'de>>(event: &CloudEvent) -> Result
 
 /// The size of manifests as the limit counts it: each with one tag byte and its length as a varint.
 pub fn manifests_size(manifests: &[Raw]) -> usize {
-    manifests.iter().map(|manifest| counted(manifest.get().len())).sum()
+    manifests
+        .iter()
+        .map(|manifest| counted(manifest.get().len()))
+        .sum()
 }
 
 /// How a manifest of `bytes` bytes counts.
@@ -335,10 +418,14 @@ pub fn validate_manifests(manifests: &[Raw], limit: usize) -> Result<(), String>
     }
     let size = manifests_size(manifests);
     if size > limit {
-        return Err(format!("the size of manifests is {size} bytes which exceeds the {limit} limit"));
+        return Err(format!(
+            "the size of manifests is {size} bytes which exceeds the {limit} limit"
+        ));
     }
     for (ordinal, manifest) in manifests.iter().enumerate() {
-        let head: Head = manifest.parse().map_err(|e| format!("manifest {ordinal} is no object: {e}"))?;
+        let head: Head = manifest
+            .parse()
+            .map_err(|e| format!("manifest {ordinal} is no object: {e}"))?;
         if head.kind.is_none_or(|kind| kind.is_empty()) {
             return Err(format!("Object 'Kind' is missing in manifest {ordinal}"));
         }

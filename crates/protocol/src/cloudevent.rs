@@ -175,9 +175,10 @@ impl CloudEvent {
         match self.extensions.get(name) {
             None => Ok(None),
             Some(ExtensionValue::Timestamp(time)) => Ok(Some(*time)),
-            Some(ExtensionValue::String(text)) => {
-                text.parse().map(Some).map_err(|e: jiff::Error| attribute(name, e))
-            }
+            Some(ExtensionValue::String(text)) => text
+                .parse()
+                .map(Some)
+                .map_err(|e: jiff::Error| attribute(name, e)),
             Some(other) => Err(attribute(name, format!("not a timestamp but {other:?}"))),
         }
     }
@@ -199,5 +200,8 @@ impl CloudEvent {
 }
 
 pub(crate) fn attribute(name: &str, why: impl ToString) -> EnvelopeError {
-    EnvelopeError::Attribute { name: name.to_owned(), why: why.to_string() }
+    EnvelopeError::Attribute {
+        name: name.to_owned(),
+        why: why.to_string(),
+    }
 }

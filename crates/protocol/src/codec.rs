@@ -56,7 +56,12 @@ pub trait Codec: Send + Sync + 'static {
     /// The data type, the only one this codec reads and writes.
     fn data_type(&self) -> &DataType;
     /// Makes an event of a resource.
-    fn encode(&self, stamp: Stamp<'_>, event_type: &EventType, object: &Self::Object) -> Result<CloudEvent, EncodeError>;
+    fn encode(
+        &self,
+        stamp: Stamp<'_>,
+        event_type: &EventType,
+        object: &Self::Object,
+    ) -> Result<CloudEvent, EncodeError>;
     /// Makes a resource of an event.
     fn decode(&self, event: &CloudEvent) -> Result<Self::Object, DecodeError>;
     /// The version in resync lists: 0 = unversioned, `None` = unreadable.
@@ -104,7 +109,10 @@ pub enum DecodeError {
     Invalid(String),
 }
 
-pub(crate) fn required<'a>(event: &'a CloudEvent, name: &'static str) -> Result<&'a str, DecodeError> {
+pub(crate) fn required<'a>(
+    event: &'a CloudEvent,
+    name: &'static str,
+) -> Result<&'a str, DecodeError> {
     event.text(name).map_err(|e| extension(name, &e))
 }
 
@@ -123,7 +131,9 @@ pub fn integer_version(event: &CloudEvent) -> Result<i32, DecodeError> {
     match event.extension(name) {
         Some(ExtensionValue::Integer(number)) => Ok(*number),
         Some(ExtensionValue::String(text)) => {
-            let number: f64 = text.parse().map_err(|_| bad(format!("{text:?} is not a number")))?;
+            let number: f64 = text
+                .parse()
+                .map_err(|_| bad(format!("{text:?} is not a number")))?;
             if number.is_finite() && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number) {
                 Ok(number as i32)
             } else {
@@ -149,7 +159,10 @@ pub fn event_version(event: &CloudEvent, data_type: &DataType) -> Option<i64> {
 /// The deletion mark of an event; an unreadable one still deletes, at the time of the event.
 pub(crate) fn deletion(event: &CloudEvent) -> Option<Timestamp> {
     event.is_deletion().then(|| {
-        let marked = event.timestamp(names::EXT_DELETION_TIMESTAMP).ok().flatten();
+        let marked = event
+            .timestamp(names::EXT_DELETION_TIMESTAMP)
+            .ok()
+            .flatten();
         marked.or(event.time).unwrap_or(Timestamp::UNIX_EPOCH)
     })
 }

@@ -19,7 +19,7 @@ pub enum TypeError {
 }
 
 /// What kind of resource an event carries.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DataType {
     group: Cow<'static, str>,
     version: Cow<'static, str>,
@@ -28,17 +28,29 @@ pub struct DataType {
 
 impl DataType {
     /// ManifestWorks as bundles of manifests.
-    pub const MANIFEST_BUNDLES: Self =
-        Self::known("io.open-cluster-management.works", "v1alpha1", "manifestbundles");
+    pub const MANIFEST_BUNDLES: Self = Self::known(
+        "io.open-cluster-management.works",
+        "v1alpha1",
+        "manifestbundles",
+    );
     /// Managed clusters.
-    pub const MANAGED_CLUSTERS: Self =
-        Self::known("cluster.open-cluster-management.io", "v1", "managedclusters");
+    pub const MANAGED_CLUSTERS: Self = Self::known(
+        "cluster.open-cluster-management.io",
+        "v1",
+        "managedclusters",
+    );
     /// Add-ons of a cluster, v1alpha1.
-    pub const ADDONS_V1ALPHA1: Self =
-        Self::known("addon.open-cluster-management.io", "v1alpha1", "managedclusteraddons");
+    pub const ADDONS_V1ALPHA1: Self = Self::known(
+        "addon.open-cluster-management.io",
+        "v1alpha1",
+        "managedclusteraddons",
+    );
     /// Add-ons of a cluster, v1beta1.
-    pub const ADDONS_V1BETA1: Self =
-        Self::known("addon.open-cluster-management.io", "v1beta1", "managedclusteraddons");
+    pub const ADDONS_V1BETA1: Self = Self::known(
+        "addon.open-cluster-management.io",
+        "v1beta1",
+        "managedclusteraddons",
+    );
     /// Certificate signing requests.
     pub const CSRS: Self = Self::known("certificates.k8s.io", "v1", "certificatesigningrequests");
     /// Kubernetes events.
@@ -74,7 +86,11 @@ impl DataType {
 
     /// The type of an event of this data type.
     pub fn event(&self, subresource: SubResource, action: Action) -> EventType {
-        EventType { data_type: self.clone(), subresource, action }
+        EventType {
+            data_type: self.clone(),
+            subresource,
+            action,
+        }
     }
 }
 
@@ -89,6 +105,12 @@ impl FromStr for DataType {
             version: Cow::Owned(version.to_owned()),
             resource: Cow::Owned(resource.to_owned()),
         })
+    }
+}
+
+impl fmt::Debug for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -191,12 +213,22 @@ impl FromStr for EventType {
             "status" => SubResource::Status,
             other => return Err(TypeError::SubResource(other.to_owned())),
         };
-        Ok(Self { data_type: data_type.parse()?, subresource, action: action.into() })
+        Ok(Self {
+            data_type: data_type.parse()?,
+            subresource,
+            action: action.into(),
+        })
     }
 }
 
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.data_type, self.subresource.as_str(), self.action.as_str())
+        write!(
+            f,
+            "{}.{}.{}",
+            self.data_type,
+            self.subresource.as_str(),
+            self.action.as_str()
+        )
     }
 }

@@ -12,7 +12,10 @@ pub struct Ids {
 impl Ids {
     /// A generator; real processes seed it with real randomness.
     pub fn new(seed: u128) -> Self {
-        Self { high: (seed >> 64) as u64, low: seed as u64 }
+        Self {
+            high: (seed >> 64) as u64,
+            low: seed as u64,
+        }
     }
 
     /// The next id.
@@ -20,7 +23,9 @@ impl Ids {
         self.high = self.high.wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.low = self.low.wrapping_add(0xD1B5_4A32_D192_ED03);
         let bits = (u128::from(mix(self.high)) << 64) | u128::from(mix(self.low));
-        Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string()
+        Builder::from_random_bytes(bits.to_be_bytes())
+            .into_uuid()
+            .to_string()
     }
 }
 

@@ -12,19 +12,34 @@ use crate::raw::Raw;
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectMeta {
     /// Name.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub name: String,
     /// Prefix for a generated name.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub generate_name: String,
     /// Namespace; for a work the cluster.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub namespace: String,
     /// Identity.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub uid: String,
     /// Opaque version of the side that stores the object.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub resource_version: String,
     /// Version of the spec; 0 = unversioned.
     #[serde(skip_serializing_if = "is_zero", deserialize_with = "nullable")]
@@ -39,10 +54,16 @@ pub struct ObjectMeta {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_grace_period_seconds: Option<i64>,
     /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub labels: BTreeMap<String, String>,
     /// Annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// Owners, as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +80,10 @@ impl ObjectMeta {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
 pub(crate) fn is_zero(number: &i64) -> bool {
     *number == 0
 }
@@ -75,7 +99,12 @@ where
 
 /// Whole seconds of a time, towards the past.
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
-    time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor)).unwrap_or(time)
+    time.round(
+        TimestampRound::new()
+            .smallest(Unit::Second)
+            .mode(RoundMode::Floor),
+    )
+    .unwrap_or(time)
 }
 
 /// Times inside Kubernetes objects: RFC 3339 in whole seconds, `null` for none.
@@ -83,11 +112,17 @@ pub(crate) mod seconds {
     use super::{Deserialize, Deserializer, Serialize, Serializer, Timestamp, whole_seconds};
 
     #[expect(clippy::ref_option, reason = "the signature is serde's")]
-    pub(crate) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-        time.map(|time| whole_seconds(time).to_string()).serialize(serializer)
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|time| whole_seconds(time).to_string())
+            .serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
         let text = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         text.filter(|text| !text.is_empty())
             .map(|text| text.parse().map_err(serde::de::Error::custom))

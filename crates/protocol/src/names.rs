@@ -24,7 +24,8 @@ pub const LABEL_ORIGINAL_SOURCE: &str = "cloudevents.open-cluster-management.io/
 /// Annotation on the agent's copy: the data type it came as.
 pub const ANNOTATION_DATA_TYPE: &str = "cloudevents.open-cluster-management.io/datatype";
 /// Annotation on the source's copy: the version its owner gives to the spec.
-pub const ANNOTATION_RESOURCE_VERSION: &str = "cloudevents.open-cluster-management.io/resourceversion";
+pub const ANNOTATION_RESOURCE_VERSION: &str =
+    "cloudevents.open-cluster-management.io/resourceversion";
 /// Annotation on the source's copy: sequence id of the last accepted status.
 pub const ANNOTATION_SEQUENCE_ID: &str = "cloudevents.open-cluster-management.io/sequenceid";
 /// Prefix of annotations that travel as log tracing.

@@ -78,7 +78,9 @@ impl Resource for Object {
 
     fn status_hash(&self) -> Option<String> {
         let status = self.body.get("status")?;
-        go_json(status).ok().map(|canonical| hex(&Sha256::digest(&canonical)))
+        go_json(status)
+            .ok()
+            .map(|canonical| hex(&Sha256::digest(&canonical)))
     }
 
     fn adopt_status(&mut self, from: &Self) {
@@ -111,22 +113,32 @@ impl ObjectCodec {
     pub fn of(data_type: &DataType) -> Option<Self> {
         let kind = match (data_type.group(), data_type.resource()) {
             ("cluster.open-cluster-management.io", "managedclusters") => Some("ManagedCluster"),
-            ("addon.open-cluster-management.io", "managedclusteraddons") => Some("ManagedClusterAddOn"),
-            ("certificates.k8s.io", "certificatesigningrequests") => Some("CertificateSigningRequest"),
+            ("addon.open-cluster-management.io", "managedclusteraddons") => {
+                Some("ManagedClusterAddOn")
+            }
+            ("certificates.k8s.io", "certificatesigningrequests") => {
+                Some("CertificateSigningRequest")
+            }
             ("events.k8s.io", "events") => Some("Event"),
             ("coordination.k8s.io", "leases") => Some("Lease"),
             ("authentication.k8s.io", "tokenrequests") => None,
             _ => return None,
         };
         let api_version = format!("{}/{}", data_type.group(), data_type.version());
-        Some(Self { data_type: data_type.clone(), type_meta: kind.map(|kind| (api_version, kind)) })
+        Some(Self {
+            data_type: data_type.clone(),
+            type_meta: kind.map(|kind| (api_version, kind)),
+        })
     }
 
     /// The cluster that an object belongs to, by the rule of its data type.
     pub fn cluster<'a>(data_type: &DataType, meta: &'a ObjectMeta) -> Result<&'a str, EncodeError> {
         let (cluster, how) = match data_type.resource() {
             "managedclusters" => (Some(&meta.name), "metadata.name"),
-            "certificatesigningrequests" => (meta.labels.get(names::LABEL_CLUSTER_NAME), names::LABEL_CLUSTER_NAME),
+            "certificatesigningrequests" => (
+                meta.labels.get(names::LABEL_CLUSTER_NAME),
+                names::LABEL_CLUSTER_NAME,
+            ),
             _ => (Some(&meta.namespace), "metadata.namespace"),
         };
         cluster
@@ -144,7 +156,12 @@ impl Codec for ObjectCodec {
         &self.data_type
     }
 
-    fn encode(&self, stamp: Stamp<'_>, event_type: &EventType, object: &Object) -> Result<CloudEvent, EncodeError> {
+    fn encode(
+        &self,
+        stamp: Stamp<'_>,
+        event_type: &EventType,
+        object: &Object,
+    ) -> Result<CloudEvent, EncodeError> {
         let meta = &object.metadata;
         let cluster = Self::cluster(&self.data_type, meta)?;
         let mut event = CloudEvent::new(stamp.id, stamp.source, event_type, stamp.time)
@@ -172,11 +189,14 @@ impl Codec for ObjectCodec {
 
     fn decode(&self, event: &CloudEvent) -> Result<Object, DecodeError> {
         if !event.payload().is_empty() {
-            return Ok(Object::from_value(serde_json::from_slice(event.payload())?)?);
+            return Ok(Object::from_value(serde_json::from_slice(
+                event.payload(),
+            )?)?);
         }
         let mut object = Object::default();
         if let Some(time) = deletion(event) {
-            object.metadata.uid = crate::codec::required(event, names::EXT_RESOURCE_ID)?.to_owned();
+            let uid = crate::codec::required(event, names::EXT_RESOURCE_ID)?;
+            uid.clone_into(&mut object.metadata.uid);
             object.metadata.deletion_timestamp = Some(time);
         }
         Ok(object)

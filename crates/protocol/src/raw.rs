@@ -48,19 +48,28 @@ impl fmt::Debug for Raw {
 /// JSON with the escaping of Go's encoder (`<`, `>`, `&`, U+2028, U+2029), on which hashes depend.
 pub fn go_json(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
     let mut out = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, GoFormatter))?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut out,
+        GoFormatter,
+    ))?;
     Ok(out)
 }
 
 struct GoFormatter;
 
 impl serde_json::ser::Formatter for GoFormatter {
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         let mut rest = fragment;
         while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
             let (before, tail) = rest.split_at(at);
             writer.write_all(before.as_bytes())?;
-            let Some(special) = tail.chars().next() else { break };
+            let Some(special) = tail.chars().next() else {
+                break;
+            };
             write!(writer, "\\u{:04x}", u32::from(special))?;
             rest = &tail[special.len_utf8()..];
         }

@@ -56,13 +56,23 @@ impl Versions {
     /// Reads the data of a spec resync request.
     pub fn from_event(event: &CloudEvent) -> Result<Self, DecodeError> {
         let list: VersionList = read(event)?;
-        Ok(Self(list.items.into_iter().map(|item| (item.id, item.version)).collect()))
+        Ok(Self(
+            list.items
+                .into_iter()
+                .map(|item| (item.id, item.version))
+                .collect(),
+        ))
     }
 
     /// The data of a spec resync request.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let items = self.0.iter().map(|(id, version)| VersionItem { id: id.clone(), version: *version });
-        serde_json::to_vec(&VersionList { items: items.collect() })
+        let items = self.0.iter().map(|(id, version)| VersionItem {
+            id: id.clone(),
+            version: *version,
+        });
+        serde_json::to_vec(&VersionList {
+            items: items.collect(),
+        })
     }
 }
 
@@ -70,13 +80,23 @@ impl Hashes {
     /// Reads the data of a status resync request.
     pub fn from_event(event: &CloudEvent) -> Result<Self, DecodeError> {
         let list: HashList = read(event)?;
-        Ok(Self(list.items.into_iter().map(|item| (item.id, item.hash)).collect()))
+        Ok(Self(
+            list.items
+                .into_iter()
+                .map(|item| (item.id, item.hash))
+                .collect(),
+        ))
     }
 
     /// The data of a status resync request.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let items = self.0.iter().map(|(id, hash)| HashItem { id: id.clone(), hash: hash.clone() });
-        serde_json::to_vec(&HashList { items: items.collect() })
+        let items = self.0.iter().map(|(id, hash)| HashItem {
+            id: id.clone(),
+            hash: hash.clone(),
+        });
+        serde_json::to_vec(&HashList {
+            items: items.collect(),
+        })
     }
 }
 
@@ -102,14 +122,23 @@ pub fn answer(
     ids: &mut Ids,
     now: Timestamp,
 ) -> Vec<CloudEvent> {
-    let event_type = to.data_type.event(SubResource::Spec, Action::ResyncResponse).to_string();
+    let event_type = to
+        .data_type
+        .event(SubResource::Spec, Action::ResyncResponse)
+        .to_string();
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
     for mut event in listed {
-        let Some(id) = event.resource_id().map(str::to_owned) else { continue };
+        let Some(id) = event.resource_id().map(str::to_owned) else {
+            continue;
+        };
         let held = known.0.get(&id).copied();
         seen.insert(id);
-        if must_send(event_version(&event, to.data_type), event.is_deletion(), held) {
+        if must_send(
+            event_version(&event, to.data_type),
+            event.is_deletion(),
+            held,
+        ) {
             event.event_type.clone_from(&event_type);
             out.push(event);
         }
@@ -132,15 +161,26 @@ pub struct Answering<'a> {
 }
 
 /// The order to delete something the owner does not know. A version of a bundle is an integer, of anything else text.
-pub fn order_deletion(to: &Answering<'_>, ids: &mut Ids, now: Timestamp, id: &str, version: i64) -> CloudEvent {
-    let event_type = to.data_type.event(SubResource::Spec, Action::ResyncResponse);
+pub fn order_deletion(
+    to: &Answering<'_>,
+    ids: &mut Ids,
+    now: Timestamp,
+    id: &str,
+    version: i64,
+) -> CloudEvent {
+    let event_type = to
+        .data_type
+        .event(SubResource::Spec, Action::ResyncResponse);
     let event = CloudEvent::new(ids.next_id(), to.source, event_type, now)
         .with(names::EXT_CLUSTER_NAME, to.cluster)
         .with(names::EXT_ORIGINAL_SOURCE, "")
         .with(names::EXT_RESOURCE_ID, id)
         .with(names::EXT_DELETION_TIMESTAMP, now);
     if *to.data_type == DataType::MANIFEST_BUNDLES {
-        event.with(names::EXT_RESOURCE_VERSION, i32::try_from(version).unwrap_or(0))
+        event.with(
+            names::EXT_RESOURCE_VERSION,
+            i32::try_from(version).unwrap_or(0),
+        )
     } else {
         event.with(names::EXT_RESOURCE_VERSION, version.to_string())
     }

@@ -47,7 +47,10 @@ pub fn is_newer(last: &str, current: &str) -> Result<bool, SequenceError> {
     if last.is_empty() && !current.is_empty() {
         return Ok(true);
     }
-    let parse = |text: &str| text.parse::<i64>().map_err(|_| SequenceError::Malformed(text.to_owned()));
+    let parse = |text: &str| {
+        text.parse::<i64>()
+            .map_err(|_| SequenceError::Malformed(text.to_owned()))
+    };
     let (old, new) = (parse(last)?, parse(current)?);
     let node = |id: i64| (id >> 12) & 0x3ff;
     if node(old) != node(new) {

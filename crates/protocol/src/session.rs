@@ -15,12 +15,16 @@ use jiff::Timestamp;
 
 pub use agent::{AgentConfig, AgentSession, Aspect};
 pub use outbox::Ticket;
-pub use source::{SourceConfig, SourceSession};
+pub use source::{Owned, SourceConfig, SourceSession};
 pub use store::Store;
 
 use crate::cloudevent::CloudEvent;
 
 /// What a session reacts to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "events are the common case, and moved once"
+)]
 #[derive(Clone, Debug)]
 pub enum Input {
     /// Subscribed: events can be sent and will be received.
@@ -76,7 +80,10 @@ impl<R> Change<R> {
     /// The object that changed.
     pub fn object(&self) -> &Arc<R> {
         match self {
-            Self::Added(object) | Self::Modified(object) | Self::StatusModified(object) | Self::Deleted(object) => object,
+            Self::Added(object)
+            | Self::Modified(object)
+            | Self::StatusModified(object)
+            | Self::Deleted(object) => object,
         }
     }
 }
@@ -182,13 +189,21 @@ pub trait Session: Send + 'static {
     /// Reacts.
     fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output<Self::Object>>);
     /// The next event to send, while the link is up.
-    fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<Output<Self::Object>>) -> Option<Transmit>;
+    fn poll_transmit(
+        &mut self,
+        now: Timestamp,
+        out: &mut Vec<Output<Self::Object>>,
+    ) -> Option<Transmit>;
     /// Local copies.
     fn store(&self) -> &Store<Self::Object>;
 }
 
 fn dropped<R>(out: &mut Vec<Output<R>>, id: &str, cause: Cause, why: impl ToString) {
-    out.push(Output::Dropped(Dropped { id: id.to_owned(), cause, why: why.to_string() }));
+    out.push(Output::Dropped(Dropped {
+        id: id.to_owned(),
+        cause,
+        why: why.to_string(),
+    }));
 }
 
 /// Versions of local copies are counters: 1, 2, 3.
@@ -199,14 +214,23 @@ fn next_version(meta: &crate::meta::ObjectMeta) -> String {
 /// Optimistic concurrency on a local counter; `0` means by force.
 fn check_version(based_on: &str, stored: &str) -> Result<(), ChangeError> {
     let number = |text: &str| {
-        text.parse::<i64>().map_err(|_| ChangeError::Invalid(format!("the resource version {text:?} is no number")))
+        text.parse::<i64>().map_err(|_| {
+            ChangeError::Invalid(format!("the resource version {text:?} is no number"))
+        })
     };
     match based_on {
         "0" => Ok(()),
         "" => Err(ChangeError::NoVersion),
         text => {
             let (new, old) = (number(text)?, number(stored)?);
-            if new < old { Err(ChangeError::Conflict { new, old }) } else { Ok(()) }
+            if new < old {
+                Err(ChangeError::Conflict { new, old })
+            } else {
+                Ok(())
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod world;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::session::{AgentConfig, AgentSession, Input, Output, Session, SourceConfig, SourceSession};
+use crate::session::{
+    AgentConfig, AgentSession, Input, Output, Owned, Session, SourceConfig, SourceSession,
+};
 use crate::{AgentBundleCodec, CloudEvent, SourceBundleCodec, Work};
 
 pub(crate) const E1: &str = include_str!("vectors/e1.json");
@@ -29,14 +31,29 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) type Outs = Vec<Output<Work>>;
 
 pub(crate) fn agent() -> AgentSession<AgentBundleCodec> {
-    let config =
-        AgentConfig { agent: "edge-7-work-agent".into(), cluster: "edge-7".into(), resync: true, seed: 7 };
+    let config = AgentConfig {
+        agent: "edge-7-work-agent".into(),
+        cluster: "edge-7".into(),
+        resync: true,
+        seed: 7,
+    };
     AgentSession::new(AgentBundleCodec, config)
 }
 
 pub(crate) fn source(owned: Vec<Work>) -> SourceSession<SourceBundleCodec> {
-    let config = SourceConfig { source: "hub-a".into(), resync: true, seed: 8 };
-    SourceSession::new(SourceBundleCodec, config, owned, true)
+    let config = SourceConfig {
+        source: "hub-a".into(),
+        resync: true,
+        seed: 8,
+    };
+    SourceSession::new(
+        SourceBundleCodec,
+        config,
+        Owned {
+            objects: owned,
+            ..Owned::default()
+        },
+    )
 }
 
 pub(crate) fn feed<S: Session<Object = Work>>(session: &mut S, event: CloudEvent) -> Outs {

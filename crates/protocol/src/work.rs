@@ -59,6 +59,7 @@ pub struct ResourceStatus {
 }
 
 /// A Kubernetes condition.
+#[expect(clippy::struct_field_names, reason = "`type` is a keyword")]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
@@ -163,7 +164,9 @@ impl WorkStatus {
 
     /// Whether a condition is `True`.
     pub fn is_true(&self, condition: &str) -> bool {
-        self.conditions.iter().any(|c| c.condition_type == condition && c.status == "True")
+        self.conditions
+            .iter()
+            .any(|c| c.condition_type == condition && c.status == "True")
     }
 
     /// Whether the agent said its last word.
@@ -174,10 +177,12 @@ impl WorkStatus {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        write!(out, "{byte:02x}").expect("a String takes every write");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            write!(out, "{byte:02x}").expect("a String takes every write");
+            out
+        })
 }
 
 impl Work {
@@ -237,7 +242,9 @@ struct Workload {
 impl Serialize for WorkSpec {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         WholeSpec {
-            workload: Workload { manifests: self.manifests.clone() },
+            workload: Workload {
+                manifests: self.manifests.clone(),
+            },
             delete_option: self.delete_option.clone(),
             manifest_configs: self.manifest_configs.clone(),
             executor: self.executor.clone(),
@@ -273,7 +280,8 @@ impl Serialize for Work {
 
 impl<'de> Deserialize<'de> for Work {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let whole = Whole::<ObjectMeta, Option<WorkSpec>, Option<WorkStatus>>::deserialize(deserializer)?;
+        let whole =
+            Whole::<ObjectMeta, Option<WorkSpec>, Option<WorkStatus>>::deserialize(deserializer)?;
         Ok(Self {
             metadata: whole.metadata,
             spec: Arc::new(whole.spec.unwrap_or_default()),

@@ -17,7 +17,7 @@ pub struct Caller {
 /// The certificates of the peer of a connection, leaf first, already verified in the handshake. A server that embeds the
 /// broker puts this into the extensions of each request.
 #[derive(Clone, Debug, Default)]
-pub struct PeerCerts(pub Arc<Vec<CertificateDer<'static>>>);
+pub struct PeerCerts(pub Arc<[CertificateDer<'static>]>);
 
 /// What a caller shows.
 #[derive(Clone, Debug, Default)]
@@ -76,20 +76,37 @@ impl Authenticator for CertAuthenticator {
     async fn authenticate(&self, presented: &Presented) -> Result<Caller, AuthnError> {
         let missing = || AuthnError::Unauthenticated("no verified client certificate".to_owned());
         let leaf = presented.certs.0.first().ok_or_else(missing)?;
-        let (_, cert) = X509Certificate::from_der(leaf).map_err(|e| AuthnError::Unauthenticated(e.to_string()))?;
+        let (_, cert) = X509Certificate::from_der(leaf)
+            .map_err(|e| AuthnError::Unauthenticated(e.to_string()))?;
         let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
             attribute.as_str().ok().map(str::to_owned)
         };
-        let user = cert.subject().iter_common_name().find_map(text).unwrap_or_default();
+        let user = cert
+            .subject()
+            .iter_common_name()
+            .find_map(text)
+            .unwrap_or_default();
         if user.is_empty() {
-            return Err(AuthnError::Unauthenticated("the client certificate has no common name".to_owned()));
+            return Err(AuthnError::Unauthenticated(
+                "the client certificate has no common name".to_owned(),
+            ));
         }
-        Ok(Caller { user, groups: cert.subject().iter_organization().filter_map(text).collect() })
+        Ok(Caller {
+            user,
+            groups: cert
+                .subject()
+                .iter_organization()
+                .filter_map(text)
+                .collect(),
+        })
     }
 }
 
 /// Tries each in order; the first success wins, else the last error counts.
-pub async fn authenticate(chain: &[Arc<dyn Authenticator>], presented: &Presented) -> Result<Caller, AuthnError> {
+pub async fn authenticate(
+    chain: &[Arc<dyn Authenticator>],
+    presented: &Presented,
+) -> Result<Caller, AuthnError> {
     let mut last = AuthnError::Unauthenticated("no authenticator is configured".to_owned());
     for authenticator in chain {
         match authenticator.authenticate(presented).await {

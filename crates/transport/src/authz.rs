@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use drover_protocol::{Action, CloudEvent, Codec as _, DataType, EventType, Object, ObjectCodec, ObjectMeta, SubResource, names};
+use drover_protocol::{
+    Action, CloudEvent, Codec as _, DataType, EventType, Object, ObjectCodec, ObjectMeta,
+    SubResource, names,
+};
 
 use crate::authn::Caller;
 
@@ -43,7 +46,11 @@ pub trait Authorizer: Send + Sync + 'static {
 }
 
 /// Asks each in order until one decides; nobody deciding means no.
-pub async fn authorize(chain: &[Arc<dyn Authorizer>], caller: &Caller, access: &Access) -> Decision {
+pub async fn authorize(
+    chain: &[Arc<dyn Authorizer>],
+    caller: &Caller,
+    access: &Access,
+) -> Decision {
     for authorizer in chain {
         match authorizer.authorize(caller, access).await {
             Decision::NoOpinion => (),
@@ -64,7 +71,9 @@ pub fn publishing(event: &CloudEvent, event_type: &EventType) -> Result<Access, 
             return Err(format!("unsupported action {}", event_type.action.as_str()));
         }
     };
-    let cluster = event.text(names::EXT_CLUSTER_NAME).map_err(|e| e.to_string())?;
+    let cluster = event
+        .text(names::EXT_CLUSTER_NAME)
+        .map_err(|e| e.to_string())?;
     let mut access = resource(&event_type.data_type, cluster, verb)?;
     if event_type.subresource == SubResource::Status {
         access.subresource = "status";
@@ -98,7 +107,11 @@ fn resource(data_type: &DataType, cluster: &str, verb: &'static str) -> Result<A
     } else {
         return Err(format!("unsupported event type {data_type}"));
     };
-    let name = if *data_type == DataType::MANAGED_CLUSTERS { cluster } else { "" };
+    let name = if *data_type == DataType::MANAGED_CLUSTERS {
+        cluster
+    } else {
+        ""
+    };
     Ok(Access {
         verb,
         group: group.to_owned(),
@@ -111,7 +124,9 @@ fn resource(data_type: &DataType, cluster: &str, verb: &'static str) -> Result<A
 
 /// Checks that what an event says inside belongs to the cluster that it says outside, on which access was decided.
 pub fn confine(event: &CloudEvent, event_type: &EventType) -> Result<(), String> {
-    let cluster = event.text(names::EXT_CLUSTER_NAME).map_err(|e| e.to_string())?;
+    let cluster = event
+        .text(names::EXT_CLUSTER_NAME)
+        .map_err(|e| e.to_string())?;
     if cluster.is_empty() {
         return Err("the extension clustername must not be empty".to_owned());
     }
@@ -122,28 +137,43 @@ pub fn confine(event: &CloudEvent, event_type: &EventType) -> Result<(), String>
         match event.text(names::EXT_METADATA) {
             Err(_) => return Ok(()),
             Ok(text) => {
-                let meta: ObjectMeta = serde_json::from_str(text).map_err(|e| format!("extension metadata: {e}"))?;
-                if meta.namespace.is_empty() { cluster.to_owned() } else { meta.namespace }
+                let meta: ObjectMeta =
+                    serde_json::from_str(text).map_err(|e| format!("extension metadata: {e}"))?;
+                if meta.namespace.is_empty() {
+                    cluster.to_owned()
+                } else {
+                    meta.namespace
+                }
             }
         }
     } else {
         let meta = payload(event)?;
-        ObjectCodec::cluster(&event_type.data_type, &meta).map_err(|e| e.to_string())?.to_owned()
+        ObjectCodec::cluster(&event_type.data_type, &meta)
+            .map_err(|e| e.to_string())?
+            .to_owned()
     };
     if inside == cluster {
         Ok(())
     } else {
-        Err(format!("the event is for cluster {cluster} but speaks of cluster {inside}"))
+        Err(format!(
+            "the event is for cluster {cluster} but speaks of cluster {inside}"
+        ))
     }
 }
 
 fn payload(event: &CloudEvent) -> Result<ObjectMeta, String> {
-    let value = serde_json::from_slice(event.payload()).map_err(|e| format!("the data of the event: {e}"))?;
-    let object: Object = Object::from_value(value).map_err(|e| format!("the data of the event: {e}"))?;
+    let value = serde_json::from_slice(event.payload())
+        .map_err(|e| format!("the data of the event: {e}"))?;
+    let object: Object =
+        Object::from_value(value).map_err(|e| format!("the data of the event: {e}"))?;
     Ok(object.metadata)
 }
 
 /// Whether a data type has a codec here.
 pub fn is_known(data_type: &DataType) -> bool {
-    *data_type == DataType::MANIFEST_BUNDLES || ObjectCodec::of(data_type).is_some_and(|c| c.data_type() == data_type)
+    *data_type == DataType::MANIFEST_BUNDLES
+        || ObjectCodec::of(data_type).is_some_and(|c| c.data_type() == data_type)
 }
+
+#[cfg(test)]
+mod tests;

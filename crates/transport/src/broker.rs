@@ -66,7 +66,7 @@ impl BrokerConfig {
             source: source.into(),
             heartbeat: Duration::from_secs(10),
             queue: 1000,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             max_message: 16 * 1024 * 1024,
             access: None,
         }
@@ -74,7 +74,10 @@ impl BrokerConfig {
 
     /// With access control.
     pub fn secured(source: impl Into<String>, access: AccessControl) -> Self {
-        Self { access: Some(access), ..Self::open(source) }
+        Self {
+            access: Some(access),
+            ..Self::open(source)
+        }
     }
 }
 
@@ -142,14 +145,22 @@ impl Broker {
 
     /// Puts a service behind a data type, in place of the one before.
     pub fn register(&self, data_type: DataType, service: Arc<dyn Service>) {
-        self.0.services.write().unwrap_or_else(PoisonError::into_inner).insert(data_type, service);
+        self.0
+            .services
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(data_type, service);
     }
 
     /// Gives an event to every subscriber of its cluster and data type, without waiting, and says to how many. An event
     /// without a parseable type or a cluster is for nobody.
     pub fn publish(&self, event: CloudEvent) -> usize {
-        let Ok(event_type) = event.event_type.parse::<EventType>() else { return 0 };
-        let Some(cluster) = event.cluster() else { return 0 };
+        let Ok(event_type) = event.event_type.parse::<EventType>() else {
+            return 0;
+        };
+        let Some(cluster) = event.cluster() else {
+            return 0;
+        };
         let subscribers = self.subscribers(cluster, &event_type.data_type);
         let event = Arc::new(event);
         for subscriber in &subscribers {
@@ -158,14 +169,25 @@ impl Broker {
                 tracing::warn!(cluster = subscriber.cluster, data_type = %event_type.data_type, "cut off a subscriber that is too slow");
             }
         }
-        self.0.metrics.fanned_out.fetch_add(subscribers.len() as u64, Ordering::Relaxed);
+        self.0
+            .metrics
+            .fanned_out
+            .fetch_add(subscribers.len() as u64, Ordering::Relaxed);
         subscribers.len()
     }
 
     /// Clusters that have a subscriber of a data type now.
     pub fn clusters(&self, data_type: &DataType) -> Vec<String> {
-        let subscribers = self.0.subscribers.read().unwrap_or_else(PoisonError::into_inner);
-        let mut clusters: Vec<_> = subscribers.keys().filter(|(_, t)| t == data_type).map(|(c, _)| c.clone()).collect();
+        let subscribers = self
+            .0
+            .subscribers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut clusters: Vec<_> = subscribers
+            .keys()
+            .filter(|(_, t)| t == data_type)
+            .map(|(c, _)| c.clone())
+            .collect();
         clusters.sort();
         clusters
     }
@@ -177,29 +199,55 @@ impl Broker {
 
     /// Ends every subscription; clients come back when somebody serves again.
     pub fn disconnect_all(&self) {
-        let subscribers = std::mem::take(&mut *self.0.subscribers.write().unwrap_or_else(PoisonError::into_inner));
+        let subscribers = std::mem::take(
+            &mut *self
+                .0
+                .subscribers
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         for subscriber in subscribers.into_values().flatten() {
             subscriber.close();
         }
     }
 
     fn service_of(&self, data_type: &DataType) -> Option<Arc<dyn Service>> {
-        self.0.services.read().unwrap_or_else(PoisonError::into_inner).get(data_type).cloned()
+        self.0
+            .services
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(data_type)
+            .cloned()
     }
 
     fn subscribers(&self, cluster: &str, data_type: &DataType) -> Vec<Arc<Subscriber>> {
-        let subscribers = self.0.subscribers.read().unwrap_or_else(PoisonError::into_inner);
-        subscribers.get(&(cluster.to_owned(), data_type.clone())).cloned().unwrap_or_default()
+        let subscribers = self
+            .0
+            .subscribers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        subscribers
+            .get(&(cluster.to_owned(), data_type.clone()))
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn next_id(&self) -> String {
-        self.0.ids.lock().unwrap_or_else(PoisonError::into_inner).next_id()
+        self.0
+            .ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next_id()
     }
 
     /// `None` when the cluster has too many subscribers of this data type already.
     fn subscribe(&self, cluster: &str, data_type: &DataType) -> Option<Subscribed> {
         let topic = (cluster.to_owned(), data_type.clone());
-        let mut subscribers = self.0.subscribers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut subscribers = self
+            .0
+            .subscribers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let same = subscribers.entry(topic.clone()).or_default();
         if same.len() >= MAX_SUBSCRIBERS {
             return None;
@@ -208,32 +256,59 @@ impl Broker {
         same.push(Arc::clone(&subscriber));
         count(&self.0.metrics.subscriptions);
         count(&self.0.metrics.subscribers);
-        Some(Subscribed { broker: self.clone(), topic, subscriber })
+        Some(Subscribed {
+            broker: self.clone(),
+            topic,
+            subscriber,
+        })
     }
 
     /// Answers a spec resync: lists within the request, so that errors reach the asker, and sends outside of it.
-    async fn resync(&self, event: &CloudEvent, data_type: &DataType, service: &dyn Service) -> Result<(), ServiceError> {
+    async fn resync(
+        &self,
+        event: &CloudEvent,
+        data_type: &DataType,
+        service: &dyn Service,
+    ) -> Result<(), ServiceError> {
         let cluster = event.cluster().unwrap_or_default().to_owned();
-        let known = Versions::from_event(event).map_err(|e| ServiceError::bad_request(e.to_string()))?;
+        let known =
+            Versions::from_event(event).map_err(|e| ServiceError::bad_request(e.to_string()))?;
         let turn = self.begin_resync(&cluster, data_type)?;
         // Marks before the listing: what changes from now on is newer than what is listed.
-        let feeds: Vec<_> = self.subscribers(&cluster, data_type).into_iter().map(queue::Feed::begin).collect();
+        let feeds: Vec<_> = self
+            .subscribers(&cluster, data_type)
+            .into_iter()
+            .map(queue::Feed::begin)
+            .collect();
         let listing = service.resync(&cluster, &known).await?;
         let mut known = known;
         for uid in &listing.unchanged {
             known.0.remove(uid);
         }
-        let to = Answering { data_type, cluster: &cluster, source: &self.0.config.source };
+        let to = Answering {
+            data_type,
+            cluster: &cluster,
+            source: &self.0.config.source,
+        };
         let mut ids = Ids::new(rand::random());
-        let events: Vec<_> =
-            answer(listing.events, &known, &to, &mut ids, Timestamp::now()).into_iter().map(Arc::new).collect();
+        let events: Vec<_> = answer(listing.events, &known, &to, &mut ids, Timestamp::now())
+            .into_iter()
+            .map(Arc::new)
+            .collect();
         count(&self.0.metrics.resyncs);
-        self.0.metrics.resync_events.fetch_add(events.len() as u64, Ordering::Relaxed);
+        self.0
+            .metrics
+            .resync_events
+            .fetch_add(events.len() as u64, Ordering::Relaxed);
         let (broker, patience) = (self.clone(), self.0.config.patience);
         self.0.tasks.spawn(async move {
             let sent = join_all(feeds.iter().map(|feed| feed.send(&events, patience))).await;
             let slow = sent.iter().filter(|sent| !**sent).count();
-            broker.0.metrics.cut_off.fetch_add(slow as u64, Ordering::Relaxed);
+            broker
+                .0
+                .metrics
+                .cut_off
+                .fetch_add(slow as u64, Ordering::Relaxed);
             drop(turn);
         });
         Ok(())
@@ -241,14 +316,23 @@ impl Broker {
 
     fn begin_resync(&self, cluster: &str, data_type: &DataType) -> Result<Turn, ServiceError> {
         let topic = (cluster.to_owned(), data_type.clone());
-        let mut resyncs = self.0.resyncs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resyncs = self
+            .0
+            .resyncs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let running = resyncs.entry(topic.clone()).or_default();
         if *running >= MAX_RESYNCS {
-            let why = format!("{MAX_RESYNCS} resyncs of {data_type} for {cluster} are in progress already");
+            let why = format!(
+                "{MAX_RESYNCS} resyncs of {data_type} for {cluster} are in progress already"
+            );
             return Err(ServiceError::new(429, "TooManyRequests", why));
         }
         *running += 1;
-        Ok(Turn { broker: self.clone(), topic })
+        Ok(Turn {
+            broker: self.clone(),
+            topic,
+        })
     }
 }
 
@@ -260,7 +344,12 @@ struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut resyncs = self.broker.0.resyncs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resyncs = self
+            .broker
+            .0
+            .resyncs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = resyncs.get_mut(&self.topic) {
             *running -= 1;
             if *running == 0 {
@@ -280,8 +369,17 @@ struct Subscribed {
 impl Drop for Subscribed {
     fn drop(&mut self) {
         self.subscriber.close();
-        self.broker.0.metrics.subscribers.fetch_sub(1, Ordering::Relaxed);
-        let mut subscribers = self.broker.0.subscribers.write().unwrap_or_else(PoisonError::into_inner);
+        self.broker
+            .0
+            .metrics
+            .subscribers
+            .fetch_sub(1, Ordering::Relaxed);
+        let mut subscribers = self
+            .broker
+            .0
+            .subscribers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(same) = subscribers.get_mut(&self.topic) {
             same.retain(|other| !Arc::ptr_eq(other, &self.subscriber));
             if same.is_empty() {

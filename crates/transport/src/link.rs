@@ -113,7 +113,11 @@ impl TransportError {
     pub fn to_service_error(&self, resource: &str) -> ServiceError {
         match self {
             Self::Refused(error) => (**error).clone(),
-            other => ServiceError::new(500, "PublishError", format!("Failed to publish resource {resource}: {other}")),
+            other => ServiceError::new(
+                500,
+                "PublishError",
+                format!("Failed to publish resource {resource}: {other}"),
+            ),
         }
     }
 }

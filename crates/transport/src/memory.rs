@@ -63,17 +63,31 @@ impl Transport for MemoryBus {
         let bus = Arc::clone(&self.0);
         Box::pin(async move {
             if bus.down.load(Ordering::SeqCst) {
-                return Err(TransportError::Connect { to: "memory".to_owned(), why: "the bus is down".to_owned() });
+                return Err(TransportError::Connect {
+                    to: "memory".to_owned(),
+                    why: "the bus is down".to_owned(),
+                });
             }
             let number = bus.next.fetch_add(1, Ordering::SeqCst);
             let (sender, receiver) = mpsc::channel(QUEUE);
             let events = if subscription == Subscription::PublishOnly {
                 stream::pending().boxed()
             } else {
-                bus.members().push(Member { number, role: subscription.clone(), events: sender });
+                bus.members().push(Member {
+                    number,
+                    role: subscription.clone(),
+                    events: sender,
+                });
                 ReceiverStream::new(receiver).boxed()
             };
-            Ok(Link { publisher: Arc::new(MemoryPublisher { bus, number, role: subscription }), events })
+            Ok(Link {
+                publisher: Arc::new(MemoryPublisher {
+                    bus,
+                    number,
+                    role: subscription,
+                }),
+                events,
+            })
         })
     }
 }
@@ -84,7 +98,9 @@ impl Publisher for MemoryPublisher {
             if self.bus.down.load(Ordering::SeqCst) {
                 return Err(TransportError::Lost("the bus is down".to_owned()));
             }
-            let Ok(event_type) = event.event_type.parse::<EventType>() else { return Ok(()) };
+            let Ok(event_type) = event.event_type.parse::<EventType>() else {
+                return Ok(());
+            };
             self.bus.members().retain(|member| {
                 member.number == self.number
                     || !member.wants(&self.role, &event, &event_type)
@@ -101,11 +117,15 @@ impl Member {
         match &self.role {
             Subscription::Agent { cluster, data_type } => {
                 let to = event.cluster().unwrap_or_default();
-                from_source && event_type.data_type == *data_type && (to.is_empty() || to == cluster)
+                from_source
+                    && event_type.data_type == *data_type
+                    && (to.is_empty() || to == cluster)
             }
             Subscription::Source { source, data_type } => {
                 let to = event.text(names::EXT_ORIGINAL_SOURCE).unwrap_or_default();
-                !from_source && event_type.data_type == *data_type && (to.is_empty() || to == source)
+                !from_source
+                    && event_type.data_type == *data_type
+                    && (to.is_empty() || to == source)
             }
             Subscription::PublishOnly => false,
         }

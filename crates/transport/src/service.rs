@@ -23,7 +23,10 @@ pub trait Service: Send + Sync + 'static {
     /// must name every resource that exists, or the agent is told to delete it: [`Listing::unchanged`] names without sending.
     async fn resync(&self, cluster: &str, known: &Versions) -> Result<Listing, ServiceError> {
         let _everything_is_listed = known;
-        Ok(Listing { events: self.list(cluster).await?, unchanged: Vec::new() })
+        Ok(Listing {
+            events: self.list(cluster).await?,
+            unchanged: Vec::new(),
+        })
     }
 }
 
@@ -31,10 +34,10 @@ pub trait Service: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ServiceError {
-    #[serde(default)]
-    metadata: serde_json::Map<String, serde_json::Value>,
-    #[serde(default)]
-    status: String,
+    #[serde(skip_deserializing)]
+    metadata: NoMetadata,
+    #[serde(skip_deserializing)]
+    status: Failure,
     /// For people.
     #[serde(default)]
     pub message: String,
@@ -49,6 +52,16 @@ pub struct ServiceError {
     pub code: u16,
 }
 
+/// A status object has metadata, and there is nothing in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct NoMetadata {}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+enum Failure {
+    #[default]
+    Failure,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     #[serde(rename = "ErrStatus")]
@@ -59,8 +72,8 @@ impl ServiceError {
     /// A refusal.
     pub fn new(code: u16, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
-            metadata: serde_json::Map::new(),
-            status: "Failure".to_owned(),
+            metadata: NoMetadata {},
+            status: Failure::Failure,
             message: message.into(),
             reason: reason.into(),
             details: None,
@@ -70,7 +83,11 @@ impl ServiceError {
 
     /// The server failed; trying again may help.
     pub fn internal(error: impl std::fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {error}"))
+        Self::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {error}"),
+        )
     }
 
     /// A request that can never succeed.
@@ -80,7 +97,11 @@ impl ServiceError {
 
     /// A resource is not there.
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
-        let mut error = Self::new(404, "NotFound", format!("{resource}.{group} \"{name}\" not found"));
+        let mut error = Self::new(
+            404,
+            "NotFound",
+            format!("{resource}.{group} \"{name}\" not found"),
+        );
         error.details = Some(serde_json::json!({"name": name, "group": group, "kind": resource}));
         error
     }
@@ -105,6 +126,8 @@ impl ServiceError {
 
     /// Reads the text of a peer; `None` when it is no refusal.
     pub fn from_wire(text: &str) -> Option<Self> {
-        serde_json::from_str::<Envelope<Self>>(text).ok().map(|envelope| envelope.status)
+        serde_json::from_str::<Envelope<Self>>(text)
+            .ok()
+            .map(|envelope| envelope.status)
     }
 }

@@ -77,9 +77,13 @@ fn config(pem: &ServerPem) -> Result<ServerConfig, TlsError> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let key = PrivateKeyDer::from_pem_slice(&pem.key)
-        .map_err(|e| TlsError::Pem { what: "private key", why: e.to_string() })?;
-    let mut config = builder.with_single_cert(certs("certificate", &pem.cert)?, key).map_err(setup)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|e| TlsError::Pem {
+        what: "private key",
+        why: e.to_string(),
+    })?;
+    let mut config = builder
+        .with_single_cert(certs("certificate", &pem.cert)?, key)
+        .map_err(setup)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
@@ -87,9 +91,15 @@ fn config(pem: &ServerPem) -> Result<ServerConfig, TlsError> {
 fn certs(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certs: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|e| TlsError::Pem { what, why: e.to_string() })?;
+        .map_err(|e| TlsError::Pem {
+            what,
+            why: e.to_string(),
+        })?;
     if certs.is_empty() {
-        return Err(TlsError::Pem { what, why: "no certificate found".to_owned() });
+        return Err(TlsError::Pem {
+            what,
+            why: "no certificate found".to_owned(),
+        });
     }
     Ok(certs)
 }

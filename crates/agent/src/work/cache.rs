@@ -31,7 +31,13 @@ struct State<K> {
 
 impl<K> Default for Cache<K> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { objects: HashMap::new(), listed: HashSet::new() }), synced: AtomicBool::new(false) }
+        Self {
+            state: Mutex::new(State {
+                objects: HashMap::new(),
+                listed: HashSet::new(),
+            }),
+            synced: AtomicBool::new(false),
+        }
     }
 }
 
@@ -65,19 +71,32 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Cache<K> {
             }
             Event::InitApply(object) => {
                 self.state().listed.insert(object.name_any());
-                read(object).and_then(|object| self.learn(object)).into_iter().collect()
+                read(object)
+                    .and_then(|object| self.learn(object))
+                    .into_iter()
+                    .collect()
             }
             Event::InitDone => {
                 let gone = {
                     let mut state = self.state();
                     let listed = std::mem::take(&mut state.listed);
-                    let gone: Vec<String> = state.objects.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-                    gone.iter().filter_map(|name| state.objects.remove(name)).collect()
+                    let gone: Vec<String> = state
+                        .objects
+                        .keys()
+                        .filter(|name| !listed.contains(*name))
+                        .cloned()
+                        .collect();
+                    gone.iter()
+                        .filter_map(|name| state.objects.remove(name))
+                        .collect()
                 };
                 self.synced.store(true, Ordering::Release);
                 gone
             }
-            Event::Apply(object) => read(object).and_then(|object| self.learn(object)).into_iter().collect(),
+            Event::Apply(object) => read(object)
+                .and_then(|object| self.learn(object))
+                .into_iter()
+                .collect(),
             Event::Delete(object) => self.forget(&object.name_any()).into_iter().collect(),
         }
     }
@@ -99,7 +118,11 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Cache<K> {
 
     /// Takes an object that was asked for, if it is known still: the answer to the write that let it go must not bring it back.
     pub fn learn_known(&self, object: K) {
-        let known = self.state().objects.get(&object.name_any()).is_some_and(|known| known.uid() == object.uid());
+        let known = self
+            .state()
+            .objects
+            .get(&object.name_any())
+            .is_some_and(|known| known.uid() == object.uid());
         if known {
             self.learn(object);
         }
@@ -112,7 +135,10 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Cache<K> {
 }
 
 fn is_newer<K: Resource>(object: &K, known: &K) -> bool {
-    newer(object.meta().resource_version.as_deref(), known.meta().resource_version.as_deref())
+    newer(
+        object.meta().resource_version.as_deref(),
+        known.meta().resource_version.as_deref(),
+    )
 }
 
 /// Whether the first resource version is newer than the second. Versions that are no numbers cannot be compared: any other one is news.
@@ -127,5 +153,100 @@ pub(crate) fn newer(one: Option<&str>, other: Option<&str>) -> bool {
 fn read<K: DeserializeOwned>(object: kube::core::DynamicObject) -> Option<K> {
     let name = object.name_any();
     let read = serde_json::to_value(object).and_then(serde_json::from_value);
-    read.map_err(|error| tracing::warn!(%name, %error, "an object cannot be read and is left alone")).ok()
+    read.map_err(
+        |error| tracing::warn!(%name, %error, "an object cannot be read and is left alone"),
+    )
+    .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drover_api::work::v1::ManifestWork;
+    use kube::core::DynamicObject;
+    use serde_json::{Value, json};
+
+    fn object(name: &str, version: &str, extra: Value) -> DynamicObject {
+        let mut object = json!({
+            "apiVersion": "work.open-cluster-management.io/v1", "kind": "ManifestWork",
+            "metadata": {"name": name, "uid": name, "resourceVersion": version},
+        });
+        if let (Some(object), Value::Object(extra)) = (object.as_object_mut(), extra) {
+            object.extend(extra);
+        }
+        serde_json::from_value(object).expect("it is an object")
+    }
+
+    fn told(cache: &Cache<ManifestWork>, event: Heard) -> Vec<String> {
+        cache
+            .hear(event)
+            .iter()
+            .map(|work| work.name_any())
+            .collect()
+    }
+
+    fn version(cache: &Cache<ManifestWork>, name: &str) -> Option<String> {
+        cache.get(name)?.resource_version()
+    }
+
+    #[test]
+    fn the_newest_is_kept_and_only_news_are_told() {
+        let cache = Cache::default();
+        assert_eq!(told(&cache, Event::Init), [""; 0]);
+        assert_eq!(
+            told(&cache, Event::InitApply(object("a", "10", json!({})))),
+            ["a"]
+        );
+        assert!(!cache.is_synced());
+        assert_eq!(told(&cache, Event::InitDone), [""; 0]);
+        assert!(cache.is_synced());
+        assert_eq!(
+            told(&cache, Event::Apply(object("a", "9", json!({})))),
+            [""; 0]
+        );
+        assert_eq!(
+            told(&cache, Event::Apply(object("a", "10", json!({})))),
+            [""; 0]
+        );
+        assert_eq!(
+            told(&cache, Event::Apply(object("a", "11", json!({})))),
+            ["a"]
+        );
+        assert_eq!(version(&cache, "a").as_deref(), Some("11"));
+    }
+
+    #[test]
+    fn what_a_new_list_does_not_show_is_gone() {
+        let cache = Cache::default();
+        for name in ["a", "b"] {
+            told(&cache, Event::Apply(object(name, "1", json!({}))));
+        }
+        told(&cache, Event::Init);
+        told(&cache, Event::InitApply(object("b", "1", json!({}))));
+        assert_eq!(told(&cache, Event::InitDone), ["a"]);
+        assert_eq!(cache.names(), ["b"]);
+    }
+
+    #[test]
+    fn an_answer_does_not_bring_back_what_is_gone() {
+        let cache = Cache::<ManifestWork>::default();
+        let work =
+            |version| read::<ManifestWork>(object("a", version, json!({}))).expect("it is a work");
+        cache.learn_known(work("1"));
+        assert!(cache.get("a").is_none());
+        cache.learn(work("1"));
+        cache.learn_known(work("2"));
+        assert_eq!(version(&cache, "a").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_hides_no_other() {
+        let cache = Cache::default();
+        let odd = json!({"spec": {"deleteOption": {"propagationPolicy": "Sideways"}}});
+        assert_eq!(told(&cache, Event::Apply(object("odd", "1", odd))), [""; 0]);
+        assert_eq!(
+            told(&cache, Event::Apply(object("a", "2", json!({})))),
+            ["a"]
+        );
+    }
 }

@@ -3,7 +3,9 @@
 use drover_api::work::v1::{AppliedManifestResourceMeta, ManifestResourceMeta};
 use kube::{
     Client,
-    api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+    api::{
+        DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+    },
     core::Request,
 };
 use serde_json::Value;
@@ -103,8 +105,15 @@ impl Cluster {
 
     /// The object; none when it is not there.
     pub async fn get(&self, place: &Place) -> Result<Option<Value>, ClusterError> {
-        let request = requests(place)?.get(&place.name, &GetParams::default()).map_err(build)?;
-        match self.client.request::<Value>(request).await.map_err(ClusterError::from) {
+        let request = requests(place)?
+            .get(&place.name, &GetParams::default())
+            .map_err(build)?;
+        match self
+            .client
+            .request::<Value>(request)
+            .await
+            .map_err(ClusterError::from)
+        {
             Ok(object) => Ok(Some(object)),
             Err(ClusterError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -114,20 +123,68 @@ impl Cluster {
     /// Writes the object; the answer is the object as it is now.
     pub async fn write(&self, place: &Place, write: &Write) -> Result<Value, ClusterError> {
         let requests = requests(place)?;
-        let post = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let post = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         let request = match write {
             Write::Create(object) => requests.create(&post, bytes(object)?),
             Write::Replace(object) => requests.replace(&place.name, &post, bytes(object)?),
             Write::Merge(patch) => {
-                let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+                let params = PatchParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
                 requests.patch(&place.name, &params, &Patch::Merge(patch))
             }
-            Write::Apply { object, manager, force } => {
-                let params = PatchParams { field_manager: Some(manager.clone()), force: *force, ..PatchParams::default() };
+            Write::Apply {
+                object,
+                manager,
+                force,
+            } => {
+                let params = PatchParams {
+                    field_manager: Some(manager.clone()),
+                    force: *force,
+                    ..PatchParams::default()
+                };
                 requests.patch(&place.name, &params, &Patch::Apply(object))
             }
         };
-        Ok(self.client.request::<Value>(request.map_err(build)?).await?)
+        Ok(self
+            .client
+            .request::<Value>(request.map_err(build)?)
+            .await?)
+    }
+
+    /// Creates the object in the name of a user, without doing it.
+    pub async fn rehearse(
+        &self,
+        place: &Place,
+        object: &Value,
+        user: &str,
+        groups: &[String],
+    ) -> Result<(), ClusterError> {
+        let params = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let mut request = requests(place)?
+            .create(&params, bytes(object)?)
+            .map_err(build)?;
+        let value = |text: &str| {
+            text.parse()
+                .map_err(|_| ClusterError::BadName(text.to_owned()))
+        };
+        request
+            .headers_mut()
+            .insert("impersonate-user", value(user)?);
+        for group in groups {
+            request
+                .headers_mut()
+                .append("impersonate-group", value(group)?);
+        }
+        self.client.request::<Value>(request).await?;
+        Ok(())
     }
 
     /// Merges a patch into the object; an object that is not there is none.
@@ -142,11 +199,21 @@ impl Cluster {
     pub async fn delete(&self, place: &Place, uid: &str) -> Result<(), ClusterError> {
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
-        let request = requests(place)?.delete(&place.name, &params).map_err(build)?;
-        match self.client.request::<Value>(request).await.map_err(ClusterError::from) {
+        let request = requests(place)?
+            .delete(&place.name, &params)
+            .map_err(build)?;
+        match self
+            .client
+            .request::<Value>(request)
+            .await
+            .map_err(ClusterError::from)
+        {
             Ok(_) | Err(ClusterError::NotFound(_) | ClusterError::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -158,24 +225,49 @@ fn build(error: kube::core::request::Error) -> ClusterError {
 }
 
 fn bytes(object: &Value) -> Result<Vec<u8>, ClusterError> {
-    serde_json::to_vec(object).map_err(|error| ClusterError::Failed(format!("failed to encode the object: {error}")))
+    serde_json::to_vec(object)
+        .map_err(|error| ClusterError::Failed(format!("failed to encode the object: {error}")))
 }
 
 /// Requests for the collection that holds the place. Every part comes from a manifest, so none may leave its segment of the path.
 fn requests(place: &Place) -> Result<Request, ClusterError> {
-    for part in [&place.group, &place.version, &place.resource, &place.namespace, &place.name] {
+    for part in [
+        &place.group,
+        &place.version,
+        &place.resource,
+        &place.namespace,
+        &place.name,
+    ] {
         if !is_segment(part) {
             return Err(ClusterError::BadName(part.clone()));
         }
     }
-    let Place { group, version, resource, namespace, .. } = place;
-    let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-    Ok(Request::new(if namespace.is_empty() { format!("{root}/{resource}") } else { format!("{root}/namespaces/{namespace}/{resource}") }))
+    let Place {
+        group,
+        version,
+        resource,
+        namespace,
+        ..
+    } = place;
+    let root = if group.is_empty() {
+        format!("/api/{version}")
+    } else {
+        format!("/apis/{group}/{version}")
+    };
+    Ok(Request::new(if namespace.is_empty() {
+        format!("{root}/{resource}")
+    } else {
+        format!("{root}/namespaces/{namespace}/{resource}")
+    }))
 }
 
 /// Whether the text stays what it is as a segment of a path; an empty one is left out of the path.
 fn is_segment(text: &str) -> bool {
-    text != "." && text != ".." && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~:@!$&'()*+,;=".contains(c))
+    text != "."
+        && text != ".."
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._~:@!$&'()*+,;=".contains(c))
 }
 
 #[cfg(test)]

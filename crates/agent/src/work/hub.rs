@@ -32,11 +32,21 @@ pub trait HubWorks: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), HubError>> + Send + 'static;
 
     /// Puts the agent's finalizer on the work.
-    fn add_finalizer(&self, work: &ManifestWork) -> impl Future<Output = Result<(), HubError>> + Send;
+    fn add_finalizer(
+        &self,
+        work: &ManifestWork,
+    ) -> impl Future<Output = Result<(), HubError>> + Send;
 
     /// Takes the agent's finalizer off the work, which is done with.
-    fn remove_finalizer(&self, work: &ManifestWork) -> impl Future<Output = Result<(), HubError>> + Send;
+    fn remove_finalizer(
+        &self,
+        work: &ManifestWork,
+    ) -> impl Future<Output = Result<(), HubError>> + Send;
 
     /// Replaces the status of the work.
-    fn write_status(&self, work: &ManifestWork, status: &ManifestWorkStatus) -> impl Future<Output = Result<(), HubError>> + Send;
+    fn write_status(
+        &self,
+        work: &ManifestWork,
+        status: &ManifestWorkStatus,
+    ) -> impl Future<Output = Result<(), HubError>> + Send;
 }

@@ -32,14 +32,22 @@ pub struct HubKube {
 impl HubKube {
     /// The works of `cluster`, which live in the namespace of that name.
     pub fn new(client: Client, cluster: &str) -> Self {
-        Self { client, cluster: cluster.to_owned(), works: Cache::default() }
+        Self {
+            client,
+            cluster: cluster.to_owned(),
+            works: Cache::default(),
+        }
     }
 
     fn api(&self) -> Api<ManifestWork> {
         Api::namespaced(self.client.clone(), &self.cluster)
     }
 
-    fn outcome(&self, work: &ManifestWork, answer: Result<ManifestWork, kube::Error>) -> Result<(), HubError> {
+    fn outcome(
+        &self,
+        work: &ManifestWork,
+        answer: Result<ManifestWork, kube::Error>,
+    ) -> Result<(), HubError> {
         match answer {
             Ok(work) => {
                 self.works.learn_known(work);
@@ -54,15 +62,25 @@ impl HubKube {
         }
     }
 
-    async fn patch_finalizers(&self, work: &ManifestWork, finalizers: Vec<String>) -> Result<(), HubError> {
+    async fn patch_finalizers(
+        &self,
+        work: &ManifestWork,
+        finalizers: Vec<String>,
+    ) -> Result<(), HubError> {
         let patch = json!({ "metadata": { "finalizers": finalizers, "uid": work.metadata.uid, "resourceVersion": work.metadata.resource_version } });
-        let answer = self.api().patch(&work.name_any(), &params(), &Patch::Merge(patch)).await;
+        let answer = self
+            .api()
+            .patch(&work.name_any(), &params(), &Patch::Merge(patch))
+            .await;
         self.outcome(work, answer)
     }
 }
 
 fn params() -> PatchParams {
-    PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 impl HubWorks for HubKube {
@@ -74,9 +92,14 @@ impl HubWorks for HubKube {
         self.works.is_synced()
     }
 
-    async fn run(self: Arc<Self>, told: impl Fn(&str) + Send + Sync + 'static, cancel: CancellationToken) -> Result<(), HubError> {
+    async fn run(
+        self: Arc<Self>,
+        told: impl Fn(&str) + Send + Sync + 'static,
+        cancel: CancellationToken,
+    ) -> Result<(), HubError> {
         let resource = ApiResource::erase::<ManifestWork>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.cluster, &resource);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.cluster, &resource);
         let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
         futures::pin_mut!(stream);
         loop {
@@ -108,18 +131,31 @@ impl HubWorks for HubKube {
     }
 
     async fn remove_finalizer(&self, work: &ManifestWork) -> Result<(), HubError> {
-        let finalizers = work.finalizers().iter().filter(|name| *name != names::FINALIZER).cloned().collect();
+        let finalizers = work
+            .finalizers()
+            .iter()
+            .filter(|name| *name != names::FINALIZER)
+            .cloned()
+            .collect();
         match self.patch_finalizers(work, finalizers).await {
             Err(HubError::Stale) if self.works.get(&work.name_any()).is_none() => Ok(()),
             outcome => outcome,
         }
     }
 
-    async fn write_status(&self, work: &ManifestWork, status: &ManifestWorkStatus) -> Result<(), HubError> {
-        let status: Value = serde_json::to_value(status).map_err(|error| HubError::Failed(error.to_string()))?;
+    async fn write_status(
+        &self,
+        work: &ManifestWork,
+        status: &ManifestWorkStatus,
+    ) -> Result<(), HubError> {
+        let status: Value =
+            serde_json::to_value(status).map_err(|error| HubError::Failed(error.to_string()))?;
         // The agent alone writes the status, so only the identity of the work matters, not its version.
         let patch = json!({ "metadata": { "uid": work.metadata.uid }, "status": status });
-        let answer = self.api().patch_status(&work.name_any(), &params(), &Patch::Merge(patch)).await;
+        let answer = self
+            .api()
+            .patch_status(&work.name_any(), &params(), &Patch::Merge(patch))
+            .await;
         self.outcome(work, answer)
     }
 }

@@ -26,7 +26,12 @@ use super::Key;
 /// How long a group version that lacks a kind is not asked again.
 const ABSENT_FOR: Duration = Duration::from_millis(250);
 /// When waiting works are tried after a definition changed: discovery follows a definition with some delay.
-const TRIES_AFTER_CHANGE: [Duration; 4] = [Duration::ZERO, Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
+const TRIES_AFTER_CHANGE: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
 
 /// The kinds of one cluster.
 pub struct Kinds {
@@ -46,7 +51,10 @@ struct State {
 impl Kinds {
     /// Nothing is known yet.
     pub fn new(client: Client) -> Self {
-        Self { client, state: Mutex::default() }
+        Self {
+            client,
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -62,7 +70,11 @@ impl Kinds {
             if let Some(served) = state.served.get(gvk) {
                 return Ok(Some(served.clone()));
             }
-            if state.asked.get(&api_version).is_some_and(|at| at.elapsed() < ABSENT_FOR) {
+            if state
+                .asked
+                .get(&api_version)
+                .is_some_and(|at| at.elapsed() < ABSENT_FOR)
+            {
                 state.waiting.insert(key.clone());
                 return Ok(None);
             }
@@ -78,9 +90,22 @@ impl Kinds {
             Err(error) => return Err(error),
         };
         let mut state = self.state();
-        for resource in resources.into_iter().filter(|resource| !resource.name.contains('/')) {
-            let gvk = Gvk { group: gvk.group.clone(), version: gvk.version.clone(), kind: resource.kind };
-            state.served.insert(gvk, Served { resource: resource.name, namespaced: resource.namespaced });
+        for resource in resources
+            .into_iter()
+            .filter(|resource| !resource.name.contains('/'))
+        {
+            let gvk = Gvk {
+                group: gvk.group.clone(),
+                version: gvk.version.clone(),
+                kind: resource.kind,
+            };
+            state.served.insert(
+                gvk,
+                Served {
+                    resource: resource.name,
+                    namespaced: resource.namespaced,
+                },
+            );
         }
         let found = state.served.get(gvk).cloned();
         if found.is_none() {
@@ -96,14 +121,21 @@ impl Kinds {
             let mut state = self.state();
             state.served.clear();
             state.asked.clear();
-            if last { state.waiting.drain().collect() } else { state.waiting.iter().cloned().collect() }
+            if last {
+                state.waiting.drain().collect()
+            } else {
+                state.waiting.iter().cloned().collect()
+            }
         };
-        waiting.into_iter().for_each(|key| queue.add(key));
+        for key in waiting {
+            queue.add(key);
+        }
     }
 
     /// Watches the definitions until `cancel`.
     pub async fn run(self: Arc<Self>, queue: Arc<WorkQueue<Key>>, cancel: CancellationToken) {
-        let definitions: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(self.client.clone());
+        let definitions: Api<PartialObjectMeta<CustomResourceDefinition>> =
+            Api::all(self.client.clone());
         let stream = watcher::watcher(definitions, watcher::Config::default()).default_backoff();
         futures::pin_mut!(stream);
         let mut tries: Vec<Instant> = Vec::new();

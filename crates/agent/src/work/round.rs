@@ -1,15 +1,13 @@
 //! One round of one work: observe, plan, do, and observe again until nothing but waiting is left.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use drover_api::{
     Time,
     names::work as names,
-    work::v1::{AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork},
+    work::v1::{
+        AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork,
+    },
 };
 use drover_core::work::{
     apply::{Write, content_hash},
@@ -23,14 +21,15 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::{
     Config, Key,
     cache::Cache,
     cluster::{Cluster, ClusterError, Place},
+    executor,
     hub::{HubError, HubWorks},
     kinds::Kinds,
+    memory::{CALM, Memory},
     watches::Watches,
 };
 
@@ -38,11 +37,6 @@ use super::{
 const MAX_STEPS: usize = 24;
 /// How often a write that met a newer object is tried again at once.
 const MAX_CONFLICTS: u32 = 5;
-/// How many corrections a work may make in [`CALM`] before it slows down: two works that want different things of one object would
-/// otherwise fight as fast as they can.
-const MAX_CORRECTIONS: u32 = 10;
-const CALM: Duration = Duration::from_secs(10);
-
 /// Why a round must be repeated soon.
 #[derive(Debug, thiserror::Error)]
 pub enum RoundError {
@@ -85,43 +79,13 @@ pub struct Rounds<H> {
     pub memory: Memory,
 }
 
-/// What earlier rounds found; losing it costs requests, nothing else.
-#[derive(Debug, Default)]
-pub struct Memory {
-    known: Mutex<HashMap<Key, Known>>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    /// The state in which nothing was left to do.
-    settled: Option<Settled>,
-    /// For each manifest, by place: what was written and the version that came of it.
-    written: HashMap<Place, (String, String)>,
-    /// Corrections since the time.
-    corrections: Option<(Instant, u32)>,
-}
-
-/// The versions of everything that a plan depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Settled {
-    work: Option<String>,
-    applied: Option<String>,
-    objects: Vec<(Place, String)>,
-}
-
-impl Memory {
-    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
-        // No code panics while it holds the lock, and the state is valid after every statement.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The state of one round.
 struct Round<'r, H> {
     all: &'r Rounds<H>,
     key: &'r Key,
     /// The manifests, and the version of the work that they are of.
     manifests: Option<(Option<String>, Vec<Observed>)>,
+    planned: Option<Planned>,
     conflicts: u32,
     wait: Option<Duration>,
     wrote: bool,
@@ -133,7 +97,15 @@ impl<H: HubWorks> Rounds<H> {
         if !self.hub.is_synced() || !self.applied.is_synced() {
             return Err(RoundError::NotReady);
         }
-        let mut round = Round { all: self, key: &key, manifests: None, conflicts: 0, wait: None, wrote: false };
+        let mut round = Round {
+            all: self,
+            key: &key,
+            manifests: None,
+            planned: None,
+            conflicts: 0,
+            wait: None,
+            wrote: false,
+        };
         round.run().await
     }
 
@@ -147,8 +119,12 @@ impl<H: HubWorks> Rounds<H> {
 
     /// The poll interval, a little shorter for each work by its name, so that works do not come all at once.
     fn poll(&self, key: &Key) -> Duration {
-        let spread: u32 = key.to_string().bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 256;
-        self.config.poll - self.config.poll / 4 * spread / 256
+        let spread: u32 = key.to_string().bytes().fold(7_u32, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+        }) % 256;
+        self.config
+            .poll
+            .saturating_sub(self.config.poll / 4 * spread / 256)
     }
 }
 
@@ -160,7 +136,14 @@ impl<H: HubWorks> Round<'_, H> {
                 self.forget();
                 return Ok(Next::OnChange);
             }
-            if self.manifests.is_none() && self.is_settled(work.as_deref(), applied.as_deref()) {
+            if self.manifests.is_none()
+                && self.all.memory.is_settled(
+                    self.key,
+                    work.as_deref(),
+                    applied.as_deref(),
+                    &self.all.watches,
+                )
+            {
                 return Ok(Next::After(self.all.poll(self.key)));
             }
             if let Some(applied) = applied.as_deref()
@@ -178,25 +161,44 @@ impl<H: HubWorks> Round<'_, H> {
 
     fn observed(&self) -> (Option<Arc<ManifestWork>>, Option<Arc<AppliedManifestWork>>) {
         match self.key {
-            Key::Work(name) => (self.all.hub.get(name), self.all.applied.get(&self.all.config.identity.applied_name(name))),
+            Key::Work(name) => (
+                self.all.hub.get(name),
+                self.all
+                    .applied
+                    .get(&self.all.config.identity.applied_name(name)),
+            ),
             Key::Foreign(name) => (None, self.all.applied.get(name)),
         }
     }
 
     /// Plans once and does it. Tells whether to look again at once.
-    async fn step(&mut self, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Result<bool, RoundError> {
+    async fn step(
+        &mut self,
+        work: Option<&ManifestWork>,
+        applied: Option<&AppliedManifestWork>,
+    ) -> Result<bool, RoundError> {
         let needs = plan::needs(work, applied);
         let generation = work.and_then(generation_of);
+        self.planned = Planned::of(work, applied);
         match (needs, work) {
             (Needs::Manifests, Some(work)) => {
-                if self.manifests.as_ref().is_none_or(|(of, _)| *of != generation) {
+                if self
+                    .manifests
+                    .as_ref()
+                    .is_none_or(|(of, _)| *of != generation)
+                {
                     self.manifests = Some((generation, self.observe(work).await));
                 }
             }
             _ => self.manifests = None,
         }
-        let manifests = self.manifests.as_ref().map_or(&[][..], |(_, manifests)| manifests);
-        let residue = self.observe_residue(plan::residue(needs, manifests, applied)).await;
+        let manifests = self
+            .manifests
+            .as_ref()
+            .map_or(&[][..], |(_, manifests)| manifests);
+        let residue = self
+            .observe_residue(plan::residue(needs, manifests, applied))
+            .await;
         let seen = Seen {
             work,
             applied,
@@ -218,11 +220,20 @@ impl<H: HubWorks> Round<'_, H> {
         let mut all = Vec::new();
         let mut places = HashSet::new();
         for (at, parsed) in manifest::parse_all(work).into_iter().enumerate() {
-            let mut observed = Observed { parsed, served: None, live: Live::Absent, attempt: Attempt::None };
+            let mut observed = Observed {
+                parsed,
+                served: None,
+                live: Live::Absent,
+                attempt: Attempt::None,
+            };
             if let Ok(desired) = &observed.parsed {
                 match self.all.kinds.find(&desired.gvk, self.key).await {
                     Ok(served) => observed.served = served,
-                    Err(error) => observed.attempt = Attempt::Failed(format!("failed to find out how the cluster serves the kind: {error}")),
+                    Err(error) => {
+                        observed.attempt = Attempt::Failed(format!(
+                            "failed to find out how the cluster serves the kind: {error}"
+                        ));
+                    }
                 }
             }
             if observed.served.is_some() && observed.failure().is_none() {
@@ -247,7 +258,10 @@ impl<H: HubWorks> Round<'_, H> {
         all
     }
 
-    async fn observe_residue(&self, entries: Vec<AppliedManifestResourceMeta>) -> Vec<(AppliedManifestResourceMeta, Live)> {
+    async fn observe_residue(
+        &self,
+        entries: Vec<AppliedManifestResourceMeta>,
+    ) -> Vec<(AppliedManifestResourceMeta, Live)> {
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let live = self.read(&Place::from(&entry)).await;
@@ -274,10 +288,15 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     /// Does one action. Tells whether to look again at once.
-    async fn act(&mut self, action: Action, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Result<bool, RoundError> {
+    async fn act(
+        &mut self,
+        action: Action,
+        work: Option<&ManifestWork>,
+        applied: Option<&AppliedManifestWork>,
+    ) -> Result<bool, RoundError> {
         match (action, work, applied) {
             (Action::Write { ordinal, write }, ..) => {
-                self.write(ordinal, &write).await;
+                self.write(work, ordinal, &write).await;
                 Ok(true)
             }
             (Action::Refuse { ordinal, why }, ..) => {
@@ -290,7 +309,10 @@ impl<H: HubWorks> Round<'_, H> {
                 Ok(false)
             }
             (Action::Release { target, patch }, ..) => {
-                self.all.cluster.merge(&Place::from(&target), &patch).await?;
+                self.all
+                    .cluster
+                    .merge(&Place::from(&target), &patch)
+                    .await?;
                 Ok(true)
             }
             (Action::Wait(time), ..) => {
@@ -321,7 +343,11 @@ impl<H: HubWorks> Round<'_, H> {
                 Ok(true)
             }
             (Action::RemoveAppliedFinalizer, _, Some(applied)) => {
-                let finalizers: Vec<_> = applied.finalizers().iter().filter(|name| *name != names::APPLIED_FINALIZER).collect();
+                let finalizers: Vec<_> = applied
+                    .finalizers()
+                    .iter()
+                    .filter(|name| *name != names::APPLIED_FINALIZER)
+                    .collect();
                 let last = finalizers.is_empty();
                 self.patch_applied(applied, json!({ "metadata": { "finalizers": finalizers, "resourceVersion": applied.resource_version() } })).await?;
                 if last {
@@ -351,20 +377,34 @@ impl<H: HubWorks> Round<'_, H> {
         }
     }
 
-    async fn write(&mut self, ordinal: usize, write: &Write) {
-        let Some((_, manifests)) = &self.manifests else { return };
-        let Some(observed) = manifests.get(ordinal) else { return };
+    async fn write(&mut self, work: Option<&ManifestWork>, ordinal: usize, write: &Write) {
+        let Some((_, manifests)) = &self.manifests else {
+            return;
+        };
+        let Some(observed) = manifests.get(ordinal) else {
+            return;
+        };
         let place = Place::from(&observed.meta(ordinal));
+        if let Some(executor) = work.and_then(|work| work.spec.executor.as_ref())
+            && let Ok(desired) = &observed.parsed
+            && let Err(denied) =
+                executor::permit(&self.all.cluster, executor, &place, &desired.object).await
+        {
+            self.attempted(ordinal, Attempt::Failed(denied.to_string()), None);
+            return;
+        }
         let outcome = self.all.cluster.write(&place, write).await;
         self.wrote |= matches!(write, Write::Replace(_) | Write::Apply { .. });
         match outcome {
             Ok(live) => {
                 self.note(&place, &live);
-                self.remember_write(&place, ordinal, &live);
+                self.remember_write(place, ordinal, &live);
                 self.attempted(ordinal, Attempt::Done, Some(Live::Present(live)));
             }
             // A server-side apply that meets other managers' fields meets them again.
-            Err(ClusterError::Conflict(_)) if !matches!(write, Write::Apply { .. }) && self.conflicts < MAX_CONFLICTS => {
+            Err(ClusterError::Conflict(_))
+                if !matches!(write, Write::Apply { .. }) && self.conflicts < MAX_CONFLICTS =>
+            {
                 self.conflicts += 1;
                 let live = self.read(&place).await;
                 self.attempted(ordinal, Attempt::None, Some(live));
@@ -374,7 +414,11 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     fn attempted(&mut self, ordinal: usize, attempt: Attempt, live: Option<Live>) {
-        if let Some(observed) = self.manifests.as_mut().and_then(|(_, manifests)| manifests.get_mut(ordinal)) {
+        if let Some(observed) = self
+            .manifests
+            .as_mut()
+            .and_then(|(_, manifests)| manifests.get_mut(ordinal))
+        {
             observed.attempt = attempt;
             if let Some(live) = live {
                 observed.live = live;
@@ -383,7 +427,10 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     async fn create_applied(&self, applied: &AppliedManifestWork) -> Result<(), RoundError> {
-        let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         match self.all.traces().create(&params, applied).await {
             Ok(created) => {
                 self.all.applied.learn(created);
@@ -391,7 +438,12 @@ impl<H: HubWorks> Round<'_, H> {
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 // The watch has not told of it yet.
-                let found = self.all.traces().get(&applied.name_any()).await.map_err(ClusterError::from)?;
+                let found = self
+                    .all
+                    .traces()
+                    .get(&applied.name_any())
+                    .await
+                    .map_err(ClusterError::from)?;
                 self.all.applied.learn(found);
                 Ok(())
             }
@@ -399,22 +451,42 @@ impl<H: HubWorks> Round<'_, H> {
         }
     }
 
-    async fn patch_applied(&self, applied: &AppliedManifestWork, patch: Value) -> Result<(), RoundError> {
-        let answer = self.all.traces().patch(&applied.name_any(), &params(), &Patch::Merge(patch)).await;
+    async fn patch_applied(
+        &self,
+        applied: &AppliedManifestWork,
+        patch: Value,
+    ) -> Result<(), RoundError> {
+        let answer = self
+            .all
+            .traces()
+            .patch(&applied.name_any(), &params(), &Patch::Merge(patch))
+            .await;
         self.learn_applied(applied, answer)
     }
 
-    async fn patch_applied_status(&self, applied: &AppliedManifestWork, status: &AppliedManifestWorkStatus) -> Result<(), RoundError> {
+    async fn patch_applied_status(
+        &self,
+        applied: &AppliedManifestWork,
+        status: &AppliedManifestWorkStatus,
+    ) -> Result<(), RoundError> {
         // Absent members must go, so they are said as null.
         let patch = json!({
             "metadata": { "uid": applied.uid() },
             "status": { "appliedResources": status.applied_resources, "evictionStartTime": status.eviction_start_time },
         });
-        let answer = self.all.traces().patch_status(&applied.name_any(), &params(), &Patch::Merge(patch)).await;
+        let answer = self
+            .all
+            .traces()
+            .patch_status(&applied.name_any(), &params(), &Patch::Merge(patch))
+            .await;
         self.learn_applied(applied, answer)
     }
 
-    fn learn_applied(&self, applied: &AppliedManifestWork, answer: Result<AppliedManifestWork, kube::Error>) -> Result<(), RoundError> {
+    fn learn_applied(
+        &self,
+        applied: &AppliedManifestWork,
+        answer: Result<AppliedManifestWork, kube::Error>,
+    ) -> Result<(), RoundError> {
         match answer {
             Ok(answer) => {
                 self.all.applied.learn_known(answer);
@@ -430,7 +502,10 @@ impl<H: HubWorks> Round<'_, H> {
 
     async fn delete_applied(&self, applied: &AppliedManifestWork) -> Result<(), RoundError> {
         let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: applied.uid(), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: applied.uid(),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
         let name = applied.name_any();
@@ -448,14 +523,23 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     /// Looks after a trace whose work is gone, or is back. Tells whether to look again at once.
-    async fn evict(&mut self, work: Option<&ManifestWork>, applied: &AppliedManifestWork) -> Result<bool, RoundError> {
+    async fn evict(
+        &mut self,
+        work: Option<&ManifestWork>,
+        applied: &AppliedManifestWork,
+    ) -> Result<bool, RoundError> {
         let identity = &self.all.config.identity;
         let ours = applied.spec.hub_hash == identity.hub_hash;
         if !ours && applied.spec.agent_id != identity.agent_id {
             return Ok(false);
         }
         let mut status = applied.status.clone().unwrap_or_default();
-        match eviction::decide(applied, ours && work.is_some(), self.all.config.eviction_grace, &self.all.now()) {
+        match eviction::decide(
+            applied,
+            ours && work.is_some(),
+            self.all.config.eviction_grace,
+            &self.all.now(),
+        ) {
             Eviction::Keep => Ok(false),
             Eviction::Wait(time) => {
                 self.wait(time);
@@ -483,11 +567,19 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     fn finish(&mut self) -> Result<Next, RoundError> {
-        let failed: Vec<String> = self.manifests.iter().flat_map(|(_, manifests)| manifests).filter_map(Observed::failure).collect();
+        let failed: Vec<String> = self
+            .manifests
+            .iter()
+            .flat_map(|(_, manifests)| manifests)
+            .filter_map(Observed::failure)
+            .collect();
         if let Some(first) = failed.first() {
-            return Err(RoundError::Manifests { count: failed.len(), first: first.clone() });
+            return Err(RoundError::Manifests {
+                count: failed.len(),
+                first: first.clone(),
+            });
         }
-        if self.wrote && self.is_fighting() {
+        if self.wrote && self.all.memory.is_fighting(self.key) {
             return Ok(Next::After(CALM));
         }
         if let Some(wait) = self.wait {
@@ -497,73 +589,86 @@ impl<H: HubWorks> Round<'_, H> {
         Ok(Next::After(self.all.poll(self.key)))
     }
 
-    /// Counts a correction; tells whether there were too many of late.
-    fn is_fighting(&self) -> bool {
-        let mut known = self.all.memory.known();
-        let known = known.entry(self.key.clone()).or_default();
-        let now = Instant::now();
-        let (since, count) = known.corrections.filter(|(since, _)| now - *since < CALM).unwrap_or((now, 0));
-        known.corrections = Some((since, count + 1));
-        count >= MAX_CORRECTIONS
-    }
-
     fn forget(&self) {
-        self.all.memory.known().remove(self.key);
+        self.all.memory.forget(self.key);
         self.all.watches.follow(self.key, HashSet::new());
     }
 
-    /// Whether everything is as it was when nothing was left to do, as far as the watches tell.
-    fn is_settled(&self, work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> bool {
-        let known = self.all.memory.known();
-        let Some(settled) = known.get(self.key).and_then(|known| known.settled.as_ref()) else { return false };
-        settled.work == work.and_then(|work| work.metadata.resource_version.clone())
-            && settled.applied == applied.and_then(|applied| applied.metadata.resource_version.clone())
-            && settled.objects.iter().all(|(place, version)| self.all.watches.version(place).as_ref() == Some(version))
-    }
-
-    /// Remembers that nothing is left to do, if every object is there.
+    /// Remembers that nothing is left to do, if every object is there and the work is still the one that was looked at.
     fn settle(&self) {
         let (work, applied) = self.observed();
         let objects = self.manifests.as_ref().and_then(|(_, manifests)| {
             let place = |(at, observed): (usize, &Observed)| match &observed.live {
-                Live::Present(live) => Some((Place::from(&observed.meta(at)), version_of(live)?.to_owned())),
+                Live::Present(live) => Some((
+                    Place::from(&observed.meta(at)),
+                    version_of(live)?.to_owned(),
+                )),
                 Live::Absent | Live::Unread(_) => None,
             };
-            manifests.iter().enumerate().map(place).collect::<Option<Vec<_>>>()
+            manifests
+                .iter()
+                .enumerate()
+                .map(place)
+                .collect::<Option<Vec<_>>>()
         });
-        let mut known = self.all.memory.known();
-        let known = known.entry(self.key.clone()).or_default();
-        known.settled = objects.map(|objects| {
-            known.written.retain(|place, _| objects.iter().any(|(of, _)| of == place));
-            Settled {
-                work: work.and_then(|work| work.metadata.resource_version.clone()),
-                applied: applied.and_then(|applied| applied.metadata.resource_version.clone()),
-                objects,
-            }
-        });
+        let planned = self.planned.is_some()
+            && self.planned == Planned::of(work.as_deref(), applied.as_deref());
+        let (work, applied) = (work.as_deref(), applied.as_deref());
+        let memory = &self.all.memory;
+        memory.settle(self.key, work, applied, objects.filter(|_| planned));
     }
 
-    fn remember_write(&self, place: &Place, ordinal: usize, live: &Value) {
-        let Some((of, manifests)) = &self.manifests else { return };
-        let Some(Ok(desired)) = manifests.get(ordinal).map(|observed| &observed.parsed) else { return };
+    fn remember_write(&self, place: Place, ordinal: usize, live: &Value) {
+        let Some((of, manifests)) = &self.manifests else {
+            return;
+        };
+        let Some(Ok(desired)) = manifests.get(ordinal).map(|observed| &observed.parsed) else {
+            return;
+        };
         if let Some(version) = version_of(live) {
-            let written = (print_of(&desired.object, of.as_deref()), version.to_owned());
-            self.all.memory.known().entry(self.key.clone()).or_default().written.insert(place.clone(), written);
+            let print = print_of(&desired.object, of.as_deref());
+            self.all.memory.wrote(self.key, place, print, version);
         }
     }
 
-    /// Whether the object is still what came of writing this manifest: then writing it again changes nothing, even where the API server
-    /// writes a value in another form.
     fn was_written(&self, place: &Place, object: &Value, of: Option<&str>, live: &Value) -> bool {
-        let known = self.all.memory.known();
-        let written = known.get(self.key).and_then(|known| known.written.get(place));
-        written.is_some_and(|(print, version)| Some(version.as_str()) == version_of(live) && *print == print_of(object, of))
+        let print = print_of(object, of);
+        version_of(live).is_some_and(|version| {
+            self.all
+                .memory
+                .was_written(self.key, place, &print, version)
+        })
+    }
+}
+
+/// What the plan looked at. The agent's own writes do not change it; whoever else changes what matters does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Planned {
+    work: Option<String>,
+    generation: Option<String>,
+    applied: Option<String>,
+}
+
+impl Planned {
+    /// None where something is missing or on its way out.
+    fn of(work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Option<Self> {
+        let (work, applied) = (work?, applied?);
+        let leaving = work.metadata.deletion_timestamp.is_some()
+            || applied.metadata.deletion_timestamp.is_some();
+        (!leaving).then(|| Self {
+            work: work.uid(),
+            generation: generation_of(work),
+            applied: applied.uid(),
+        })
     }
 }
 
 /// What tells one spec of a work from another.
 fn generation_of(work: &ManifestWork) -> Option<String> {
-    work.metadata.generation.map(|generation| generation.to_string()).or_else(|| work.metadata.resource_version.clone())
+    work.metadata
+        .generation
+        .map(|generation| generation.to_string())
+        .or_else(|| work.metadata.resource_version.clone())
 }
 
 /// What a write depends on, besides the live object: the manifest, and the options of the work.
@@ -572,7 +677,10 @@ fn print_of(object: &Value, of: Option<&str>) -> String {
 }
 
 fn params() -> PatchParams {
-    PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 fn version_of(live: &Value) -> Option<&str> {

@@ -35,7 +35,11 @@ struct Collection {
 
 impl From<&Place> for Collection {
     fn from(place: &Place) -> Self {
-        Self { group: place.group.clone(), version: place.version.clone(), resource: place.resource.clone() }
+        Self {
+            group: place.group.clone(),
+            version: place.version.clone(),
+            resource: place.resource.clone(),
+        }
     }
 }
 
@@ -55,6 +59,10 @@ struct Watch {
 struct Object {
     /// The version that was last heard of; none while it is unknown or the object is gone.
     version: Option<String>,
+    /// The version at which it went, so that what was read before does not bring it back.
+    gone: Option<String>,
+    /// Whether the list that is being read has shown it.
+    shown: bool,
     keys: HashSet<Key>,
 }
 
@@ -86,8 +94,20 @@ impl Watches {
     pub fn new(client: Client, queue: Arc<WorkQueue<Key>>, limit: usize) -> (Arc<Self>, Watching) {
         // Bounded by the limit of kinds: each start is for a kind that is not watched yet.
         let (start, started) = mpsc::unbounded_channel();
-        let watches = Arc::new(Self { queue, state: Mutex::default(), start, limit });
-        (watches.clone(), Watching { client, watches, start: started })
+        let watches = Arc::new(Self {
+            queue,
+            state: Mutex::default(),
+            start,
+            limit,
+        });
+        (
+            watches.clone(),
+            Watching {
+                client,
+                watches,
+                start: started,
+            },
+        )
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,7 +118,11 @@ impl Watches {
     /// From now on `key` is told of changes of these objects, and of no others.
     pub fn follow(&self, key: &Key, places: HashSet<Place>) {
         let mut state = self.state();
-        let before = if places.is_empty() { state.names.remove(key) } else { state.names.insert(key.clone(), places.clone()) };
+        let before = if places.is_empty() {
+            state.names.remove(key)
+        } else {
+            state.names.insert(key.clone(), places.clone())
+        };
         let before = before.unwrap_or_default();
         for place in before.difference(&places) {
             state.drop_name(key, place);
@@ -111,23 +135,41 @@ impl Watches {
                 }
                 let watch = Watch::default();
                 // The receiver lives as long as the agent; after it there is nobody to tell.
-                if self.start.send((collection.clone(), watch.cancel.clone())).is_err() {
+                if self
+                    .start
+                    .send((collection.clone(), watch.cancel.clone()))
+                    .is_err()
+                {
                     return;
                 }
                 state.watches.insert(collection.clone(), watch);
             }
             if let Some(watch) = state.watches.get_mut(&collection) {
-                watch.objects.entry((place.namespace.clone(), place.name.clone())).or_default().keys.insert(key.clone());
+                watch
+                    .objects
+                    .entry((place.namespace.clone(), place.name.clone()))
+                    .or_default()
+                    .keys
+                    .insert(key.clone());
             }
         }
     }
 
-    /// Takes the version of an object that was read or written.
+    /// Takes the version of an object that was read or written. The event of a version that is known already tells nobody: so the agent
+    /// does not wake itself, and two of its works that want different things of one object differ at the pace of polling.
     pub fn note(&self, place: &Place, version: &str) {
         let mut state = self.state();
-        let object = state.watches.get_mut(&Collection::from(place)).and_then(|watch| watch.objects.get_mut(&(place.namespace.clone(), place.name.clone())));
+        let object = state
+            .watches
+            .get_mut(&Collection::from(place))
+            .and_then(|watch| {
+                watch
+                    .objects
+                    .get_mut(&(place.namespace.clone(), place.name.clone()))
+            });
         if let Some(object) = object
             && (object.version.is_none() || newer(Some(version), object.version.as_deref()))
+            && (object.gone.is_none() || newer(Some(version), object.gone.as_deref()))
         {
             object.version = Some(version.to_owned());
         }
@@ -136,40 +178,62 @@ impl Watches {
     /// The version of an object that is there, if the watch of its kind is alive and knows it.
     pub fn version(&self, place: &Place) -> Option<String> {
         let state = self.state();
-        let watch = state.watches.get(&Collection::from(place)).filter(|watch| watch.live)?;
-        watch.objects.get(&(place.namespace.clone(), place.name.clone()))?.version.clone()
+        let watch = state
+            .watches
+            .get(&Collection::from(place))
+            .filter(|watch| watch.live)?;
+        watch
+            .objects
+            .get(&(place.namespace.clone(), place.name.clone()))?
+            .version
+            .clone()
     }
 
     fn hear(&self, collection: &Collection, event: Event<PartialObjectMeta<DynamicObject>>) {
         let mut state = self.state();
-        let Some(watch) = state.watches.get_mut(collection) else { return };
+        let Some(watch) = state.watches.get_mut(collection) else {
+            return;
+        };
         match event {
-            // Every object is shown again; one that is not is gone, and its version must not be believed.
+            // Every object is shown again; one that is not is gone.
             Event::Init => {
                 watch.live = false;
-                watch.objects.values_mut().for_each(|object| object.version = None);
+                for object in watch.objects.values_mut() {
+                    object.shown = false;
+                }
             }
             Event::InitDone => {
                 watch.live = true;
-                let lost = watch.objects.values().filter(|object| object.version.is_none()).flat_map(|object| &object.keys);
-                lost.for_each(|key| self.queue.add(key.clone()));
+                for object in watch.objects.values_mut().filter(|object| !object.shown) {
+                    object.version = None;
+                    self.tell(object);
+                }
             }
             Event::InitApply(seen) | Event::Apply(seen) => {
                 let name = (seen.namespace().unwrap_or_default(), seen.name_any());
-                if let Some(object) = watch.objects.get_mut(&name)
-                    && object.version != seen.resource_version()
-                {
-                    object.version = seen.resource_version();
-                    object.keys.iter().for_each(|key| self.queue.add(key.clone()));
+                if let Some(object) = watch.objects.get_mut(&name) {
+                    object.shown = true;
+                    object.gone = None;
+                    if object.version != seen.resource_version() {
+                        object.version = seen.resource_version();
+                        self.tell(object);
+                    }
                 }
             }
             Event::Delete(seen) => {
                 let name = (seen.namespace().unwrap_or_default(), seen.name_any());
                 if let Some(object) = watch.objects.get_mut(&name) {
                     object.version = None;
-                    object.keys.iter().for_each(|key| self.queue.add(key.clone()));
+                    object.gone = seen.resource_version();
+                    self.tell(object);
                 }
             }
+        }
+    }
+
+    fn tell(&self, object: &Object) {
+        for key in &object.keys {
+            self.queue.add(key.clone());
         }
     }
 
@@ -184,7 +248,9 @@ impl Watches {
 impl State {
     fn drop_name(&mut self, key: &Key, place: &Place) {
         let collection = Collection::from(place);
-        let Some(watch) = self.watches.get_mut(&collection) else { return };
+        let Some(watch) = self.watches.get_mut(&collection) else {
+            return;
+        };
         let name = (place.namespace.clone(), place.name.clone());
         if let Some(object) = watch.objects.get_mut(&name) {
             object.keys.remove(key);
@@ -213,11 +279,30 @@ impl Watching {
     }
 }
 
-async fn watch(client: Client, watches: Arc<Watches>, collection: Collection, stop: CancellationToken) {
-    let Collection { group, version, resource } = &collection;
-    let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+async fn watch(
+    client: Client,
+    watches: Arc<Watches>,
+    collection: Collection,
+    stop: CancellationToken,
+) {
+    let Collection {
+        group,
+        version,
+        resource,
+    } = &collection;
+    let api_version = if group.is_empty() {
+        version.clone()
+    } else {
+        format!("{group}/{version}")
+    };
     // The kind is not needed for an address.
-    let resource = ApiResource { group: group.clone(), version: version.clone(), api_version, kind: String::new(), plural: resource.clone() };
+    let resource = ApiResource {
+        group: group.clone(),
+        version: version.clone(),
+        api_version,
+        kind: String::new(),
+        plural: resource.clone(),
+    };
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
     let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
     futures::pin_mut!(stream);
@@ -238,5 +323,125 @@ async fn watch(client: Client, watches: Arc<Watches>, collection: Collection, st
             }
             None => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn place(resource: &str, name: &str) -> Place {
+        Place {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn seen(name: &str, version: &str) -> PartialObjectMeta<DynamicObject> {
+        let seen = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n", "resourceVersion": version}});
+        serde_json::from_value(seen).expect("it is metadata")
+    }
+
+    fn work(name: &str) -> Key {
+        Key::Work(name.to_owned())
+    }
+
+    fn watches(
+        limit: usize,
+    ) -> (
+        Watches,
+        mpsc::UnboundedReceiver<(Collection, CancellationToken)>,
+    ) {
+        let (start, started) = mpsc::unbounded_channel();
+        (
+            Watches {
+                queue: Arc::default(),
+                state: Mutex::default(),
+                start,
+                limit,
+            },
+            started,
+        )
+    }
+
+    #[test]
+    fn only_news_of_what_is_followed_are_told() {
+        let (watches, mut started) = watches(5);
+        watches.follow(&work("w"), HashSet::from([place("configmaps", "a")]));
+        let (collection, _stop) = started.try_recv().expect("a watch is started");
+        watches.hear(&collection, Event::Init);
+        watches.hear(&collection, Event::InitApply(seen("a", "1")));
+        watches.hear(&collection, Event::InitApply(seen("other", "1")));
+        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        watches.hear(&collection, Event::InitDone);
+        assert_eq!(
+            watches.version(&place("configmaps", "a")).as_deref(),
+            Some("1")
+        );
+        assert_eq!(watches.queue.len(), 1);
+
+        watches.note(&place("configmaps", "a"), "2");
+        watches.note(&place("configmaps", "a"), "1");
+        assert_eq!(
+            watches.version(&place("configmaps", "a")).as_deref(),
+            Some("2")
+        );
+        watches.hear(&collection, Event::Delete(seen("a", "3")));
+        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        watches.note(&place("configmaps", "a"), "2");
+        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        watches.note(&place("configmaps", "a"), "4");
+        assert_eq!(
+            watches.version(&place("configmaps", "a")).as_deref(),
+            Some("4")
+        );
+    }
+
+    #[test]
+    fn what_a_new_list_does_not_show_is_not_believed() {
+        let (watches, mut started) = watches(5);
+        let names = ["a", "b"].map(|name| place("configmaps", name));
+        watches.follow(&work("w"), HashSet::from(names));
+        let (collection, _stop) = started.try_recv().expect("a watch is started");
+        for name in ["a", "b"] {
+            watches.note(&place("configmaps", name), "1");
+        }
+        watches.hear(&collection, Event::Init);
+        watches.hear(&collection, Event::InitApply(seen("b", "1")));
+        assert!(watches.queue.is_empty());
+        watches.hear(&collection, Event::InitDone);
+        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        assert_eq!(
+            watches.version(&place("configmaps", "b")).as_deref(),
+            Some("1")
+        );
+        assert_eq!(watches.queue.len(), 1);
+    }
+
+    #[test]
+    fn a_watch_ends_with_the_last_object() {
+        let (watches, mut started) = watches(5);
+        watches.follow(&work("w"), HashSet::from([place("configmaps", "a")]));
+        watches.follow(&work("v"), HashSet::from([place("configmaps", "a")]));
+        let (_, stop) = started.try_recv().expect("a watch is started");
+        assert!(started.try_recv().is_err());
+        watches.follow(&work("w"), HashSet::new());
+        assert!(!stop.is_cancelled());
+        watches.follow(&work("v"), HashSet::new());
+        assert!(stop.is_cancelled());
+        assert!(watches.state().watches.is_empty() && watches.state().names.is_empty());
+    }
+
+    #[test]
+    fn further_kinds_are_not_watched() {
+        let (watches, mut started) = watches(1);
+        watches.follow(&work("w"), HashSet::from([place("configmaps", "a")]));
+        watches.follow(&work("v"), HashSet::from([place("secrets", "a")]));
+        assert!(started.try_recv().is_ok() && started.try_recv().is_err());
+        assert_eq!(watches.version(&place("secrets", "a")), None);
     }
 }

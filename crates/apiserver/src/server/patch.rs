@@ -120,8 +120,8 @@ impl Call<'_> {
         Err(ApiError::stale(self.resource.subject(self.name)))
     }
 
-    /// An apply that makes an object needs leave to create it.
-    fn authorize_create(&self) -> ApiResult<()> {
+    /// An apply or update that makes an object needs leave to create it.
+    pub(super) fn authorize_create(&self) -> ApiResult<()> {
         let asked = Attributes {
             verb: "create",
             group: &self.resource.group,

@@ -69,7 +69,10 @@ impl Call<'_> {
         } else if &*self.resource.storage == CSRS {
             errors.extend(self.server.auth().validate_csr(new));
         }
-        errors.extend(self.resource.validate(new, old));
+        // A binding sets what nobody else may change.
+        if self.subresource != "binding" {
+            errors.extend(self.resource.validate(new, old));
+        }
         if errors.is_empty() {
             return Ok(());
         }

@@ -322,7 +322,20 @@ impl Call<'_> {
         self.place(&mut object)?;
         let expected = expected_revision(&object)?;
         for _ in 0..UPDATE_ATTEMPTS {
-            let live = self.live()?;
+            let creates = self.subresource.is_empty() && self.resource.creates_on_update();
+            let live = match self.live() {
+                Ok(live) => live,
+                Err(_) if creates => {
+                    self.authorize_create()?;
+                    let mut object = object.clone();
+                    meta::of(&mut object).remove("resourceVersion");
+                    match self.insert(object, &options, true).await {
+                        Err(error) if error.reason == "AlreadyExists" => continue,
+                        outcome => return self.answer_write(201, outcome?, wanted),
+                    }
+                }
+                Err(error) => return Err(error),
+            };
             self.check_expected(&object, expected, &live)?;
             let old = self.resource.read(&live);
             if let Some(outcome) = self
@@ -356,7 +369,7 @@ impl Call<'_> {
         }
         match expected {
             Some(revision) if revision != live.revision => Err(ApiError::stale(subject)),
-            None if self.resource.is_custom() => {
+            None if !self.resource.updates_unconditionally() => {
                 let error = FieldError::invalid(
                     "metadata.resourceVersion",
                     0,

@@ -7,7 +7,7 @@
 mod compare;
 mod ignore;
 
-pub use compare::{content_hash, covers};
+pub use compare::{content_hash, covers, hex_digest};
 
 use drover_api::{
     names::work::{CONFIG_SPEC_HASH_ANNOTATION, FIELD_MANAGER, OBJECT_HASH_ANNOTATION},

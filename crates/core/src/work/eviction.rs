@@ -4,7 +4,7 @@ use drover_api::{Time, work::v1::AppliedManifestWork};
 use std::time::Duration;
 
 /// How long objects stay after their work was last seen (ocm, pkg/work/spoke `AppliedManifestWorkEvictionGracePeriod`).
-pub const DEFAULT_GRACE: Duration = Duration::from_mins(60);
+pub const DEFAULT_GRACE: Duration = Duration::from_hours(1);
 
 /// What to do with one AppliedManifestWork.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub fn decide(
             if gone >= grace {
                 Eviction::Evict
             } else {
-                Eviction::Wait(grace - gone)
+                Eviction::Wait(grace.saturating_sub(gone))
             }
         }
     }
@@ -63,12 +63,14 @@ mod tests {
         let at =
             |second| Time(jiff::Timestamp::from_second(second).expect("small seconds are valid"));
         let applied = |since: Option<i64>| {
-            let mut applied = AppliedManifestWork::default();
-            applied.status = Some(AppliedManifestWorkStatus {
+            let status = AppliedManifestWorkStatus {
                 eviction_start_time: since.map(at),
                 ..AppliedManifestWorkStatus::default()
-            });
-            applied
+            };
+            AppliedManifestWork {
+                status: Some(status),
+                ..AppliedManifestWork::default()
+            }
         };
         let check = |since, wanted, grace: Option<u64>, now, expected| {
             assert_eq!(
@@ -96,7 +98,7 @@ mod tests {
             false,
             Some(60),
             90,
-            Eviction::Wait(Duration::from_secs(60)),
+            Eviction::Wait(Duration::from_mins(1)),
         );
         check(Some(100), false, Some(60), 160, Eviction::Evict);
         check(Some(100), true, Some(60), 160, Eviction::Clear);

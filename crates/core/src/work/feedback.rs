@@ -44,7 +44,7 @@ pub fn collect(rules: &[FeedbackRule], gvk: &Gvk, live: &Value, raw: bool) -> Fe
             values.push(FeedbackValue {
                 name: name.to_owned(),
                 value,
-            })
+            });
         }
         Ok(_) => (),
         Err(why) => wrong.push(why),

@@ -464,7 +464,7 @@ fn trace_of(
             }),
             // What cannot be told now stays as it was recorded.
             None if observed.live != Live::Absent || observed.served.is_none() => {
-                all.extend(old.iter().filter(|entry| may_be(&meta, entry)).cloned())
+                all.extend(old.iter().filter(|entry| may_be(&meta, entry)).cloned());
             }
             None => (),
         }

@@ -223,7 +223,7 @@ impl Judge<'_> {
                     message,
                 ))
             }
-            ConditionRuleType::CEL => {
+            ConditionRuleType::Cel => {
                 let message = "CEL condition rules are not evaluated by this agent".to_owned();
                 Some(self.condition(
                     &rule.condition,

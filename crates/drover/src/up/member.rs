@@ -9,7 +9,7 @@ use drover_apiserver::auth::ca::Authority;
 use drover_apiserver::auth::{Auth, Options, User};
 use drover_apiserver::server::{ApiServer, Config};
 use drover_apiserver::store::Database;
-use drover_apiserver::{auth, controllers, tls};
+use drover_apiserver::tls;
 use drover_runtime::supervise::Tasks;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -55,20 +55,19 @@ impl Member {
             clock: Arc::new(Timestamp::now),
         };
         let auth = Auth::new(store.clone(), options)?;
-        let config = Config { external_address: address.to_string(), ..Config::default() };
-        let server = ApiServer::new(store.clone(), auth.clone(), config);
+        let config = Config {
+            external_address: address.to_string(),
+            root_ca: Some(authority.certificate_pem().into()),
+            ..Config::default()
+        };
+        let server = ApiServer::new(store, auth, config);
         let failed = |error: Box<drover_apiserver::status::ApiError>| anyhow!("{error}");
         server.bootstrap().await.map_err(failed).with_context(|| format!("failed to prepare the API of {name}"))?;
         let cancel = tasks.cancel_token();
         let tls = serving(&authority, address, now)?;
         tasks.run(format!("API of {name}"), tls::serve(listener, tls, server.clone(), cancel.clone()));
-        let settings = controllers::Settings {
-            root_ca: Some(authority.certificate_pem().into()),
-            ..controllers::Settings::default()
-        };
-        tasks.run(format!("controllers of {name}"), controllers::run(store.clone(), cancel.clone(), settings));
-        tasks.run(format!("roles of {name}"), auth::policy::run(store.clone(), cancel.clone()));
-        tasks.run(format!("certificates of {name}"), auth::csr::run(store, auth, cancel));
+        let background = server.clone();
+        tasks.run(format!("controllers of {name}"), async move { background.run(cancel).await });
         let service = server.acting_as(administrator(&format!("system:drover:{name}")));
         let client = Client::new(service, "default");
         Ok(Self { name: name.to_owned(), address, authority, client, token })

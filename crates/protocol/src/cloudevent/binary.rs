@@ -36,12 +36,19 @@ impl CloudEvent {
         if let Some(time) = self.time {
             pairs.push(("ce-time".to_owned(), time.to_string()));
         }
-        for (name, value) in [("ce-subject", &self.subject), ("ce-dataschema", &self.data_schema)] {
+        for (name, value) in [
+            ("ce-subject", &self.subject),
+            ("ce-dataschema", &self.data_schema),
+        ] {
             if let Some(value) = value {
                 pairs.push((name.to_owned(), value.clone()));
             }
         }
-        pairs.extend(self.extensions.iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.to_text())));
+        pairs.extend(
+            self.extensions
+                .iter()
+                .map(|(name, value)| (format!("{PREFIX}{name}"), value.to_text())),
+        );
         pairs
     }
 
@@ -55,24 +62,45 @@ impl CloudEvent {
         if content_type.is_some_and(|t| t.starts_with("application/cloudevents")) {
             return Self::from_json(&payload);
         }
-        let mut attributes: BTreeMap<&str, &str> =
-            pairs.into_iter().filter_map(|(k, v)| Some((k.strip_prefix(PREFIX)?, v))).collect();
+        let mut attributes: BTreeMap<&str, &str> = pairs
+            .into_iter()
+            .filter_map(|(k, v)| Some((k.strip_prefix(PREFIX)?, v)))
+            .collect();
         match attributes.remove("specversion") {
             Some("1.0" | "0.3") => (),
             Some(_) | None => return Err(EnvelopeError::UnknownEncoding),
         }
         let mut take = |name: &'static str| {
-            attributes.remove(name).map(str::to_owned).ok_or(EnvelopeError::Missing(name))
+            attributes
+                .remove(name)
+                .map(str::to_owned)
+                .ok_or(EnvelopeError::Missing(name))
         };
         let (id, source, event_type) = (take("id")?, take("source")?, take("type")?);
         let time = match take("time") {
-            Ok(text) => Some(text.parse().map_err(|e: jiff::Error| attribute("time", e))?),
+            Ok(text) => Some(
+                text.parse()
+                    .map_err(|e: jiff::Error| attribute("time", e))?,
+            ),
             Err(_) => None,
         };
         let (subject, data_schema) = (take("subject").ok(), take("dataschema").ok());
-        let extensions = attributes.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
+        let extensions = attributes
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v.into()))
+            .collect();
         let data = (!payload.is_empty()).then_some(payload);
         let content_type = content_type.filter(|t| !t.is_empty()).map(str::to_owned);
-        Ok(Self { id, source, event_type, time, content_type, subject, data_schema, extensions, data })
+        Ok(Self {
+            id,
+            source,
+            event_type,
+            time,
+            content_type,
+            subject,
+            data_schema,
+            extensions,
+            data,
+        })
     }
 }

@@ -23,7 +23,10 @@ impl CloudEvent {
         };
         let version = take("specversion")?.ok_or(EnvelopeError::Missing("specversion"))?;
         if version != "1.0" && version != "0.3" {
-            return Err(attribute("specversion", format!("unsupported version {version}")));
+            return Err(attribute(
+                "specversion",
+                format!("unsupported version {version}"),
+            ));
         }
         let id = take("id")?.ok_or(EnvelopeError::Missing("id"))?;
         let source = take("source")?.ok_or(EnvelopeError::Missing("source"))?;
@@ -36,11 +39,16 @@ impl CloudEvent {
         let data_schema = take("dataschema")?;
         let base64 = take("data_base64")?;
         let data = match (fields.remove("data"), base64) {
-            (Some(_), Some(_)) => return Err(attribute("data", "data and data_base64 exclude each other")),
-            (Some(raw), None) => Some(data_bytes(raw, content_type.as_deref())?),
-            (None, Some(text)) => {
-                Some(STANDARD.decode(text).map_err(|e| attribute("data_base64", e))?.into())
+            (Some(_), Some(_)) => {
+                return Err(attribute("data", "data and data_base64 exclude each other"));
             }
+            (Some(raw), None) => Some(data_bytes(raw, content_type.as_deref())?),
+            (None, Some(text)) => Some(
+                STANDARD
+                    .decode(text)
+                    .map_err(|e| attribute("data_base64", e))?
+                    .into(),
+            ),
             (None, None) => None,
         };
         let mut extensions = BTreeMap::new();
@@ -48,7 +56,17 @@ impl CloudEvent {
             let value = extension(&name, raw)?;
             extensions.insert(name, value);
         }
-        Ok(Self { id, source, event_type, time, content_type, subject, data_schema, extensions, data })
+        Ok(Self {
+            id,
+            source,
+            event_type,
+            time,
+            content_type,
+            subject,
+            data_schema,
+            extensions,
+            data,
+        })
     }
 
     /// Writes the event as structured JSON. JSON payloads are embedded, others are base64.
@@ -71,7 +89,9 @@ impl CloudEvent {
             field(&mut out, "time", &time.to_string());
         }
         if let Some(data) = &self.data {
-            if is_json(self.content_type.as_deref()) && serde_json::from_slice::<&RawValue>(data).is_ok() {
+            if is_json(self.content_type.as_deref())
+                && serde_json::from_slice::<&RawValue>(data).is_ok()
+            {
                 out.extend_from_slice(b",\"data\":");
                 out.extend_from_slice(data);
             } else {
@@ -108,12 +128,18 @@ fn data_bytes(raw: &RawValue, content_type: Option<&str>) -> Result<Bytes, Envel
 fn extension(name: &str, raw: &RawValue) -> Result<ExtensionValue, EnvelopeError> {
     let text = raw.get();
     match text.as_bytes().first() {
-        Some(b'"') => serde_json::from_str(text).map(ExtensionValue::String).map_err(|e| attribute(name, e)),
+        Some(b'"') => serde_json::from_str(text)
+            .map(ExtensionValue::String)
+            .map_err(|e| attribute(name, e)),
         Some(b't' | b'f') => Ok(ExtensionValue::Bool(text == "true")),
-        Some(b'-' | b'0'..=b'9') => {
-            text.parse().map(ExtensionValue::Integer).map_err(|_| attribute(name, format!("{text} is no 32 bit integer")))
-        }
-        Some(_) | None => Err(attribute(name, "an extension is a string, a number or a boolean")),
+        Some(b'-' | b'0'..=b'9') => text
+            .parse()
+            .map(ExtensionValue::Integer)
+            .map_err(|_| attribute(name, format!("{text} is no 32 bit integer"))),
+        Some(_) | None => Err(attribute(
+            name,
+            "an extension is a string, a number or a boolean",
+        )),
     }
 }
 

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 
 use super::outbox::{Due, Outbox};
 use super::store::Store;
-use super::{Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped, next_version};
+use super::{
+    Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped,
+    next_version,
+};
 use crate::cloudevent::CloudEvent;
 use crate::codec::{Codec, Keeping, Resource, Stamp};
 use crate::eventtype::{Action, EventType, SubResource};
@@ -55,7 +58,15 @@ impl<C: Codec> AgentSession<C> {
     /// A session without copies, link down.
     pub fn new(codec: C, config: AgentConfig) -> Self {
         let ids = Ids::new(config.seed);
-        Self { codec, config, store: Store::default(), outbox: Outbox::default(), ids, sequence: Sequence::default(), up: false }
+        Self {
+            codec,
+            config,
+            store: Store::default(),
+            outbox: Outbox::default(),
+            ids,
+            sequence: Sequence::default(),
+            up: false,
+        }
     }
 
     /// The codec.
@@ -71,8 +82,14 @@ impl<C: Codec> AgentSession<C> {
         out: &mut Outputs<C>,
     ) -> Result<Arc<C::Object>, ChangeError> {
         let uid = object.meta().uid.clone();
-        let stored = self.store.get(&uid).ok_or_else(|| ChangeError::NotFound(object.meta().name.clone()))?;
-        check_version(&object.meta().resource_version, &stored.meta().resource_version)?;
+        let stored = self
+            .store
+            .get(&uid)
+            .ok_or_else(|| ChangeError::NotFound(object.meta().name.clone()))?;
+        check_version(
+            &object.meta().resource_version,
+            &stored.meta().resource_version,
+        )?;
         let mut next = C::Object::clone(stored);
         match aspect {
             Aspect::Status => next.adopt_status(object),
@@ -106,14 +123,23 @@ impl<C: Codec> AgentSession<C> {
     ) -> Result<CloudEvent, crate::codec::EncodeError> {
         let event_type = self.codec.data_type().event(subresource, action);
         let sequence = Some(self.sequence.next_id(now).to_string());
-        let stamp = Stamp { id: self.ids.next_id(), time: now, source: &self.config.agent, sequence };
+        let stamp = Stamp {
+            id: self.ids.next_id(),
+            time: now,
+            source: &self.config.agent,
+            sequence,
+        };
         self.codec.encode(stamp, &event_type, object)
     }
 
     /// Drops a copy, silently towards the hub.
     pub fn forget(&mut self, uid: &str, out: &mut Outputs<C>) {
         self.outbox.forget(uid);
-        out.extend(self.store.remove(uid).map(|old| Output::Change(Change::Deleted(old))));
+        out.extend(
+            self.store
+                .remove(uid)
+                .map(|old| Output::Change(Change::Deleted(old))),
+        );
     }
 
     /// Keeps a copy of an object that was sent, until the hub's own event replaces it.
@@ -125,7 +151,8 @@ impl<C: Codec> AgentSession<C> {
     fn settle_deletion(&mut self, object: &C::Object) {
         let meta = object.meta();
         if meta.deleting() && meta.finalizers.is_empty() {
-            self.outbox.push(Due::State(meta.uid.clone(), Action::Update));
+            self.outbox
+                .push(Due::State(meta.uid.clone(), Action::Update));
         }
     }
 
@@ -172,14 +199,19 @@ impl<C: Codec> AgentSession<C> {
             Ok(hashes) => hashes,
             Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
         };
-        for object in self.store.iter().filter(|object| may_speak_for(&event.source, &***object)) {
+        for object in self
+            .store
+            .iter()
+            .filter(|object| may_speak_for(&event.source, &***object))
+        {
             let uid = &object.meta().uid;
             let owed = match hashes.0.get(uid) {
                 None => hashes.0.is_empty(),
                 Some(known) => object.status_hash().is_some_and(|hash| hash != *known),
             };
             if owed {
-                self.outbox.push(Due::State(uid.clone(), Action::ResyncResponse));
+                self.outbox
+                    .push(Due::State(uid.clone(), Action::ResyncResponse));
             }
         }
     }
@@ -198,7 +230,11 @@ impl<C: Codec> AgentSession<C> {
             && parsed.action == Action::ResyncResponse
             && incoming.meta().deleting();
         if !may_speak_for(&event.source, &*stored) && !from_broker {
-            let why = format!("{} belongs to another source than {}", stored.meta().uid, event.source);
+            let why = format!(
+                "{} belongs to another source than {}",
+                stored.meta().uid,
+                event.source
+            );
             return dropped(out, &event.id, Cause::OtherSource, why);
         }
         if incoming.meta().deleting() {
@@ -209,20 +245,26 @@ impl<C: Codec> AgentSession<C> {
         }
         let (old, new) = (stored.meta().generation, incoming.meta().generation);
         if new != 0 && new < old {
-            return dropped(out, &event.id, Cause::Stale, format!("generation {new}, known {old}"));
+            return dropped(
+                out,
+                &event.id,
+                Cause::Stale,
+                format!("generation {new}, known {old}"),
+            );
         }
         incoming.adopt_status(&stored);
         let meta = incoming.meta_mut();
         meta.finalizers.clone_from(&stored.meta().finalizers);
         if meta.name != stored.meta().name {
-            meta.resource_version = "1".to_owned();
+            "1".clone_into(&mut meta.resource_version);
             self.store.remove(&stored.meta().uid);
             let added = self.store.put(incoming);
             out.push(Output::Change(Change::Deleted(stored)));
             out.push(Output::Change(Change::Added(added)));
             return;
         }
-        meta.resource_version.clone_from(&stored.meta().resource_version);
+        meta.resource_version
+            .clone_from(&stored.meta().resource_version);
         if incoming == *stored {
             return;
         }
@@ -233,7 +275,11 @@ impl<C: Codec> AgentSession<C> {
     /// A new uid under a name that the same source used before takes the name over.
     fn add_work(&mut self, mut incoming: C::Object, out: &mut Outputs<C>) {
         let meta = incoming.meta();
-        let source = meta.labels.get(names::LABEL_ORIGINAL_SOURCE).cloned().unwrap_or_default();
+        let source = meta
+            .labels
+            .get(names::LABEL_ORIGINAL_SOURCE)
+            .cloned()
+            .unwrap_or_default();
         let replaced: Vec<String> = self
             .store
             .named(&meta.namespace, &meta.name)
@@ -242,14 +288,23 @@ impl<C: Codec> AgentSession<C> {
             .collect();
         for uid in replaced {
             self.outbox.forget(&uid);
-            out.extend(self.store.remove(&uid).map(|old| Output::Change(Change::Deleted(old))));
+            out.extend(
+                self.store
+                    .remove(&uid)
+                    .map(|old| Output::Change(Change::Deleted(old))),
+            );
         }
-        incoming.meta_mut().resource_version = "1".to_owned();
+        "1".clone_into(&mut incoming.meta_mut().resource_version);
         out.push(Output::Change(Change::Added(self.store.put(incoming))));
     }
 
     /// Marks the deletion. The mark is never taken back and never moves.
-    fn begin_deletion(&mut self, stored: &Arc<C::Object>, incoming: &C::Object, out: &mut Outputs<C>) {
+    fn begin_deletion(
+        &mut self,
+        stored: &Arc<C::Object>,
+        incoming: &C::Object,
+        out: &mut Outputs<C>,
+    ) {
         let mut next = C::Object::clone(stored);
         let meta = next.meta_mut();
         if !meta.deleting() {
@@ -258,22 +313,28 @@ impl<C: Codec> AgentSession<C> {
         if incoming.meta().generation != 0 {
             meta.generation = incoming.meta().generation;
         }
-        if next != **stored {
+        if next == **stored {
+            self.settle_deletion(stored);
+        } else {
             next.meta_mut().resource_version = next_version(stored.meta());
             let next = self.store.put(next);
             out.push(Output::Change(Change::Modified(Arc::clone(&next))));
             self.settle_deletion(&next);
-        } else {
-            self.settle_deletion(&Arc::clone(stored));
         }
     }
 
     fn keep_mirror(&mut self, incoming: C::Object, out: &mut Outputs<C>) {
         let meta = incoming.meta();
         if meta.deleting() {
-            let Some(stored) = self.store.get(&meta.uid).cloned() else { return };
+            let Some(stored) = self.store.get(&meta.uid).cloned() else {
+                return;
+            };
             if meta.finalizers.is_empty() {
-                out.extend(self.store.remove(&meta.uid).map(|old| Output::Change(Change::Deleted(old))));
+                out.extend(
+                    self.store
+                        .remove(&meta.uid)
+                        .map(|old| Output::Change(Change::Deleted(old))),
+                );
                 return;
             }
             let mut next = C::Object::clone(&stored);
@@ -295,40 +356,71 @@ impl<C: Codec> AgentSession<C> {
         }
     }
 
+    /// Only the delivery of the last word lets a copy go: an earlier report that was in flight meanwhile does not.
     fn settled(&mut self, due: Due, out: &mut Outputs<C>) {
-        if let Due::State(uid, _) = due {
-            let over = |object: &Arc<C::Object>| object.meta().deleting() && object.meta().finalizers.is_empty();
-            if self.store.get(&uid).is_some_and(over) {
-                out.extend(self.store.remove(&uid).map(|old| Output::Change(Change::Deleted(old))));
-            }
+        if let Due::Last(uid) = due {
+            self.outbox.forget(&uid);
+            out.extend(
+                self.store
+                    .remove(&uid)
+                    .map(|old| Output::Change(Change::Deleted(old))),
+            );
         }
     }
 
-    fn make(&mut self, now: Timestamp, due: &Due) -> Option<Result<CloudEvent, crate::codec::EncodeError>> {
+    /// What is owed becomes the last word once the deletion of the resource is over.
+    fn ripen(&self, due: Due) -> Due {
+        let over = |object: &Arc<C::Object>| {
+            object.meta().deleting() && object.meta().finalizers.is_empty()
+        };
         match due {
-            Due::Request(to) => Some(self.request(now, to)),
-            Due::State(uid, action) => {
-                let object = self.store.get(uid)?;
-                let mut report = C::Object::clone(object);
-                if report.meta().deleting() && report.meta().finalizers.is_empty() {
-                    report.mark_gone(now);
-                }
-                report.meta_mut().resource_version = String::new();
-                Some(self.event(now, SubResource::Status, action.clone(), &report))
-            }
-            Due::Gone { .. } => None,
+            Due::State(uid, _) if self.store.get(&uid).is_some_and(over) => Due::Last(uid),
+            other => other,
         }
     }
 
-    fn request(&mut self, now: Timestamp, to: &str) -> Result<CloudEvent, crate::codec::EncodeError> {
-        let scoped = self.store.iter().filter(|object| to.is_empty() || may_speak_for(to, &***object));
-        let known = scoped.map(|o| (o.meta().uid.clone(), self.codec.version(o).unwrap_or(0))).collect();
+    fn make(
+        &mut self,
+        now: Timestamp,
+        due: &Due,
+    ) -> Option<Result<CloudEvent, crate::codec::EncodeError>> {
+        let (uid, action, last) = match due {
+            Due::Request(to) => return Some(self.request(now, to)),
+            Due::State(uid, action) => (uid, action.clone(), false),
+            Due::Last(uid) => (uid, Action::Update, true),
+            Due::Gone { .. } => return None,
+        };
+        let mut report = C::Object::clone(self.store.get(uid)?);
+        if last {
+            report.mark_gone(now);
+        }
+        report.meta_mut().resource_version = String::new();
+        Some(self.event(now, SubResource::Status, action, &report))
+    }
+
+    fn request(
+        &mut self,
+        now: Timestamp,
+        to: &str,
+    ) -> Result<CloudEvent, crate::codec::EncodeError> {
+        let scoped = self
+            .store
+            .iter()
+            .filter(|object| to.is_empty() || may_speak_for(to, &***object));
+        let known = scoped
+            .map(|o| (o.meta().uid.clone(), self.codec.version(o).unwrap_or(0)))
+            .collect();
         let data = Versions(known).to_json()?;
-        let event_type = self.codec.data_type().event(SubResource::Spec, Action::ResyncRequest);
-        Ok(CloudEvent::new(self.ids.next_id(), &self.config.agent, event_type, now)
-            .with(names::EXT_CLUSTER_NAME, self.config.cluster.as_str())
-            .with(names::EXT_ORIGINAL_SOURCE, to)
-            .with_json(data))
+        let event_type = self
+            .codec
+            .data_type()
+            .event(SubResource::Spec, Action::ResyncRequest);
+        Ok(
+            CloudEvent::new(self.ids.next_id(), &self.config.agent, event_type, now)
+                .with(names::EXT_CLUSTER_NAME, self.config.cluster.as_str())
+                .with(names::EXT_ORIGINAL_SOURCE, to)
+                .with_json(data),
+        )
     }
 }
 
@@ -371,11 +463,21 @@ impl<C: Codec> Session for AgentSession<C> {
         }
     }
 
-    fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<Output<C::Object>>) -> Option<Transmit> {
+    fn poll_transmit(
+        &mut self,
+        now: Timestamp,
+        out: &mut Vec<Output<C::Object>>,
+    ) -> Option<Transmit> {
         while self.up {
             let due = self.outbox.pop(now)?;
+            let due = self.ripen(due);
             match self.make(now, &due) {
-                Some(Ok(event)) => return Some(Transmit { ticket: self.outbox.fly(due), event }),
+                Some(Ok(event)) => {
+                    return Some(Transmit {
+                        ticket: self.outbox.fly(due),
+                        event,
+                    });
+                }
                 Some(Err(error)) => {
                     dropped(out, "", Cause::Unencodable, error);
                     self.settled(due, out);
@@ -393,13 +495,23 @@ impl<C: Codec> Session for AgentSession<C> {
 
 /// Whether a source owns a copy. Copies without an owner belong to whoever speaks.
 fn may_speak_for(source: &str, object: &impl Resource) -> bool {
-    object.meta().labels.get(names::LABEL_ORIGINAL_SOURCE).is_none_or(|owner| owner == source)
+    object
+        .meta()
+        .labels
+        .get(names::LABEL_ORIGINAL_SOURCE)
+        .is_none_or(|owner| owner == source)
 }
 
 /// Takes over what an agent may change, and keeps what says where the copy came from.
 fn adopt_metadata<R: Resource>(next: &mut R, from: &R) {
-    let kept_label = next.meta_mut().labels.remove_entry(names::LABEL_ORIGINAL_SOURCE);
-    let kept_annotation = next.meta_mut().annotations.remove_entry(names::ANNOTATION_DATA_TYPE);
+    let kept_label = next
+        .meta_mut()
+        .labels
+        .remove_entry(names::LABEL_ORIGINAL_SOURCE);
+    let kept_annotation = next
+        .meta_mut()
+        .annotations
+        .remove_entry(names::ANNOTATION_DATA_TYPE);
     let meta = next.meta_mut();
     meta.finalizers.clone_from(&from.meta().finalizers);
     meta.labels.clone_from(&from.meta().labels);

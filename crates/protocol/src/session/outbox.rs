@@ -23,15 +23,21 @@ pub(super) enum Due {
     Request(String),
     /// The newest state of a resource.
     State(String, Action),
+    /// The last word about a resource, after which its copy goes.
+    Last(String),
     /// The deletion of a resource that is no longer stored.
-    Gone { uid: String, cluster: String, version: i64 },
+    Gone {
+        uid: String,
+        cluster: String,
+        version: i64,
+    },
 }
 
 impl Due {
     fn subject(&self) -> (bool, &str) {
         match self {
             Self::Request(to) => (true, to),
-            Self::State(uid, _) | Self::Gone { uid, .. } => (false, uid),
+            Self::State(uid, _) | Self::Last(uid) | Self::Gone { uid, .. } => (false, uid),
         }
     }
 }
@@ -55,10 +61,16 @@ impl Outbox {
         match self.queued.insert((request, id.clone()), gone) {
             Some(before) if before == gone => return,
             // Deleted and created again, or the reverse, before either was sent: only the last counts.
-            Some(_) => self.queue.retain(|other| other.subject() != (request, id.as_str())),
+            Some(_) => self
+                .queue
+                .retain(|other| other.subject() != (request, id.as_str())),
             None => (),
         }
-        if request { self.queue.push_front(due) } else { self.queue.push_back(due) }
+        if request {
+            self.queue.push_front(due);
+        } else {
+            self.queue.push_back(due);
+        }
     }
 
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<Due> {
@@ -85,13 +97,22 @@ impl Outbox {
     }
 
     /// Returns what was given up, if so, and when to wake.
-    pub(super) fn failed(&mut self, now: Timestamp, ticket: Ticket, fate: Fate) -> (Option<Due>, Option<Timestamp>) {
-        let Some(due) = self.flying.remove(&ticket) else { return (None, None) };
+    pub(super) fn failed(
+        &mut self,
+        now: Timestamp,
+        ticket: Ticket,
+        fate: Fate,
+    ) -> (Option<Due>, Option<Timestamp>) {
+        let Some(due) = self.flying.remove(&ticket) else {
+            return (None, None);
+        };
         match fate {
             Fate::Drop => (Some(due), None),
             Fate::Retry => {
                 self.push_back_unless_newer(due);
-                let wait = MIN_WAIT.saturating_mul(1 << self.failures.min(10)).min(MAX_WAIT);
+                let wait = MIN_WAIT
+                    .saturating_mul(1 << self.failures.min(10))
+                    .min(MAX_WAIT);
                 self.failures += 1;
                 let until = now.checked_add(wait).unwrap_or(now);
                 self.paused_until = Some(until);

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 
 use super::outbox::{Due, Outbox};
 use super::store::Store;
-use super::{Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped, next_version};
+use super::{
+    Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped,
+    next_version,
+};
 use crate::bundle::work_uid;
 use crate::cloudevent::CloudEvent;
 use crate::codec::{Codec, EncodeError, Keeping, Resource, Stamp};
@@ -32,6 +35,29 @@ pub struct SourceConfig {
     pub seed: u128,
 }
 
+/// What a source knows from before.
+#[derive(Clone, Debug)]
+pub struct Owned<R> {
+    /// What it owns.
+    pub objects: Vec<R>,
+    /// The last generation of each uid that it deleted and whose agent has not confirmed that. The uid of a work follows
+    /// from its name: one that is created again must not be taken for the old one.
+    pub graves: BTreeMap<String, i64>,
+    /// Whether `objects` is all: only then are agents told to delete what is not in it.
+    pub complete: bool,
+}
+
+impl<R> Default for Owned<R> {
+    /// Nothing, and that is all.
+    fn default() -> Self {
+        Self {
+            objects: Vec::new(),
+            graves: BTreeMap::new(),
+            complete: true,
+        }
+    }
+}
+
 /// The source's state machine.
 #[derive(Debug)]
 pub struct SourceSession<C: Codec> {
@@ -41,6 +67,7 @@ pub struct SourceSession<C: Codec> {
     outbox: Outbox,
     ids: Ids,
     requests: BTreeMap<String, Hashes>,
+    graves: BTreeMap<String, i64>,
     synced: bool,
     up: bool,
 }
@@ -48,15 +75,30 @@ pub struct SourceSession<C: Codec> {
 type Outputs<C> = Vec<Output<<C as Codec>::Object>>;
 
 impl<C: Codec> SourceSession<C> {
-    /// A session with what the source already owns, link down. `synced` says that `owned` is complete: only then are
-    /// agents told to delete what is not in it.
-    pub fn new(codec: C, config: SourceConfig, owned: Vec<C::Object>, synced: bool) -> Self {
+    /// A session with what the source already owns, link down.
+    pub fn new(codec: C, config: SourceConfig, owned: Owned<C::Object>) -> Self {
         let mut store = Store::default();
-        for object in owned {
+        for object in owned.objects {
             store.put(object);
         }
         let ids = Ids::new(config.seed);
-        Self { codec, config, store, outbox: Outbox::default(), ids, requests: BTreeMap::new(), synced, up: false }
+        let (graves, synced) = (owned.graves, owned.complete);
+        Self {
+            codec,
+            config,
+            store,
+            outbox: Outbox::default(),
+            ids,
+            requests: BTreeMap::new(),
+            graves,
+            synced,
+            up: false,
+        }
+    }
+
+    /// What must be kept beside the objects, see [`Owned::graves`].
+    pub fn graves(&self) -> &BTreeMap<String, i64> {
+        &self.graves
     }
 
     /// Everything that is owned is loaded.
@@ -65,7 +107,12 @@ impl<C: Codec> SourceSession<C> {
     }
 
     /// Creates. The uid of a work follows from source, cluster and name; a given one is overwritten.
-    pub fn create(&mut self, now: Timestamp, mut object: C::Object, out: &mut Outputs<C>) -> Result<Arc<C::Object>, ChangeError> {
+    pub fn create(
+        &mut self,
+        now: Timestamp,
+        mut object: C::Object,
+        out: &mut Outputs<C>,
+    ) -> Result<Arc<C::Object>, ChangeError> {
         let meta = object.meta();
         if self.store.get_named(&meta.namespace, &meta.name).is_some() {
             return Err(ChangeError::AlreadyExists(meta.name.clone()));
@@ -74,26 +121,41 @@ impl<C: Codec> SourceSession<C> {
             let uid = work_uid(&self.config.source, &meta.namespace, &meta.name).to_string();
             object.meta_mut().uid = uid;
         }
-        let generation = generation(object.meta().generation.max(1), &object)?;
+        let buried = self.graves.get(&object.meta().uid).copied().unwrap_or(0);
+        let generation = generation(object.meta().generation.max(buried + 1), &object)?;
         let meta = object.meta_mut();
         meta.generation = generation;
-        meta.resource_version = "1".to_owned();
+        "1".clone_into(&mut meta.resource_version);
         meta.creation_timestamp.get_or_insert(whole_seconds(now));
         meta.deletion_timestamp = None;
-        self.codec.validate(&object).map_err(|e| ChangeError::Invalid(e.to_string()))?;
+        self.codec
+            .validate(&object)
+            .map_err(|e| ChangeError::Invalid(e.to_string()))?;
         let object = self.store.put(object);
-        self.outbox.push(Due::State(object.meta().uid.clone(), Action::Create));
+        self.graves.remove(&object.meta().uid);
+        self.outbox
+            .push(Due::State(object.meta().uid.clone(), Action::Create));
         out.push(Output::Change(Change::Added(Arc::clone(&object))));
         Ok(object)
     }
 
     /// Changes spec, labels and annotations. An empty version means by force.
-    pub fn update(&mut self, mut object: C::Object, out: &mut Outputs<C>) -> Result<Arc<C::Object>, ChangeError> {
+    pub fn update(
+        &mut self,
+        mut object: C::Object,
+        out: &mut Outputs<C>,
+    ) -> Result<Arc<C::Object>, ChangeError> {
         let name = object.meta().name.clone();
-        let stored = self.store.get_named(&object.meta().namespace, &name).cloned();
+        let stored = self
+            .store
+            .get_named(&object.meta().namespace, &name)
+            .cloned();
         let stored = stored.ok_or(ChangeError::NotFound(name))?;
         if !object.meta().resource_version.is_empty() {
-            check_version(&object.meta().resource_version, &stored.meta().resource_version)?;
+            check_version(
+                &object.meta().resource_version,
+                &stored.meta().resource_version,
+            )?;
         }
         object.adopt_status(&stored);
         let generation = generation(stored.meta().generation + 1, &object)?;
@@ -106,18 +168,24 @@ impl<C: Codec> SourceSession<C> {
         meta.generation = generation;
         meta.resource_version = next_version(old);
         if let Some(sequence) = old.annotations.get(names::ANNOTATION_SEQUENCE_ID) {
-            meta.annotations.insert(names::ANNOTATION_SEQUENCE_ID.to_owned(), sequence.clone());
+            meta.annotations
+                .insert(names::ANNOTATION_SEQUENCE_ID.to_owned(), sequence.clone());
         }
-        self.codec.validate(&object).map_err(|e| ChangeError::Invalid(e.to_string()))?;
+        self.codec
+            .validate(&object)
+            .map_err(|e| ChangeError::Invalid(e.to_string()))?;
         let object = self.store.put(object);
-        self.outbox.push(Due::State(object.meta().uid.clone(), Action::Update));
+        self.outbox
+            .push(Due::State(object.meta().uid.clone(), Action::Update));
         out.push(Output::Change(Change::Modified(Arc::clone(&object))));
         Ok(object)
     }
 
     /// Deletes. While an agent holds the resource it only begins; without one it is gone at once. Absent is success.
     pub fn delete(&mut self, now: Timestamp, namespace: &str, name: &str, out: &mut Outputs<C>) {
-        let Some(stored) = self.store.get_named(namespace, name).cloned() else { return };
+        let Some(stored) = self.store.get_named(namespace, name).cloned() else {
+            return;
+        };
         let meta = stored.meta();
         if meta.deleting() {
             return;
@@ -125,7 +193,12 @@ impl<C: Codec> SourceSession<C> {
         if meta.finalizers.is_empty() {
             let (uid, cluster) = (meta.uid.clone(), meta.namespace.clone());
             self.store.remove(&uid);
-            self.outbox.push(Due::Gone { uid, cluster, version: meta.generation });
+            self.graves.insert(uid.clone(), meta.generation);
+            self.outbox.push(Due::Gone {
+                uid,
+                cluster,
+                version: meta.generation,
+            });
             out.push(Output::Change(Change::Deleted(stored)));
             return;
         }
@@ -133,7 +206,8 @@ impl<C: Codec> SourceSession<C> {
         next.meta_mut().deletion_timestamp = Some(whole_seconds(now));
         next.meta_mut().resource_version = next_version(meta);
         self.outbox.forget(&meta.uid);
-        self.outbox.push(Due::State(meta.uid.clone(), Action::Delete));
+        self.outbox
+            .push(Due::State(meta.uid.clone(), Action::Delete));
         out.push(Output::Change(Change::Modified(self.store.put(next))));
     }
 
@@ -166,7 +240,12 @@ impl<C: Codec> SourceSession<C> {
 
     fn answer(&mut self, event: &CloudEvent, out: &mut Outputs<C>) {
         let Some(cluster) = event.cluster().filter(|cluster| !cluster.is_empty()) else {
-            return dropped(out, &event.id, Cause::OtherCluster, "a resync request must name its cluster");
+            return dropped(
+                out,
+                &event.id,
+                Cause::OtherCluster,
+                "a resync request must name its cluster",
+            );
         };
         let known = match Versions::from_event(event) {
             Ok(known) => known,
@@ -177,11 +256,15 @@ impl<C: Codec> SourceSession<C> {
             let meta = object.meta();
             let held = known.0.get(&meta.uid).copied();
             let version = self.codec.version(object);
-            let counted = C::KEEPING == Keeping::Works && !meta.annotations.contains_key(names::ANNOTATION_RESOURCE_VERSION);
+            let counted = C::KEEPING == Keeping::Works
+                && !meta
+                    .annotations
+                    .contains_key(names::ANNOTATION_RESOURCE_VERSION);
             if counted && !meta.deleting() && held.is_some_and(|held| Some(held) > version) {
                 overtake.push((Arc::clone(object), held.unwrap_or(0)));
             } else if must_send(version, meta.deleting(), held) {
-                self.outbox.push(Due::State(meta.uid.clone(), Action::ResyncResponse));
+                self.outbox
+                    .push(Due::State(meta.uid.clone(), Action::ResyncResponse));
             }
         }
         // A source that lost its memory counts below what its agents hold: it goes on from there.
@@ -189,13 +272,20 @@ impl<C: Codec> SourceSession<C> {
             let mut next = C::Object::clone(&object);
             next.meta_mut().generation = held + 1;
             next.meta_mut().resource_version = next_version(object.meta());
-            self.outbox.push(Due::State(object.meta().uid.clone(), Action::ResyncResponse));
+            self.outbox.push(Due::State(
+                object.meta().uid.clone(),
+                Action::ResyncResponse,
+            ));
             out.push(Output::Change(Change::Modified(self.store.put(next))));
         }
         if self.synced {
             for (uid, version) in known.0 {
                 if self.store.get(&uid).is_none() {
-                    self.outbox.push(Due::Gone { uid, cluster: cluster.to_owned(), version });
+                    self.outbox.push(Due::Gone {
+                        uid,
+                        cluster: cluster.to_owned(),
+                        version,
+                    });
                 }
             }
         }
@@ -204,16 +294,32 @@ impl<C: Codec> SourceSession<C> {
     fn take(&mut self, event: &CloudEvent, report: &C::Object, out: &mut Outputs<C>) {
         let uid = &report.meta().uid;
         let Some(stored) = self.store.get(uid).cloned() else {
+            if report.is_gone()
+                && self
+                    .graves
+                    .get(uid)
+                    .is_some_and(|last| report.meta().generation >= *last)
+            {
+                self.graves.remove(uid);
+            }
             return dropped(out, &event.id, Cause::Unknown, uid);
         };
         if event.cluster() != Some(&stored.meta().namespace) {
-            return dropped(out, &event.id, Cause::OtherCluster, format!("{:?} does not hold {uid}", event.cluster()));
+            return dropped(
+                out,
+                &event.id,
+                Cause::OtherCluster,
+                format!("{:?} does not hold {uid}", event.cluster()),
+            );
         }
         if report.is_gone() {
             self.outbox.forget(uid);
             // An agent that lost a work that shall still be gets it again as new.
             if stored.meta().deleting() {
                 self.store.remove(uid);
+                if report.meta().generation < stored.meta().generation {
+                    self.graves.insert(uid.clone(), stored.meta().generation);
+                }
                 out.push(Output::Change(Change::Deleted(stored)));
             } else {
                 self.outbox.push(Due::State(uid.clone(), Action::Create));
@@ -222,10 +328,20 @@ impl<C: Codec> SourceSession<C> {
         }
         let (ours, theirs) = (stored.meta().generation, report.meta().generation);
         if ours != 0 && theirs > ours {
-            return dropped(out, &event.id, Cause::Ahead, format!("generation {theirs}, sent {ours}"));
+            return dropped(
+                out,
+                &event.id,
+                Cause::Ahead,
+                format!("generation {theirs}, sent {ours}"),
+            );
         }
         let sequence = |object: &C::Object| {
-            object.meta().annotations.get(names::ANNOTATION_SEQUENCE_ID).cloned().unwrap_or_default()
+            object
+                .meta()
+                .annotations
+                .get(names::ANNOTATION_SEQUENCE_ID)
+                .cloned()
+                .unwrap_or_default()
         };
         let current = sequence(report);
         match is_newer(&sequence(&stored), &current) {
@@ -236,11 +352,15 @@ impl<C: Codec> SourceSession<C> {
         let mut next = C::Object::clone(&stored);
         next.adopt_status(report);
         let meta = next.meta_mut();
-        meta.annotations.insert(names::ANNOTATION_SEQUENCE_ID.to_owned(), current);
-        if C::KEEPING == Keeping::Works && !meta.finalizers.iter().any(|f| f == names::WORK_FINALIZER) {
+        meta.annotations
+            .insert(names::ANNOTATION_SEQUENCE_ID.to_owned(), current);
+        if C::KEEPING == Keeping::Works
+            && !meta.finalizers.iter().any(|f| f == names::WORK_FINALIZER)
+        {
             meta.finalizers.push(names::WORK_FINALIZER.to_owned());
         }
-        let changed = !next.same_status(&stored) || next.meta().finalizers != stored.meta().finalizers;
+        let changed =
+            !next.same_status(&stored) || next.meta().finalizers != stored.meta().finalizers;
         next.meta_mut().resource_version = next_version(stored.meta());
         let next = self.store.put(next);
         if changed {
@@ -253,12 +373,17 @@ impl<C: Codec> SourceSession<C> {
     fn ask(&mut self) {
         let mut hashes: Vec<(String, String)> = Vec::with_capacity(self.store.len());
         for object in self.store.iter() {
-            hashes.extend(object.status_hash().map(|hash| (object.meta().uid.clone(), hash)));
+            hashes.extend(
+                object
+                    .status_hash()
+                    .map(|hash| (object.meta().uid.clone(), hash)),
+            );
         }
         self.requests.clear();
         for (index, batch) in hashes.chunks(HASHES_PER_REQUEST).enumerate() {
             let key = index.to_string();
-            self.requests.insert(key.clone(), Hashes(batch.iter().cloned().collect()));
+            self.requests
+                .insert(key.clone(), Hashes(batch.iter().cloned().collect()));
             self.outbox.push(Due::Request(key));
         }
     }
@@ -269,10 +394,16 @@ impl<C: Codec> SourceSession<C> {
             Due::Request(key) => {
                 let hashes = self.requests.get(key)?;
                 let event_type = data_type.event(SubResource::Status, Action::ResyncRequest);
-                let event = CloudEvent::new(self.ids.next_id(), &self.config.source, event_type, now)
-                    .with(names::EXT_CLUSTER_NAME, "")
-                    .with(names::EXT_ORIGINAL_SOURCE, "");
-                Some(hashes.to_json().map(|data| event.with_json(data)).map_err(EncodeError::from))
+                let event =
+                    CloudEvent::new(self.ids.next_id(), &self.config.source, event_type, now)
+                        .with(names::EXT_CLUSTER_NAME, "")
+                        .with(names::EXT_ORIGINAL_SOURCE, "");
+                Some(
+                    hashes
+                        .to_json()
+                        .map(|data| event.with_json(data))
+                        .map_err(EncodeError::from),
+                )
             }
             Due::State(uid, action) => {
                 let object = self.store.get(uid)?;
@@ -281,14 +412,28 @@ impl<C: Codec> SourceSession<C> {
                     _ => action.clone(),
                 };
                 let event_type = data_type.event(SubResource::Spec, action);
-                let stamp = Stamp { id: self.ids.next_id(), time: now, source: &self.config.source, sequence: None };
+                let stamp = Stamp {
+                    id: self.ids.next_id(),
+                    time: now,
+                    source: &self.config.source,
+                    sequence: None,
+                };
                 Some(self.codec.encode(stamp, &event_type, object))
             }
-            Due::Gone { uid, cluster, version } => {
+            Due::Last(_) => None,
+            Due::Gone {
+                uid,
+                cluster,
+                version,
+            } => {
                 if self.store.get(uid).is_some() {
                     return None;
                 }
-                let to = Answering { data_type, cluster, source: &self.config.source };
+                let to = Answering {
+                    data_type,
+                    cluster,
+                    source: &self.config.source,
+                };
                 Some(Ok(order_deletion(&to, &mut self.ids, now, uid, *version)))
             }
         }
@@ -340,11 +485,20 @@ impl<C: Codec> Session for SourceSession<C> {
         }
     }
 
-    fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<Output<C::Object>>) -> Option<Transmit> {
+    fn poll_transmit(
+        &mut self,
+        now: Timestamp,
+        out: &mut Vec<Output<C::Object>>,
+    ) -> Option<Transmit> {
         while self.up {
             let due = self.outbox.pop(now)?;
             match self.make(now, &due) {
-                Some(Ok(event)) => return Some(Transmit { ticket: self.outbox.fly(due), event }),
+                Some(Ok(event)) => {
+                    return Some(Transmit {
+                        ticket: self.outbox.fly(due),
+                        event,
+                    });
+                }
                 Some(Err(error)) => dropped(out, "", Cause::Unencodable, error),
                 None => self.settled(due),
             }
@@ -366,6 +520,10 @@ fn generation(counted: i64, object: &impl Resource) -> Result<i64, ChangeError> 
             .parse()
             .ok()
             .filter(|version| *version >= 0)
-            .ok_or_else(|| ChangeError::Invalid(format!("metadata.annotations[{key}]: {text:?} is no version"))),
+            .ok_or_else(|| {
+                ChangeError::Invalid(format!(
+                    "metadata.annotations[{key}]: {text:?} is no version"
+                ))
+            }),
     }
 }

@@ -15,7 +15,10 @@ pub struct Store<R> {
 
 impl<R> Default for Store<R> {
     fn default() -> Self {
-        Self { by_uid: BTreeMap::new(), by_name: BTreeMap::new() }
+        Self {
+            by_uid: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+        }
     }
 }
 
@@ -32,14 +35,21 @@ impl<R: Resource> Store<R> {
 
     /// All with a namespace and name: more than one only if several sources use the name.
     pub fn named(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Arc<R>> {
-        let uids = self.by_name.get(namespace).and_then(|names| names.get(name));
-        uids.into_iter().flatten().filter_map(|uid| self.by_uid.get(uid))
+        let uids = self
+            .by_name
+            .get(namespace)
+            .and_then(|names| names.get(name));
+        uids.into_iter()
+            .flatten()
+            .filter_map(|uid| self.by_uid.get(uid))
     }
 
     /// All in a namespace, by name.
     pub fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &Arc<R>> {
         let names = self.by_name.get(namespace).into_iter().flatten();
-        names.flat_map(|(_, uids)| uids).filter_map(|uid| self.by_uid.get(uid))
+        names
+            .flat_map(|(_, uids)| uids)
+            .filter_map(|uid| self.by_uid.get(uid))
     }
 
     /// Namespaces that hold something.
@@ -65,12 +75,19 @@ impl<R: Resource> Store<R> {
     pub(super) fn put(&mut self, object: R) -> Arc<R> {
         let uid = object.meta().uid.clone();
         let same_name = self.by_uid.get(&uid).is_some_and(|old| {
-            (&old.meta().name, &old.meta().namespace) == (&object.meta().name, &object.meta().namespace)
+            (&old.meta().name, &old.meta().namespace)
+                == (&object.meta().name, &object.meta().namespace)
         });
         if !same_name {
             self.remove(&uid);
-            let names = self.by_name.entry(object.meta().namespace.clone()).or_default();
-            names.entry(object.meta().name.clone()).or_default().push(uid.clone());
+            let names = self
+                .by_name
+                .entry(object.meta().namespace.clone())
+                .or_default();
+            names
+                .entry(object.meta().name.clone())
+                .or_default()
+                .push(uid.clone());
         }
         let object = Arc::new(object);
         self.by_uid.insert(uid, Arc::clone(&object));

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::raw::Raw;
-use crate::{AgentBundleCodec, CloudEvent, Codec as _, DataType, EventType, ExtensionValue, ObjectCodec, SourceBundleCodec, Stamp};
+use crate::{
+    AgentBundleCodec, CloudEvent, Codec as _, DataType, EventType, ExtensionValue, ObjectCodec,
+    SourceBundleCodec, Stamp,
+};
 
 use super::{E1, E5, now};
 
@@ -18,14 +21,19 @@ fn value() -> impl Strategy<Value = ExtensionValue> {
 
 fn cloudevent() -> impl Strategy<Value = CloudEvent> {
     let extensions = proptest::collection::btree_map("x[a-z0-9]{1,8}", value(), 0..6);
-    (".*", ".*", ".*", extensions, proptest::option::of(proptest::collection::vec(any::<u8>(), 0..64))).prop_map(
-        |(id, source, event_type, extensions, data)| CloudEvent {
+    (
+        ".*",
+        ".*",
+        ".*",
+        extensions,
+        proptest::option::of(proptest::collection::vec(any::<u8>(), 0..64)),
+    )
+        .prop_map(|(id, source, event_type, extensions, data)| CloudEvent {
             extensions,
             data: data.map(Bytes::from),
             content_type: Some("application/octet-stream".into()),
             ..CloudEvent::new(id, source, event_type, now())
-        },
-    )
+        })
 }
 
 fn decode_all(event: &CloudEvent) {

@@ -5,7 +5,10 @@ use crate::codec::EncodeError;
 use crate::ids::Ids;
 use crate::resync::{Answering, Versions, answer};
 use crate::session::{Input, Session as _};
-use crate::{Action, CloudEvent, Codec as _, DataType, ExtensionValue, SourceBundleCodec, Stamp, SubResource, Work, names};
+use crate::{
+    Action, CloudEvent, Codec as _, DataType, ExtensionValue, SourceBundleCodec, Stamp,
+    SubResource, Work, names,
+};
 
 use super::{E1, E4, E5, WEB, drain, event, feed, now, source, words};
 
@@ -18,12 +21,18 @@ fn owned(name: &str, generation: i64) -> Work {
         generation,
         ..Default::default()
     };
-    work.metadata.annotations.insert(names::ANNOTATION_RESOURCE_VERSION.into(), generation.to_string());
+    work.metadata.annotations.insert(
+        names::ANNOTATION_RESOURCE_VERSION.into(),
+        generation.to_string(),
+    );
     work
 }
 
 fn request(items: &[(&str, i64)]) -> CloudEvent {
-    let known = items.iter().map(|(name, version)| (work_uid("hub-a", "edge-7", name).to_string(), *version)).collect();
+    let known = items
+        .iter()
+        .map(|(name, version)| (work_uid("hub-a", "edge-7", name).to_string(), *version))
+        .collect();
     let event_type = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, Action::ResyncRequest);
     CloudEvent::new("r", "edge-7-work-agent", event_type, now())
         .with("clustername", "edge-7")
@@ -41,14 +50,26 @@ fn a_spec_resync_sends_what_the_agent_lacks() {
     feed(&mut session, request(&[("w1", 3), ("w2", 9), ("w4", 2)]));
     let sent = drain(&mut session);
     let uid = |name| work_uid("hub-a", "edge-7", name).to_string();
-    let mut found: Vec<_> = sent.iter().map(|e| (e.resource_id().unwrap().to_owned(), e.is_deletion())).collect();
+    let mut found: Vec<_> = sent
+        .iter()
+        .map(|e| (e.resource_id().unwrap().to_owned(), e.is_deletion()))
+        .collect();
     let mut expected = vec![(uid("w2"), false), (uid("w3"), true), (uid("w4"), true)];
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
-    assert!(sent.iter().all(|e| e.event_type.ends_with("spec.resync_response")));
-    let order = sent.iter().find(|e| e.resource_id() == Some(&uid("w4"))).unwrap();
-    assert_eq!(order.extension("resourceversion"), Some(&ExtensionValue::Integer(2)));
+    assert!(
+        sent.iter()
+            .all(|e| e.event_type.ends_with("spec.resync_response"))
+    );
+    let order = sent
+        .iter()
+        .find(|e| e.resource_id() == Some(&uid("w4")))
+        .unwrap();
+    assert_eq!(
+        order.extension("resourceversion"),
+        Some(&ExtensionValue::Integer(2))
+    );
     assert!(order.data.is_none() && order.content_type.is_none());
 }
 
@@ -58,8 +79,19 @@ fn an_empty_source_orders_deletions_only_once_it_is_complete() {
     session.handle(now(), Input::Up, &mut Vec::new());
     feed(&mut session, request(&[("w4", 2)]));
     assert_eq!(drain(&mut session).len(), 1);
-    let config = crate::session::SourceConfig { source: "hub-a".into(), resync: true, seed: 1 };
-    let mut loading = crate::session::SourceSession::new(SourceBundleCodec, config, Vec::new(), false);
+    let config = crate::session::SourceConfig {
+        source: "hub-a".into(),
+        resync: true,
+        seed: 1,
+    };
+    let mut loading = crate::session::SourceSession::new(
+        SourceBundleCodec,
+        config,
+        crate::session::Owned {
+            complete: false,
+            ..Default::default()
+        },
+    );
     loading.handle(now(), Input::Up, &mut Vec::new());
     feed(&mut loading, request(&[("w4", 2)]));
     assert!(drain(&mut loading).is_empty());
@@ -69,26 +101,47 @@ fn an_empty_source_orders_deletions_only_once_it_is_complete() {
 fn the_answer_of_a_broker_is_the_same_and_has_versions() {
     let event_type = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, Action::Update);
     let encode = |work: &Work| {
-        let stamp = Stamp { id: "i".into(), time: now(), source: "kube", sequence: None };
+        let stamp = Stamp {
+            id: "i".into(),
+            time: now(),
+            source: "kube",
+            sequence: None,
+        };
         SourceBundleCodec.encode(stamp, &event_type, work).unwrap()
     };
     let listed = vec![encode(&owned("w1", 3)), encode(&owned("w2", 0))];
     let known = Versions::from_event(&request(&[("w1", 3), ("w4", 2)])).unwrap();
-    let to = Answering { data_type: &DataType::MANIFEST_BUNDLES, cluster: "edge-7", source: "kube" };
+    let to = Answering {
+        data_type: &DataType::MANIFEST_BUNDLES,
+        cluster: "edge-7",
+        source: "kube",
+    };
     let sent = answer(listed, &known, &to, &mut Ids::new(1), now());
     assert_eq!(sent.len(), 2);
     assert!(!sent[0].is_deletion() && sent[1].is_deletion());
-    assert_eq!(sent[1].extension("resourceversion"), Some(&ExtensionValue::Integer(2)));
+    assert_eq!(
+        sent[1].extension("resourceversion"),
+        Some(&ExtensionValue::Integer(2))
+    );
 }
 
 #[test]
 fn statuses_pass_in_order_only() {
     let mut session = source(vec![owned("web", 3)]);
-    assert_eq!(words(&feed(&mut session, event(E5))), ["StatusModified web"]);
+    assert_eq!(
+        words(&feed(&mut session, event(E5))),
+        ["StatusModified web"]
+    );
     let work = session.store().get(WEB).unwrap();
     assert_eq!(work.metadata.finalizers, [names::WORK_FINALIZER]);
-    assert_eq!(work.metadata.annotations[names::ANNOTATION_SEQUENCE_ID], "2060647406105530368");
-    assert_eq!(words(&feed(&mut session, event(E5))), ["stale: 2060647406105530368"]);
+    assert_eq!(
+        work.metadata.annotations[names::ANNOTATION_SEQUENCE_ID],
+        "2060647406105530368"
+    );
+    assert_eq!(
+        words(&feed(&mut session, event(E5))),
+        ["stale: 2060647406105530368"]
+    );
     let mut next = event(E5).with("sequenceid", "2060647406109724672");
     next = next.with_json(r#"{"conditions":null}"#);
     assert_eq!(words(&feed(&mut session, next)), ["StatusModified web"]);
@@ -107,8 +160,16 @@ fn statuses_must_match_what_was_sent() {
     check_status(4, event(E5), "StatusModified web");
     let mut unordered = event(E5);
     unordered.extensions.remove("sequenceid");
-    check_status(3, unordered, "undecodable: failed to get sequenceid extension: invalid CloudEvents value: <nil>");
-    check_status(3, event(E5).with("originalsource", "hub-b"), "other_source: hub-b");
+    check_status(
+        3,
+        unordered,
+        "undecodable: failed to get sequenceid extension: invalid CloudEvents value: <nil>",
+    );
+    check_status(
+        3,
+        event(E5).with("originalsource", "hub-b"),
+        "other_source: hub-b",
+    );
     check_status(3, event(E5).with("resourceid", "x"), "unknown: x");
 }
 
@@ -125,7 +186,10 @@ fn the_last_word_of_an_agent_ends_a_deletion() {
     assert!(delete.event_type.ends_with("spec.delete_request") && delete.data.is_none());
     let gone = event(E5).with_json(r#"{"conditions":[{"type":"Deleted","status":"True"}]}"#);
     assert_eq!(words(&feed(&mut session, gone.clone())), ["Deleted web"]);
-    assert_eq!(words(&feed(&mut session, gone)), [format!("unknown: {WEB}")]);
+    assert_eq!(
+        words(&feed(&mut session, gone)),
+        [format!("unknown: {WEB}")]
+    );
 }
 
 #[test]
@@ -133,11 +197,20 @@ fn encoding_a_deletion_sends_no_data_and_a_wide_generation_fails() {
     let mut work = owned("web", 3);
     work.metadata.deletion_timestamp = "2026-05-30T10:11:12Z".parse().ok();
     let event_type = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, Action::Delete);
-    let stamp = || Stamp { id: event(E4).id, time: event(E4).time.unwrap(), source: "hub-a", sequence: None };
-    let sent = SourceBundleCodec.encode(stamp(), &event_type, &work).unwrap();
+    let stamp = || Stamp {
+        id: event(E4).id,
+        time: event(E4).time.unwrap(),
+        source: "hub-a",
+        sequence: None,
+    };
+    let sent = SourceBundleCodec
+        .encode(stamp(), &event_type, &work)
+        .unwrap();
     assert!(sent.data.is_none() && sent.content_type.is_none() && sent.is_deletion());
     work.metadata.generation = 3_000_000_000;
-    let refused = SourceBundleCodec.encode(stamp(), &event_type, &work).unwrap_err();
+    let refused = SourceBundleCodec
+        .encode(stamp(), &event_type, &work)
+        .unwrap_err();
     assert!(matches!(refused, EncodeError::Generation(3_000_000_000)));
 }
 
@@ -151,5 +224,8 @@ fn a_source_that_lost_its_count_overtakes_its_agents() {
     drain(&mut session);
     feed(&mut session, request(&[("web", 7)]));
     let sent = drain(&mut session);
-    assert_eq!(sent[0].extension("resourceversion"), Some(&ExtensionValue::Integer(8)));
+    assert_eq!(
+        sent[0].extension("resourceversion"),
+        Some(&ExtensionValue::Integer(8))
+    );
 }

@@ -51,6 +51,7 @@ pub(super) fn create(kind: &Kind, object: &mut Value) {
             );
         }
         "Job" => job_selector(fields),
+        "CustomResourceDefinition" => stored_versions(fields),
         "CertificateSigningRequest" => {
             fields.insert("status".to_owned(), json!({}));
         }
@@ -66,6 +67,24 @@ fn reset_status(kind: &Kind, fields: &mut Map<String, Value>) {
         .and_then(|normal| normal.object.get("status").cloned());
     if let Some(empty) = empty {
         fields.insert("status".to_owned(), empty);
+    }
+}
+
+/// A definition remembers every version that objects were ever stored in.
+fn stored_versions(fields: &mut Map<String, Value>) {
+    let spec = fields.get("spec").unwrap_or(&Value::Null);
+    let versions = super::edit::items(&spec["versions"]);
+    let storage = versions.iter().find(|version| version["storage"] == true);
+    let Some(name) = storage.map(|version| version["name"].clone()) else {
+        return;
+    };
+    let stored = object_in(fields, "status")
+        .entry("storedVersions")
+        .or_insert(Value::Null);
+    match stored {
+        Value::Array(known) if known.contains(&name) => {}
+        Value::Array(known) => known.push(name),
+        other => *other = json!([name]),
     }
 }
 
@@ -156,6 +175,7 @@ pub(super) fn update(kind: &Kind, new: &mut Value, old: &Value) {
                 }
             }
         }
+        "CustomResourceDefinition" => stored_versions(fields),
         "Service" => keep_addresses(object_in(fields, "spec"), &old["spec"]),
         _ => {}
     }

@@ -112,7 +112,10 @@ impl Subscriber {
     fn finish(&self, end: End) {
         let mut state = self.state();
         if state.end.is_none() {
-            *state = State { end: Some(end), ..State::default() };
+            *state = State {
+                end: Some(end),
+                ..State::default()
+            };
         }
         drop(state);
         self.ready.notify_one();
@@ -163,7 +166,11 @@ impl Feed {
         if state.end.is_some() {
             return Some(false);
         }
-        if state.touched.get(&self.number).is_some_and(|touched| touched.contains(&key)) {
+        if state
+            .touched
+            .get(&self.number)
+            .is_some_and(|touched| touched.contains(&key))
+        {
             return Some(true);
         }
         if state.order.len() >= self.subscriber.limit / 2 && !state.events.contains_key(&key) {

@@ -33,27 +33,50 @@ impl Broker {
             .max_encoding_message_size(usize::MAX)
     }
 
-    async fn caller(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<Caller, Status> {
-        let Some(access) = &self.0.config.access else { return Ok(Caller::default()) };
-        let token = metadata.get("authorization").and_then(|value| value.to_str().ok());
-        let token = token.map(|token| token.strip_prefix("Bearer ").unwrap_or(token).trim().to_owned());
+    async fn caller(
+        &self,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+    ) -> Result<Caller, Status> {
+        let Some(access) = &self.0.config.access else {
+            return Ok(Caller::default());
+        };
+        let token = metadata
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
+        let token = token.map(|token| {
+            token
+                .strip_prefix("Bearer ")
+                .unwrap_or(token)
+                .trim()
+                .to_owned()
+        });
         let certs = extensions.get::<PeerCerts>().cloned().unwrap_or_default();
-        let presented = Presented { token: token.filter(|token| !token.is_empty()), certs };
-        authenticate(&access.authenticators, &presented).await.map_err(|error| {
-            count(&self.0.metrics.unauthenticated);
-            match error {
-                AuthnError::Unauthenticated(why) => Status::unauthenticated(why),
-                AuthnError::Failed(_) => Status::unavailable(error.to_string()),
-            }
-        })
+        let presented = Presented {
+            token: token.filter(|token| !token.is_empty()),
+            certs,
+        };
+        authenticate(&access.authenticators, &presented)
+            .await
+            .map_err(|error| {
+                count(&self.0.metrics.unauthenticated);
+                match error {
+                    AuthnError::Unauthenticated(why) => Status::unauthenticated(why),
+                    AuthnError::Failed(_) => Status::unavailable(error.to_string()),
+                }
+            })
     }
 
     async fn admit(&self, caller: &Caller, access: &Access, method: &str) -> Result<(), Status> {
-        let Some(control) = &self.0.config.access else { return Ok(()) };
+        let Some(control) = &self.0.config.access else {
+            return Ok(());
+        };
         let status = match authorize(&control.authorizers, caller, access).await {
             Decision::Allow => return Ok(()),
             Decision::Deny(why) => Status::permission_denied(format!("access denied: {why}")),
-            Decision::NoOpinion => Status::unauthenticated(format!("no authorizer found for {method}")),
+            Decision::NoOpinion => {
+                Status::unauthenticated(format!("no authorizer found for {method}"))
+            }
         };
         count(&self.0.metrics.denied);
         Err(status)
@@ -61,33 +84,51 @@ impl Broker {
 
     async fn take(&self, request: Request<PublishRequest>) -> Result<(), Status> {
         let (metadata, extensions, message) = request.into_parts();
-        let message = message.event.ok_or_else(|| Status::invalid_argument("the request has no event"))?;
-        let event = from_proto(message)
-            .map_err(|e| Status::invalid_argument(format!("failed to convert protobuf to cloudevent: {e}")))?;
-        let event_type: EventType =
-            event.event_type.parse().map_err(|e| Status::invalid_argument(format!("failed to parse cloud event type: {e}")))?;
+        let message = message
+            .event
+            .ok_or_else(|| Status::invalid_argument("the request has no event"))?;
+        let event = from_proto(message).map_err(|e| {
+            Status::invalid_argument(format!("failed to convert protobuf to cloudevent: {e}"))
+        })?;
+        let event_type: EventType = event.event_type.parse().map_err(|e| {
+            Status::invalid_argument(format!("failed to parse cloud event type: {e}"))
+        })?;
         let caller = self.caller(&metadata, &extensions).await?;
         let denied = |why: String| Status::permission_denied(format!("access denied: {why}"));
         let service = self.service_of(&event_type.data_type);
         if service.is_none() && !authz::is_known(&event_type.data_type) {
-            let why = format!("failed to find service for event type {}", event_type.data_type);
+            let why = format!(
+                "failed to find service for event type {}",
+                event_type.data_type
+            );
             return Err(Status::invalid_argument(why));
         }
         let access = authz::publishing(&event, &event_type).map_err(denied)?;
         self.admit(&caller, &access, "Publish").await?;
         authz::confine(&event, &event_type).map_err(denied)?;
         let service = service.ok_or_else(|| {
-            Status::invalid_argument(format!("failed to find service for event type {}", event_type.data_type))
+            Status::invalid_argument(format!(
+                "failed to find service for event type {}",
+                event_type.data_type
+            ))
         })?;
         self.act(&caller, event, &event_type, &*service)
             .await
             .map_err(|error| Status::failed_precondition(error.to_wire()))
     }
 
-    async fn act(&self, caller: &Caller, event: CloudEvent, event_type: &EventType, service: &dyn Service) -> Result<(), ServiceError> {
+    async fn act(
+        &self,
+        caller: &Caller,
+        event: CloudEvent,
+        event_type: &EventType,
+        service: &dyn Service,
+    ) -> Result<(), ServiceError> {
         if event_type.action == Action::ResyncRequest {
             if event_type.subresource == SubResource::Status {
-                return Err(ServiceError::bad_request("agents ask for specs, not for statuses"));
+                return Err(ServiceError::bad_request(
+                    "agents ask for specs, not for statuses",
+                ));
             }
             return self.resync(&event, &event_type.data_type, service).await;
         }
@@ -102,27 +143,45 @@ impl CloudEventService for Calls {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<()>, Status> {
         let taken = self.0.take(request).await;
         let metrics = &self.0.0.metrics;
-        count(if taken.is_ok() { &metrics.published } else { &metrics.publish_refused });
+        count(if taken.is_ok() {
+            &metrics.published
+        } else {
+            &metrics.publish_refused
+        });
         taken.map(Response::new)
     }
 
-    async fn subscribe(&self, request: Request<SubscriptionRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
+    async fn subscribe(
+        &self,
+        request: Request<SubscriptionRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
         let broker = &self.0;
         let (metadata, extensions, message) = request.into_parts();
         let caller = broker.caller(&metadata, &extensions).await?;
         if message.cluster_name.is_empty() {
-            return Err(Status::unknown("invalid subscription request: missing cluster name"));
+            return Err(Status::unknown(
+                "invalid subscription request: missing cluster name",
+            ));
         }
-        let data_type: DataType = message.data_type.parse().map_err(|e| Status::unknown(format!("invalid subscription request: {e}")))?;
+        let data_type: DataType = message
+            .data_type
+            .parse()
+            .map_err(|e| Status::unknown(format!("invalid subscription request: {e}")))?;
         let denied = |why: String| Status::permission_denied(format!("access denied: {why}"));
         let access = authz::subscribing(&message.cluster_name, &data_type).map_err(denied)?;
         broker.admit(&caller, &access, "Subscribe").await?;
         let subscribed = broker
             .subscribe(&message.cluster_name, &data_type)
-            .ok_or_else(|| Status::resource_exhausted("the cluster has too many subscriptions of this data type"))?;
+            .ok_or_else(|| {
+                Status::resource_exhausted(
+                    "the cluster has too many subscriptions of this data type",
+                )
+            })?;
         let id = broker.next_id();
         let mut response = Response::new(events(subscribed));
-        let id = id.parse().map_err(|_| Status::internal("failed to write the subscription id"))?;
+        let id = id
+            .parse()
+            .map_err(|_| Status::internal("failed to write the subscription id"))?;
         response.metadata_mut().insert("subscription-id", id);
         Ok(response)
     }

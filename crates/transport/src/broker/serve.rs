@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -37,7 +36,12 @@ pub enum ServeError {
 
 impl Broker {
     /// Serves on `listener` until `stop`. Then nothing new is accepted, subscriptions end, calls in progress are finished.
-    pub async fn serve(&self, listener: TcpListener, tls: Option<ServerTls>, stop: CancellationToken) -> Result<(), ServeError> {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
         let (connections, accepted) = mpsc::channel(16);
         let handshakes = TaskTracker::new();
         let accepting = self.accept(listener, tls, connections, &handshakes, stop.clone());
@@ -45,7 +49,10 @@ impl Broker {
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .add_service(self.service())
-            .serve_with_incoming_shutdown(ReceiverStream::new(accepted), stop.clone().cancelled_owned());
+            .serve_with_incoming_shutdown(
+                ReceiverStream::new(accepted),
+                stop.clone().cancelled_owned(),
+            );
         let drained = async {
             stop.cancelled().await;
             self.disconnect_all();
@@ -123,11 +130,22 @@ impl Connection {
     async fn open(stream: TcpStream, acceptor: Option<TlsAcceptor>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let Some(acceptor) = acceptor else {
-            return Ok(Self { stream: Box::pin(stream), certs: PeerCerts::default() });
+            return Ok(Self {
+                stream: Box::pin(stream),
+                certs: PeerCerts::default(),
+            });
         };
         let stream = acceptor.accept(stream).await?;
-        let certs = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
-        Ok(Self { stream: Box::pin(stream), certs: PeerCerts(Arc::new(certs)) })
+        let certs = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .map(<[_]>::to_vec)
+            .unwrap_or_default();
+        Ok(Self {
+            stream: Box::pin(stream),
+            certs: PeerCerts(certs.into()),
+        })
     }
 }
 
@@ -140,13 +158,21 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.stream.as_mut().poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.stream.as_mut().poll_write(cx, buf)
     }
 
@@ -158,7 +184,11 @@ impl AsyncWrite for Connection {
         self.stream.as_mut().poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.stream.as_mut().poll_write_vectored(cx, bufs)
     }
 

@@ -42,9 +42,9 @@ impl Pem {
     async fn read(&self) -> Result<Vec<u8>, TransportError> {
         match self {
             Self::Inline(text) => Ok(text.clone()),
-            Self::File(path) => tokio::fs::read(path)
-                .await
-                .map_err(|e| TransportError::Config(format!("failed to read {}: {e}", path.display()))),
+            Self::File(path) => tokio::fs::read(path).await.map_err(|e| {
+                TransportError::Config(format!("failed to read {}: {e}", path.display()))
+            }),
         }
     }
 }
@@ -100,7 +100,10 @@ struct Connection {
 impl GrpcTransport {
     /// A transport; connects when first used.
     pub fn new(config: GrpcConfig) -> Self {
-        Self { config: Arc::new(config), shared: Arc::new(Mutex::new(None)) }
+        Self {
+            config: Arc::new(config),
+            shared: Arc::new(Mutex::new(None)),
+        }
     }
 
     /// The next link uses a new connection with freshly read files; links that are open keep theirs.
@@ -127,7 +130,9 @@ impl GrpcTransport {
         let token = match &config.token {
             None => None,
             Some(_) if !tls && !is_loopback(&config.url) => {
-                return Err(TransportError::Config("a token needs TLS: set the authority certificates".to_owned()));
+                return Err(TransportError::Config(
+                    "a token needs TLS: set the authority certificates".to_owned(),
+                ));
             }
             Some(token) => Some(bearer(&token.read().await?)?),
         };
@@ -138,7 +143,9 @@ impl GrpcTransport {
             .connect_timeout(CONNECT_WAIT)
             .tcp_nodelay(true);
         if let Some((interval, patience)) = config.keepalive {
-            endpoint = endpoint.http2_keep_alive_interval(interval).keep_alive_timeout(patience);
+            endpoint = endpoint
+                .http2_keep_alive_interval(interval)
+                .keep_alive_timeout(patience);
         }
         if tls {
             endpoint = endpoint.tls_config(self.tls().await?).map_err(bad)?;
@@ -146,8 +153,15 @@ impl GrpcTransport {
         let channel = endpoint
             .connect()
             .await
-            .map_err(|e| TransportError::Connect { to: config.url.clone(), why: words(&e) })?;
-        Ok(Connection { number, channel, token })
+            .map_err(|e| TransportError::Connect {
+                to: config.url.clone(),
+                why: words(&e),
+            })?;
+        Ok(Connection {
+            number,
+            channel,
+            token,
+        })
     }
 
     async fn tls(&self) -> Result<ClientTlsConfig, TransportError> {
@@ -164,8 +178,16 @@ impl GrpcTransport {
         Ok(tls)
     }
 
-    async fn subscribe(&self, connection: &Connection, request: SubscriptionRequest) -> Result<Streaming<proto::CloudEvent>, TransportError> {
-        let response = connection.client().subscribe(connection.request(request)).await.map_err(refused)?;
+    async fn subscribe(
+        &self,
+        connection: &Connection,
+        request: SubscriptionRequest,
+    ) -> Result<Streaming<proto::CloudEvent>, TransportError> {
+        let response = connection
+            .client()
+            .subscribe(connection.request(request))
+            .await
+            .map_err(refused)?;
         let named = response.metadata().get_all(SUBSCRIPTION_ID).iter().count() == 1;
         let metadata = format!("{:?}", response.metadata());
         let mut events = response.into_inner();
@@ -174,23 +196,32 @@ impl GrpcTransport {
         }
         match timeout(REASON_WAIT, events.message()).await {
             Ok(Err(status)) => Err(refused(status)),
-            Ok(Ok(_)) | Err(_) => Err(TransportError::Protocol(format!("no subscription-id in header ({metadata})"))),
+            Ok(Ok(_)) | Err(_) => Err(TransportError::Protocol(format!(
+                "no subscription-id in header ({metadata})"
+            ))),
         }
     }
 
     async fn open_link(&self, subscription: Subscription) -> Result<Link, TransportError> {
         let request = match subscription {
-            Subscription::Agent { cluster, data_type } => {
-                Some(SubscriptionRequest { source: String::new(), cluster_name: cluster, data_type: data_type.to_string() })
-            }
-            Subscription::Source { source, data_type } => {
-                Some(SubscriptionRequest { source, cluster_name: String::new(), data_type: data_type.to_string() })
-            }
+            Subscription::Agent { cluster, data_type } => Some(SubscriptionRequest {
+                source: String::new(),
+                cluster_name: cluster,
+                data_type: data_type.to_string(),
+            }),
+            Subscription::Source { source, data_type } => Some(SubscriptionRequest {
+                source,
+                cluster_name: String::new(),
+                data_type: data_type.to_string(),
+            }),
             Subscription::PublishOnly => None,
         };
         let mut connection = self.connection(None).await?;
         let Some(request) = request else {
-            return Ok(Link { publisher: Arc::new(connection), events: stream::pending().boxed() });
+            return Ok(Link {
+                publisher: Arc::new(connection),
+                events: stream::pending().boxed(),
+            });
         };
         let events = match self.subscribe(&connection, request.clone()).await {
             // The shared connection may have died since it was used last: try a new one before giving up.
@@ -205,7 +236,10 @@ impl GrpcTransport {
             }
             other => other?,
         };
-        Ok(Link { publisher: Arc::new(connection), events: received(events, self.config.heartbeat_timeout) })
+        Ok(Link {
+            publisher: Arc::new(connection),
+            events: received(events, self.config.heartbeat_timeout),
+        })
     }
 }
 
@@ -225,7 +259,9 @@ impl Connection {
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(token) = &self.token {
-            request.metadata_mut().insert("authorization", token.clone());
+            request
+                .metadata_mut()
+                .insert("authorization", token.clone());
         }
         request
     }
@@ -234,18 +270,25 @@ impl Connection {
 impl Publisher for Connection {
     fn publish(&self, event: CloudEvent) -> BoxFuture<'_, Result<(), TransportError>> {
         Box::pin(async move {
-            let request = self.request(PublishRequest { event: Some(to_proto(&event)) });
+            let request = self.request(PublishRequest {
+                event: Some(to_proto(&event)),
+            });
             match timeout(PUBLISH_WAIT, self.client().publish(request)).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(status)) => Err(refused(status)),
-                Err(_) => Err(TransportError::Lost(format!("no answer within {PUBLISH_WAIT:?}"))),
+                Err(_) => Err(TransportError::Lost(format!(
+                    "no answer within {PUBLISH_WAIT:?}"
+                ))),
             }
         })
     }
 }
 
 /// The events of a stream without heartbeats; messages that are no events are logged and skipped.
-fn received(events: Streaming<proto::CloudEvent>, silence: Option<Duration>) -> BoxStream<'static, Result<CloudEvent, TransportError>> {
+fn received(
+    events: Streaming<proto::CloudEvent>,
+    silence: Option<Duration>,
+) -> BoxStream<'static, Result<CloudEvent, TransportError>> {
     let first = silence.map(|silence| Instant::now() + silence);
     stream::unfold(Some((events, first)), move |state| async move {
         let (mut events, mut deadline) = state?;
@@ -283,16 +326,19 @@ fn refused(status: Status) -> TransportError {
         Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => {
             TransportError::Refused(Box::new(ServiceError::bad_request(status.message())))
         }
-        Code::FailedPrecondition => TransportError::Refused(Box::new(ServiceError::new(500, "", status.message()))),
+        Code::FailedPrecondition => {
+            TransportError::Refused(Box::new(ServiceError::new(500, "", status.message())))
+        }
         _ => TransportError::Lost(said()),
     }
 }
 
 fn bearer(token: &[u8]) -> Result<MetadataValue<Ascii>, TransportError> {
     let text = String::from_utf8_lossy(token);
-    let mut value: MetadataValue<Ascii> = format!("Bearer {}", text.trim())
-        .parse()
-        .map_err(|_| TransportError::Config("the token has characters that no token has".to_owned()))?;
+    let mut value: MetadataValue<Ascii> =
+        format!("Bearer {}", text.trim()).parse().map_err(|_| {
+            TransportError::Config("the token has characters that no token has".to_owned())
+        })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -300,7 +346,10 @@ fn bearer(token: &[u8]) -> Result<MetadataValue<Ascii>, TransportError> {
 fn is_loopback(url: &str) -> bool {
     let host = url.rsplit_once(':').map_or(url, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 /// An error with its causes.

@@ -25,7 +25,11 @@ pub fn to_proto(event: &CloudEvent) -> proto::CloudEvent {
     if let Some(time) = event.time {
         put("ce-time".to_owned(), Attr::CeTimestamp(timestamp(time)));
     }
-    for (key, value) in [("ce-subject", &event.subject), ("ce-dataschema", &event.data_schema), (CONTENT_TYPE, &event.content_type)] {
+    for (key, value) in [
+        ("ce-subject", &event.subject),
+        ("ce-dataschema", &event.data_schema),
+        (CONTENT_TYPE, &event.content_type),
+    ] {
         if let Some(value) = value {
             put(key.to_owned(), Attr::CeString(value.clone()));
         }
@@ -49,7 +53,10 @@ pub fn from_proto(message: proto::CloudEvent) -> Result<CloudEvent, EnvelopeErro
         Some(Data::TextData(text)) => Some(Bytes::from(text)),
     };
     let content_type = attributes.remove(CONTENT_TYPE).map(text_attr);
-    if content_type.as_deref().is_some_and(|t| t.starts_with("application/cloudevents")) {
+    if content_type
+        .as_deref()
+        .is_some_and(|t| t.starts_with("application/cloudevents"))
+    {
         return CloudEvent::from_json(&data.unwrap_or_default());
     }
     let known_version = matches!(message.spec_version.as_str(), "1.0" | "0.3");
@@ -68,7 +75,9 @@ pub fn from_proto(message: proto::CloudEvent) -> Result<CloudEvent, EnvelopeErro
         data: data.filter(|bytes| !bytes.is_empty()),
     };
     for (key, value) in attributes {
-        let Some(name) = key.strip_prefix("ce-") else { continue };
+        let Some(name) = key.strip_prefix("ce-") else {
+            continue;
+        };
         match name {
             "time" => event.time = time_attr(value)?,
             "subject" => event.subject = Some(text_attr(value)),
@@ -95,41 +104,62 @@ fn attr(value: &ExtensionValue) -> Attr {
 }
 
 fn extension(name: &str, value: CloudEventAttributeValue) -> Result<ExtensionValue, EnvelopeError> {
-    let bad = |why: String| EnvelopeError::Attribute { name: name.to_owned(), why };
-    Ok(match value.attr.ok_or_else(|| bad("unsupported attribute type".to_owned()))? {
-        Attr::CeBoolean(value) => ExtensionValue::Bool(value),
-        Attr::CeInteger(value) => ExtensionValue::Integer(value),
-        Attr::CeString(value) => ExtensionValue::String(value),
-        Attr::CeBytes(value) => ExtensionValue::Bytes(value),
-        Attr::CeUri(value) => ExtensionValue::Uri(value),
-        Attr::CeUriRef(value) => ExtensionValue::UriRef(value),
-        Attr::CeTimestamp(time) => {
-            ExtensionValue::Timestamp(Timestamp::new(time.seconds, time.nanos).map_err(|e| bad(e.to_string()))?)
-        }
-    })
+    let bad = |why: String| EnvelopeError::Attribute {
+        name: name.to_owned(),
+        why,
+    };
+    Ok(
+        match value
+            .attr
+            .ok_or_else(|| bad("unsupported attribute type".to_owned()))?
+        {
+            Attr::CeBoolean(value) => ExtensionValue::Bool(value),
+            Attr::CeInteger(value) => ExtensionValue::Integer(value),
+            Attr::CeString(value) => ExtensionValue::String(value),
+            Attr::CeBytes(value) => ExtensionValue::Bytes(value),
+            Attr::CeUri(value) => ExtensionValue::Uri(value),
+            Attr::CeUriRef(value) => ExtensionValue::UriRef(value),
+            Attr::CeTimestamp(time) => ExtensionValue::Timestamp(
+                Timestamp::new(time.seconds, time.nanos).map_err(|e| bad(e.to_string()))?,
+            ),
+        },
+    )
 }
 
 fn time_attr(value: CloudEventAttributeValue) -> Result<Option<Timestamp>, EnvelopeError> {
     match extension("time", value)? {
         ExtensionValue::Timestamp(time) => Ok(Some(time)),
-        other => other
-            .to_text()
-            .parse()
-            .map(Some)
-            .map_err(|e: jiff::Error| EnvelopeError::Attribute { name: "time".to_owned(), why: e.to_string() }),
+        other => {
+            other
+                .to_text()
+                .parse()
+                .map(Some)
+                .map_err(|e: jiff::Error| EnvelopeError::Attribute {
+                    name: "time".to_owned(),
+                    why: e.to_string(),
+                })
+        }
     }
 }
 
 fn text_attr(value: CloudEventAttributeValue) -> String {
-    extension("", value).map(|value| value.to_text()).unwrap_or_default()
+    extension("", value)
+        .map(|value| value.to_text())
+        .unwrap_or_default()
 }
 
 fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     // Before 1970 jiff counts nanoseconds downwards, the message upwards.
     let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
     if nanos < 0 {
-        prost_types::Timestamp { seconds: seconds - 1, nanos: nanos + 1_000_000_000 }
+        prost_types::Timestamp {
+            seconds: seconds - 1,
+            nanos: nanos + 1_000_000_000,
+        }
     } else {
         prost_types::Timestamp { seconds, nanos }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,7 +211,8 @@ pub enum ConditionRuleType {
     /// Fixed rules for a few kinds.
     WellKnownConditions,
     /// Expressions given in the rule.
-    CEL,
+    #[serde(rename = "CEL")]
+    Cel,
 }
 
 /// How the status of an object reaches the agent.

@@ -856,3 +856,38 @@ async fn rules_in_process_judge_writes() {
         "things.example.io \"a\" is forbidden: no b",
     );
 }
+
+#[tokio::test]
+async fn leases_are_made_by_updates_and_guarded_by_revisions() {
+    let world = World::new().await;
+    let uri = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    let mut lease = json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a"}});
+    assert_eq!(world.put(uri, lease.clone()).await.code, 201);
+    lease["spec"]["holderIdentity"] = "b".into();
+    let refused = world.put(uri, lease).await;
+    assert_eq!(refused.code, 422);
+    assert!(
+        refused
+            .message()
+            .ends_with("must be specified for an update")
+    );
+}
+
+#[tokio::test]
+async fn methods_that_a_path_does_not_have() {
+    let world = World::new().await;
+    world.thing("a").await;
+    let check = async |method: &str, uri: &str| {
+        let answer = world.send(method, uri, &[], "{}").await;
+        assert_eq!(answer.code, 405, "{method} {uri}: {}", answer.text);
+    };
+    check("DELETE", &format!("{THINGS}/a/status")).await;
+    check("POST", &format!("{THINGS}/a/status")).await;
+    check("POST", &format!("{THINGS}/a")).await;
+    check("DELETE", &format!("{THINGS}/a/scale")).await;
+    check("DELETE", "/apis/example.io/v1/things").await;
+    check("POST", "/apis/example.io/v1/things").await;
+    check("GET", "/api/v1/namespaces/default/finalize").await;
+    check("DELETE", "/api/v1/namespaces/default/finalize").await;
+    assert_eq!(world.get(&format!("{THINGS}/a")).await.code, 200);
+}

@@ -61,7 +61,12 @@ pub fn content_hash(object: &Value) -> String {
     let content: Map<String, Value> = content(object)
         .map(|(member, value)| (member.clone(), value.clone()))
         .collect();
-    let digest = Sha256::digest(sorted(&Value::Object(content)).to_string().as_bytes());
+    hex_digest(sorted(&Value::Object(content)).to_string().as_bytes())
+}
+
+/// Lowercase hex SHA-256.
+pub fn hex_digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
     digest
         .iter()
         .fold(String::with_capacity(64), |mut text, byte| {

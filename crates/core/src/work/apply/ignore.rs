@@ -86,7 +86,7 @@ fn steps(path: &str) -> Result<Vec<Step>, &'static str> {
                     .chars()
                     .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) =>
                 {
-                    steps.push(Step::Member(name.to_owned()))
+                    steps.push(Step::Member(name.to_owned()));
                 }
                 _ => return Err("only members, indexes and [*] are supported"),
             }
@@ -130,11 +130,11 @@ fn remove(value: &mut Value, path: &[Step]) {
         match (value, step) {
             (Value::Object(members), Step::Member(name)) => drop(members.remove(name)),
             (Value::Object(members), Step::Index(number)) => {
-                drop(members.remove(&number.to_string()))
+                drop(members.remove(&number.to_string()));
             }
             (Value::Object(members), Step::Each) => members.clear(),
             (Value::Array(items), Step::Index(index)) if *index < items.len() => {
-                drop(items.remove(*index))
+                drop(items.remove(*index));
             }
             (Value::Array(items), Step::Each) => items.clear(),
             _ => (),
@@ -151,7 +151,7 @@ fn remove(value: &mut Value, path: &[Step]) {
             .into_iter()
             .for_each(|inner| remove(inner, rest)),
         (Value::Object(members), Step::Each) => {
-            members.values_mut().for_each(|inner| remove(inner, rest))
+            members.values_mut().for_each(|inner| remove(inner, rest));
         }
         (Value::Array(items), Step::Index(index)) => items
             .get_mut(*index)

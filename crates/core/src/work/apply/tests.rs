@@ -128,7 +128,7 @@ fn zero_values_equal_absent_ones() {
             covers(&required, Some(&live)),
             expected,
             "{required} in {live}"
-        )
+        );
     };
     check(
         json!({"a": null, "b": {}, "c": [], "d": false, "e": 0, "f": ""}),

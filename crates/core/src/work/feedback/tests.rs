@@ -98,7 +98,7 @@ fn values_have_a_type_or_are_refused() {
             field_value("x", &value, raw).ok().map(|value| value.type_),
             expected,
             "{value}"
-        )
+        );
     };
     check(json!(1), false, Some(ValueType::Integer));
     check(json!("a"), false, Some(ValueType::String));
@@ -109,4 +109,52 @@ fn values_have_a_type_or_are_refused() {
     check(json!("a".repeat(2000)), false, Some(ValueType::String));
     check(json!(["a".repeat(2000)]), true, None);
     check(json!(u64::MAX), false, None);
+}
+
+#[test]
+fn json_paths_give_one_value_or_say_why_not() {
+    let live = json!({"status": {"revision": "a", "ready": 2, "list": [1, 2], "conditions": [{"type": "Ready", "status": "True"}]}});
+    let check = |path: &str, expected: Result<&str, &str>| {
+        let rules =
+            rules(json!([{"type": "JSONPaths", "jsonPaths": [{"name": "x", "path": path}]}]));
+        let feedback = collect(&rules, &gvk("", "Thing"), &live, false);
+        let (values, _) = shown(&feedback);
+        match expected {
+            Ok(text) => assert_eq!(
+                (values[0].1.as_str(), feedback.status),
+                (text, Status::True),
+                "{path}"
+            ),
+            Err(why) => assert!(
+                values.is_empty() && feedback.message.contains(why),
+                "{path}: {}",
+                feedback.message
+            ),
+        }
+    };
+    check(".status.revision", Ok("a"));
+    check(".status.ready", Ok("2"));
+    check(
+        ".status.conditions[?(@.type==\"Ready\")].status",
+        Ok("True"),
+    );
+    check(
+        ".status.absent",
+        Err("failed to find value x with path .status.absent"),
+    );
+    check(
+        ".status.list",
+        Err("neither an integer, a string nor a boolean"),
+    );
+    check(".status.list[*]", Err("gives 2 values"));
+    check(".status[", Err("failed to parse json path"));
+}
+
+#[test]
+fn a_path_of_another_version_is_skipped() {
+    let rules = rules(
+        json!([{"type": "JSONPaths", "jsonPaths": [{"name": "x", "path": ".a", "version": "v2"}]}]),
+    );
+    let feedback = collect(&rules, &gvk("", "Thing"), &json!({"a": 1}), false);
+    assert_eq!((feedback.values.len(), feedback.status), (0, Status::True));
 }

@@ -79,7 +79,7 @@ fn kinds_come_in_order_and_equals_stay() {
 #[test]
 fn stars_stand_for_anything() {
     let check = |pattern: &str, text: &str, expected: bool| {
-        assert_eq!(glob(pattern, text), expected, "{pattern} on {text}")
+        assert_eq!(glob(pattern, text), expected, "{pattern} on {text}");
     };
     check("", "", true);
     check("a", "a", true);

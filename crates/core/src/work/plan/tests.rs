@@ -139,7 +139,7 @@ impl World {
     fn act(&mut self, action: Action, attempts: &mut BTreeMap<usize, Attempt>) {
         match action {
             Action::AddFinalizer => {
-                self.work_mut().metadata.finalizers = Some(vec![names::FINALIZER.to_owned()])
+                self.work_mut().metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
             }
             Action::RemoveFinalizer => self.work = None,
             Action::CreateApplied(mut applied) => {
@@ -148,7 +148,7 @@ impl World {
             }
             Action::AddAppliedFinalizer => {
                 self.applied_mut().metadata.finalizers =
-                    Some(vec![names::APPLIED_FINALIZER.to_owned()])
+                    Some(vec![names::APPLIED_FINALIZER.to_owned()]);
             }
             Action::RemoveAppliedFinalizer => self.applied = None,
             Action::DeleteApplied => {
@@ -160,7 +160,7 @@ impl World {
                 self.write(ordinal, *write);
             }
             Action::Refuse { ordinal, why } => {
-                drop(attempts.insert(ordinal, Attempt::BadIgnoreField(why)))
+                drop(attempts.insert(ordinal, Attempt::BadIgnoreField(why)));
             }
             Action::Delete { target, uid } => {
                 let gone = self

@@ -1,0 +1,236 @@
+//! Works that arrive as CloudEvents.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use drover_api::{
+    names::work as names,
+    work::v1::{ManifestWork, ManifestWorkStatus},
+};
+use drover_client::{AgentWorks, Change, ClientError, Work, WorkStatus};
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::hub::{HubError, HubWorks};
+
+/// A work as it came, and as it reads.
+type Copies = (Arc<Work>, Arc<ManifestWork>);
+
+/// The works of one cluster, from a broker. The driver of the client is run by whoever made it.
+pub struct HubEvents {
+    works: AgentWorks,
+    /// Each work as it was read last, with the copy it was read from.
+    read: Mutex<HashMap<String, Copies>>,
+    connected: AtomicBool,
+}
+
+impl HubEvents {
+    /// The works that this client receives.
+    pub fn new(works: AgentWorks) -> Self {
+        Self {
+            works,
+            read: Mutex::default(),
+            connected: AtomicBool::new(false),
+        }
+    }
+
+    /// Reads a work once for each change.
+    fn read(&self, name: &str, work: Arc<Work>) -> Option<Arc<ManifestWork>> {
+        // No code panics while it holds the lock, and the map is valid after every statement.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, known)) = read.get(name)
+            && Arc::ptr_eq(of, &work)
+        {
+            return Some(known.clone());
+        }
+        match work.to_object::<ManifestWork>() {
+            Ok(object) => {
+                let object = Arc::new(object);
+                read.insert(name.to_owned(), (work, object.clone()));
+                Some(object)
+            }
+            Err(error) => {
+                tracing::warn!(%name, %error, "a work cannot be read and is left alone");
+                read.get(name).map(|(_, known)| known.clone())
+            }
+        }
+    }
+
+    fn hear(&self, change: &Change<Work>) -> String {
+        let name = change.object().metadata.name.clone();
+        if matches!(change, Change::Deleted(_)) {
+            self.read
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&name);
+        }
+        name
+    }
+}
+
+fn failed(error: ClientError) -> HubError {
+    if error.is_conflict() || error.is_not_found() {
+        HubError::Stale
+    } else {
+        HubError::Failed(error.to_string())
+    }
+}
+
+fn uid(work: &ManifestWork) -> &str {
+    work.metadata.uid.as_deref().unwrap_or_default()
+}
+
+impl HubWorks for HubEvents {
+    fn get(&self, name: &str) -> Option<Arc<ManifestWork>> {
+        self.read(name, self.works.get(name)?)
+    }
+
+    /// A broker does not say when it has told of all works. A work that is late is missing for a moment only, which the grace of
+    /// eviction covers.
+    fn is_synced(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        told: impl Fn(&str) + Send + Sync + 'static,
+        cancel: CancellationToken,
+    ) -> Result<(), HubError> {
+        let mut changes = self.works.watch();
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            () = self.works.connected() => self.connected.store(true, Ordering::Release),
+        }
+        loop {
+            let change = tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                change = changes.next() => change,
+            };
+            match change {
+                Some(change) => told(&self.hear(&change)),
+                None => return Err(HubError::Failed("the client of works ended".to_owned())),
+            }
+        }
+    }
+
+    async fn add_finalizer(&self, work: &ManifestWork) -> Result<(), HubError> {
+        let added = self.works.add_finalizer(uid(work), names::FINALIZER);
+        added.map(drop).map_err(failed)
+    }
+
+    async fn remove_finalizer(&self, work: &ManifestWork) -> Result<(), HubError> {
+        let removed = self.works.remove_finalizer(uid(work), names::FINALIZER);
+        removed.map(drop).map_err(failed)
+    }
+
+    async fn write_status(
+        &self,
+        work: &ManifestWork,
+        status: &ManifestWorkStatus,
+    ) -> Result<(), HubError> {
+        let status: WorkStatus = serde_json::to_value(status)
+            .and_then(serde_json::from_value)
+            .map_err(|error| HubError::Failed(error.to_string()))?;
+        let written = self.works.set_status(uid(work), status);
+        written.map(drop).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drover_api::conditions;
+    use drover_client::{AgentOptions, SourceOptions, SourceWorks};
+    use drover_core::work::status;
+    use drover_transport::memory::MemoryBus;
+    use serde_json::json;
+    use tokio::sync::mpsc;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_work_comes_is_reported_and_goes() {
+        let bus = Arc::new(MemoryBus::new());
+        let stop = CancellationToken::new();
+        let (source, driver) = SourceWorks::new(SourceOptions::new("shop"), bus.clone());
+        tokio::spawn(driver.run(stop.clone()));
+        let (works, driver) =
+            AgentWorks::new(AgentOptions::new("cluster1-work-agent", "cluster1"), bus);
+        tokio::spawn(driver.run(stop.clone()));
+        source.connected().await;
+        works.connected().await;
+
+        let hub = Arc::new(HubEvents::new(works));
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let listening = hub.clone().run(
+            // The receiver outlives the task.
+            move |name| drop(tell.send(name.to_owned())),
+            stop.clone(),
+        );
+        tokio::spawn(listening);
+
+        let work = json!({
+            "metadata": {"name": "w", "namespace": "cluster1"},
+            "spec": {"workload": {"manifests": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n"}}]}},
+        });
+        source
+            .create(Work::from_object(&work).expect("it is a work"))
+            .expect("it is new");
+        assert_eq!(told.recv().await.as_deref(), Some("w"));
+        let work = hub.get("w").expect("it arrived");
+        assert_eq!(work.spec.workload.manifests.len(), 1);
+        assert!(hub.is_synced());
+
+        hub.add_finalizer(&work).await.expect("it is there");
+        let work = hub.get("w").expect("it is there still");
+        assert_eq!(
+            work.metadata.finalizers.as_deref(),
+            Some(&[names::FINALIZER.to_owned()][..])
+        );
+        let now = drover_api::Time("2026-01-01T00:00:00Z".parse().expect("it is a time"));
+        let report = status::deleting(&work, &now);
+        hub.write_status(&work, &report).await.expect("it is there");
+        assert_eq!(
+            hub.get("w").and_then(|work| work.status.clone()),
+            Some(report)
+        );
+        let mut seen = source.watch();
+        while let Some(change) = seen.next().await {
+            if change
+                .object()
+                .status
+                .conditions
+                .iter()
+                .any(|one| one.condition_type == names::DELETING)
+            {
+                break;
+            }
+        }
+
+        source.delete("cluster1", "w");
+        loop {
+            told.recv().await.expect("the deletion is told");
+            let Some(work) = hub.get("w") else {
+                panic!("a finalizer keeps it")
+            };
+            if work.metadata.deletion_timestamp.is_some() {
+                assert!(conditions::is_true(
+                    &work.status.clone().unwrap_or_default().conditions,
+                    names::DELETING
+                ));
+                hub.remove_finalizer(&work).await.expect("it is there");
+                break;
+            }
+        }
+        while source.get("cluster1", "w").is_some() {
+            seen.next().await.expect("the source hears of the end");
+        }
+        while hub.get("w").is_some() {
+            told.recv().await.expect("the end is told");
+        }
+        stop.cancel();
+    }
+}

@@ -1,0 +1,5 @@
+//! The program as its users meet it. Needs nothing but the program.
+
+mod faults;
+mod works;
+mod world;

@@ -1,0 +1,104 @@
+//! What the tests of this target share: a fleet, objects, and how to look at them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use drover_testkit::{Fleet, eventually};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+pub const LONG: Duration = Duration::from_secs(60);
+
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_drover"))
+}
+
+pub async fn up(args: &[&str]) -> Fleet {
+    match Fleet::up(program(), args, LONG).await {
+        Ok(fleet) => fleet,
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+/// An API by `group/version/Kind`, `v1/Kind` in the core group.
+pub fn api(client: &Client, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+    let (version, kind) = kind.rsplit_once('/').unwrap_or(("v1", kind));
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}
+
+pub fn works(hub: &Client, cluster: &str) -> Api<DynamicObject> {
+    api(hub, "work.open-cluster-management.io/v1/ManifestWork", Some(cluster))
+}
+
+pub async fn apply(api: &Api<DynamicObject>, object: &Value) -> Result<DynamicObject> {
+    let name = object["metadata"]["name"].as_str().context("no name")?;
+    Ok(api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await?)
+}
+
+pub fn work(name: &str, cluster: &str, manifests: &[Value]) -> Value {
+    json!({
+        "apiVersion": "work.open-cluster-management.io/v1", "kind": "ManifestWork",
+        "metadata": {"name": name, "namespace": cluster}, "spec": {"workload": {"manifests": manifests}},
+    })
+}
+
+pub fn config_map(name: &str, value: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": {"value": value},
+    })
+}
+
+/// `Type=Status/Reason` of each condition of the current generation, sorted.
+pub fn conditions(object: &DynamicObject) -> Vec<String> {
+    let generation = object.metadata.generation;
+    let list = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let current = list.iter().filter(|c| c["observedGeneration"].as_i64().is_none_or(|seen| Some(seen) == generation));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut all: Vec<String> =
+        current.map(|c| format!("{}={}/{}", text(&c["type"]), text(&c["status"]), text(&c["reason"]))).collect();
+    all.sort();
+    all
+}
+
+pub const GOOD: [&str; 2] = ["Applied=True/AppliedManifestWorkComplete", "Available=True/ResourcesAvailable"];
+
+/// Waits until a work of the current generation is applied and available.
+pub async fn good(api: &Api<DynamicObject>, name: &str) -> DynamicObject {
+    let check = async || {
+        let found = api.get(name).await?;
+        let seen = conditions(&found);
+        ensure!(GOOD.iter().all(|want| seen.iter().any(|have| have == want)), "{name} has {seen:?}: {}", found.data["status"]);
+        Ok(found)
+    };
+    eventually(name, LONG, check).await.unwrap()
+}
+
+/// Waits until a field has a value.
+pub async fn field(api: &Api<DynamicObject>, name: &str, pointer: &str, expected: &str) {
+    let check = async || {
+        let found = api.get(name).await?;
+        let value = found.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        ensure!(value == expected, "{pointer} is {value:?}");
+        Ok(())
+    };
+    eventually(&format!("{name}{pointer}"), LONG, check).await.unwrap();
+}
+
+/// Waits until an object is not there.
+pub async fn gone(api: &Api<DynamicObject>, name: &str) {
+    let check = async || {
+        let found = api.get_opt(name).await?;
+        ensure!(found.is_none(), "it is there: {}", serde_json::to_string(&found)?);
+        Ok(())
+    };
+    eventually(&format!("the end of {name}"), LONG, check).await.unwrap();
+}
