@@ -16,11 +16,10 @@ pub(crate) struct Background {
 impl Background {
     /// Runs what `fill` spawns.
     pub(crate) fn start(name: &'static str, fill: impl FnOnce(&mut Tasks, &CancellationToken)) -> Self {
-        use tracing::Instrument as _;
         let stop = CancellationToken::new();
         let mut tasks = Tasks::new(stop.clone());
         fill(&mut tasks, &stop);
-        let task = tokio::spawn(tasks.wait(GRACE).in_current_span());
+        let task = tokio::spawn(tasks.wait(GRACE));
         Self { name, task: Some(task), stop: stop.drop_guard() }
     }
 

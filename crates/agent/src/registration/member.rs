@@ -15,8 +15,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use super::AgentOptions;
 use super::background::Background;
 use super::link::HubLink;
-use crate::hub_events::HubEvents;
-use crate::work;
+use crate::work::{self, hub_events::HubEvents};
 
 /// An accepted cluster. Dropping it asks its tasks to end.
 pub struct Member {

@@ -213,19 +213,19 @@ impl Registrar {
     async fn round(&mut self) -> Result<Duration, RoundError> {
         let now = self.options.clock.now();
         if self.held.as_ref().is_some_and(|held| held.validity.until <= now) {
-            self.bootstrap("its certificate expired").map_err(RoundError::Fatal)?;
+            self.bootstrap("its certificate expired")?;
         }
         let read = self.clusters.get("", &self.me.cluster);
         let cluster = read.map_err(|error| RoundError::Hub("read the cluster", error))?;
-        let mut wakes = Vec::new();
-        wakes.extend(self.join(cluster.as_ref(), now).await?);
-        wakes.extend(self.certify(now).await?);
-        self.belong(cluster.as_ref()).await.map_err(RoundError::Fatal)?;
+        // One step that fails does not keep the others from their turn.
+        let mut steps = vec![self.join(cluster.as_ref(), now).await, self.certify(now).await];
+        self.belong(cluster.as_ref()).await?;
         if let (Some(cluster), Some(member)) = (&cluster, &mut self.member) {
             let renewed = member.renew(cluster, now).await;
-            wakes.extend(renewed.map_err(|error| RoundError::Hub("renew the lease", error))?);
-            wakes.extend(self.report(cluster, now).await?);
+            steps.push(renewed.map_err(|error| RoundError::Hub("renew the lease", error)));
+            steps.push(self.report(cluster, now).await);
         }
+        let wakes = together(steps)?;
         let wake = wakes.into_iter().min().unwrap_or(Timestamp::MAX);
         let wait = wake.duration_since(self.options.clock.now()).min(LONGEST_WAIT);
         Ok(Duration::try_from(wait).unwrap_or_default())
@@ -415,6 +415,20 @@ impl Requests {
             failed = self.background.failed() => Err(failed),
         }
     }
+}
+
+/// The times to wake at, or one of the failures, the fatal one before others; the others are logged.
+fn together(steps: Vec<Result<Option<Timestamp>, RoundError>>) -> Result<Vec<Timestamp>, RoundError> {
+    let mut wakes = Vec::new();
+    let mut failed: Option<RoundError> = None;
+    for step in steps {
+        match (step, &failed) {
+            (Ok(wake), _) => wakes.extend(wake),
+            (Err(error @ RoundError::Fatal(_)), _) | (Err(error), None) => failed = Some(error),
+            (Err(error), Some(_)) => tracing::debug!(%error, "failed as well"),
+        }
+    }
+    failed.map_or(Ok(wakes), Err)
 }
 
 /// Waits a moment for a link that is being opened.

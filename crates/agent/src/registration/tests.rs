@@ -155,13 +155,13 @@ async fn a_certificate_is_renewed_before_it_ends() {
     agent.stop().await;
 }
 
-#[tokio::test]
-async fn a_denied_cluster_stays_connected_and_comes_back() {
+async fn denied_and_back(roles_stay: bool) {
     let hub = Hub::start(Policy::welcoming()).await;
     let managed = Managed::default();
     let agent = start(options(&hub, &managed));
     hub.until("a renewal", |state| state.renewals >= 1).await;
-    hub.decide(Policy { accept: false, ..Policy::welcoming() });
+    hub.until_subscribed(&DataType::MANIFEST_BUNDLES, 1).await;
+    hub.decide(Policy { accept: false, roles_stay, ..Policy::welcoming() });
     hub.until_subscribed(&DataType::LEASES, 0).await;
     hub.until_subscribed(&DataType::MANIFEST_BUNDLES, 0).await;
     hub.until_subscribed(&DataType::MANAGED_CLUSTERS, 1).await;
@@ -169,6 +169,16 @@ async fn a_denied_cluster_stays_connected_and_comes_back() {
     hub.decide(Policy::welcoming());
     hub.until("another renewal", |state| state.renewals > before).await;
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_denied_cluster_stays_connected_and_comes_back() {
+    denied_and_back(false).await;
+}
+
+#[tokio::test]
+async fn a_denied_agent_stops_by_itself() {
+    denied_and_back(true).await;
 }
 
 #[tokio::test]

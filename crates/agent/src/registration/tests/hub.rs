@@ -38,13 +38,15 @@ pub(super) struct Policy {
     pub approve: bool,
     pub deny: bool,
     pub lease_seconds: i32,
+    /// Whether a denial takes the roles away at once.
+    pub roles_stay: bool,
     /// Of the first certificates; the others live long.
     pub lives: Vec<Life>,
 }
 
 impl Policy {
     pub(super) fn welcoming() -> Self {
-        Self { accept: true, approve: true, deny: false, lease_seconds: 1, lives: Vec::new() }
+        Self { accept: true, approve: true, deny: false, lease_seconds: 1, roles_stay: false, lives: Vec::new() }
     }
 }
 
@@ -224,7 +226,8 @@ impl Inner {
             }
         }
         // Links of those who lost their rights end with the roles.
-        if !self.state.borrow().policy.accept {
+        let policy = self.state.borrow().policy.clone();
+        if !policy.accept && !policy.roles_stay {
             self.broker.disconnect_all();
         }
     }
@@ -383,7 +386,7 @@ impl Authorizer for Roles {
             let own = caller.groups.contains(&cluster_group("c1")) && caller.groups.iter().any(|group| group == ALL_CLUSTERS_GROUP);
             let state = self.0.borrow();
             let accepted = state.cluster.as_ref().is_some_and(|cluster| cluster["spec"]["hubAcceptsClient"] == true);
-            own && (accepted || looks && access.resource == "managedclusters")
+            own && (accepted || state.policy.roles_stay || looks && access.resource == "managedclusters")
         };
         if allowed { Decision::Allow } else { Decision::Deny(format!("{} may not {} {}", caller.user, access.verb, access.resource)) }
     }
