@@ -4,7 +4,6 @@
 //! agent for as long as the hub lets it in.
 
 pub mod cluster_status;
-pub mod hub_events;
 pub mod registration;
 pub mod work;
 

@@ -5,6 +5,7 @@
 //! - [`registrar`]: observes, plans ([`drover_core::registration::agent`]) and does
 //! - [`member`]: what runs only while the hub lets the cluster in: lease and works
 
+mod background;
 pub mod identity;
 pub mod link;
 pub mod member;
@@ -195,9 +196,9 @@ async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), 
     let registrar = Registrar::new(options, me, stored, store, link, clusters, seen)?;
 
     let mut tasks = Tasks::new(cancel.clone());
-    tasks.run("link of the cluster", driver.run(cancel.clone()).in_current_span());
-    tasks.run("look at the cluster", observer.run(reports, cancel.clone()).in_current_span());
-    tasks.spawn("registration", registrar.run(cancel).in_current_span());
+    tasks.run("link of the cluster", driver.run(cancel.clone()));
+    tasks.run("look at the cluster", observer.run(reports, cancel.clone()));
+    tasks.spawn("registration", registrar.run(cancel));
     Ok(tasks.wait(GRACE).await?)
 }
 

@@ -8,12 +8,11 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::HubEndpoint;
 use super::identity::Identity;
-use super::Tuning;
+use super::{HubEndpoint, Tuning};
 
 /// What the agent shows its hub.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Credentials {
     /// The token that lets anybody ask to join.
     Bootstrap(String),

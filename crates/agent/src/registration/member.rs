@@ -7,24 +7,22 @@ use drover_api::names::CLUSTER_LEASE;
 use drover_client::{AgentObjects, AgentWorks, ClientError, Object, Watch};
 use drover_core::registration::agent;
 use drover_protocol::DataType;
-use drover_runtime::supervise::{TaskFailed, Tasks};
+use drover_runtime::supervise::TaskFailed;
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{AgentOptions, GRACE};
+use super::AgentOptions;
+use super::background::Background;
 use super::link::HubLink;
-use crate::hub_events::HubEvents;
-use crate::work;
+use crate::work::{self, hub_events::HubEvents};
 
 /// An accepted cluster. Dropping it asks its tasks to end.
 pub struct Member {
     leases: AgentObjects<Lease>,
     changes: Watch<Object>,
     renewed: Option<(Timestamp, f64)>,
-    tasks: JoinHandle<Result<(), TaskFailed>>,
-    _stop: DropGuard,
+    background: Background,
 }
 
 impl Member {
@@ -39,31 +37,25 @@ impl Member {
         let worker = format!("{}-work-agent", options.cluster);
         let (works, working) = AgentWorks::new(client(worker), link.clone());
 
-        let stop = CancellationToken::new();
-        let mut tasks = Tasks::new(stop.clone());
-        tasks.run("link of the lease", renewing.run(stop.clone()));
-        tasks.run("link of the works", working.run(stop.clone()));
         let hub = Arc::new(HubEvents::new(works));
-        work::start(hub, options.managed.clone(), options.work.clone(), options.clock.clone(), &mut tasks);
-        Ok(Self {
-            changes: leases.watch(),
-            leases,
-            renewed: None,
-            tasks: tokio::spawn(tasks.wait(GRACE)),
-            _stop: stop.drop_guard(),
-        })
+        let background = Background::start("membership", |tasks, stop| {
+            tasks.run("link of the lease", renewing.run(stop.clone()));
+            tasks.run("link of the works", working.run(stop.clone()));
+            work::start(hub, options.managed.clone(), options.work.clone(), options.clock.clone(), tasks);
+        });
+        Ok(Self { changes: leases.watch(), leases, renewed: None, background })
+    }
+
+    /// Ends the tasks, and waits until they ended.
+    pub async fn stop(self) {
+        self.background.stop().await;
     }
 
     /// Waits until the hub shows another lease, or a task failed.
     pub async fn changed(&mut self) -> Result<(), TaskFailed> {
-        use futures::StreamExt as _;
-        let failed = |why: String| TaskFailed { task: "membership".to_owned(), why };
         tokio::select! {
-            change = self.changes.next() => change.map(drop).ok_or_else(|| failed("the watch of the lease ended".to_owned())),
-            ended = &mut self.tasks => {
-                ended.map_err(|error| failed(error.to_string()))??;
-                Err(failed("it ended by itself".to_owned()))
-            }
+            Some(_) = self.changes.next() => Ok(()),
+            failed = self.background.failed() => Err(failed),
         }
     }
 

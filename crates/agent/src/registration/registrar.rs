@@ -10,22 +10,24 @@ use drover_core::registration::agent::status::{self, Report, Sent};
 use drover_core::registration::agent::{self, Standing, standing};
 use drover_core::registration::request::Agent;
 use drover_protocol::DataType;
-use drover_runtime::supervise::{TaskFailed, Tasks};
+use drover_runtime::supervise::TaskFailed;
 use drover_transport::TransportError;
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
+use super::background::Background;
 use super::identity::{Identity, Key, SecretStore, Stored};
 use super::link::{Credentials, HubLink};
 use super::member::Member;
-use super::{AgentError, AgentOptions, Backoff, GRACE, random_suffix};
+use super::{AgentError, AgentOptions, Backoff, random_suffix};
 
 /// A cluster that the hub does not show after it was created is created again after this long.
 const CREATE_AGAIN: SignedDuration = SignedDuration::from_mins(1);
+/// How long a round waits for a link that is being opened.
+const LINK_WAIT: Duration = Duration::from_secs(1);
 /// A round is made at least this often, though nothing was heard.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(10);
 
@@ -63,8 +65,7 @@ struct Asking {
 struct Requests {
     client: AgentObjects<CertificateSigningRequest>,
     changes: Watch<Object>,
-    task: JoinHandle<Result<(), TaskFailed>>,
-    _stop: DropGuard,
+    background: Background,
 }
 
 /// Brings one cluster into its hub and keeps it there.
@@ -154,8 +155,17 @@ impl Registrar {
         Ok(())
     }
 
-    /// Runs until `cancel`.
+    /// Runs until `cancel`, and ends what it started.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), AgentError> {
+        let outcome = self.rounds(&cancel).await;
+        self.forget_requests().await;
+        if let Some(member) = self.member.take() {
+            member.stop().await;
+        }
+        outcome
+    }
+
+    async fn rounds(&mut self, cancel: &CancellationToken) -> Result<(), AgentError> {
         loop {
             let round = tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
@@ -203,19 +213,19 @@ impl Registrar {
     async fn round(&mut self) -> Result<Duration, RoundError> {
         let now = self.options.clock.now();
         if self.held.as_ref().is_some_and(|held| held.validity.until <= now) {
-            self.bootstrap("its certificate expired").map_err(RoundError::Fatal)?;
+            self.bootstrap("its certificate expired")?;
         }
         let read = self.clusters.get("", &self.me.cluster);
         let cluster = read.map_err(|error| RoundError::Hub("read the cluster", error))?;
-        let mut wakes = Vec::new();
-        wakes.extend(self.join(cluster.as_ref(), now).await?);
-        wakes.extend(self.certify(now).await?);
-        self.belong(cluster.as_ref()).map_err(RoundError::Fatal)?;
+        // One step that fails does not keep the others from their turn.
+        let mut steps = vec![self.join(cluster.as_ref(), now).await, self.certify(now).await];
+        self.belong(cluster.as_ref()).await?;
         if let (Some(cluster), Some(member)) = (&cluster, &mut self.member) {
             let renewed = member.renew(cluster, now).await;
-            wakes.extend(renewed.map_err(|error| RoundError::Hub("renew the lease", error))?);
-            wakes.extend(self.report(cluster, now).await?);
+            steps.push(renewed.map_err(|error| RoundError::Hub("renew the lease", error)));
+            steps.push(self.report(cluster, now).await);
         }
+        let wakes = together(steps)?;
         let wake = wakes.into_iter().min().unwrap_or(Timestamp::MAX);
         let wait = wake.duration_since(self.options.clock.now()).min(LONGEST_WAIT);
         Ok(Duration::try_from(wait).unwrap_or_default())
@@ -231,6 +241,7 @@ impl Registrar {
             return Ok(again);
         }
         let wanted = agent::cluster(&self.me.cluster, self.options.labels.clone(), self.options.annotations.clone());
+        soon(self.clusters.connected()).await;
         match self.clusters.create(&wanted).await {
             Ok(()) => tracing::info!("created the cluster on the hub"),
             Err(ClientError::Transport(TransportError::Refused(status))) if status.reason == "AlreadyExists" => {
@@ -286,17 +297,23 @@ impl Registrar {
         };
         let made = AgentObjects::new(options, &DataType::CSRS, self.link.clone());
         let (client, driver) = made.map_err(AgentError::Client)?;
-        let stop = CancellationToken::new();
-        let mut tasks = Tasks::new(stop.clone());
-        tasks.run("link of the certificate requests", driver.run(stop.clone()));
-        let task = tokio::spawn(tasks.wait(GRACE));
-        Ok(Requests { changes: client.watch(), client, task, _stop: stop.drop_guard() })
+        let background = Background::start("certificate requests", |tasks, stop| {
+            tasks.run("link of the certificate requests", driver.run(stop.clone()));
+        });
+        Ok(Requests { changes: client.watch(), client, background })
+    }
+
+    async fn forget_requests(&mut self) {
+        if let Some(requests) = self.requests.take() {
+            requests.background.stop().await;
+        }
     }
 
     async fn ask(&mut self, now: Timestamp) -> Result<Timestamp, RoundError> {
         let (Some(asking), Some(requests)) = (&mut self.asking, &self.requests) else { return Ok(now) };
         let pem = asking.key.request(&self.me).map_err(AgentError::Key)?;
         let request = certificate::request(&self.me, pem, &random_suffix(), self.options.tuning.certificate_seconds);
+        soon(requests.client.connected()).await;
         let asked = requests.client.create(&request).await;
         asked.map_err(|error| RoundError::Hub("ask for a certificate", error))?;
         asking.pending.asked = Some(now);
@@ -317,7 +334,7 @@ impl Registrar {
         self.link.show(&Credentials::Own(identity.clone()));
         self.held = Some(Held { identity, validity, jitter: rand::random() });
         self.asking = None;
-        self.requests = None;
+        self.forget_requests().await;
         self.hold = None;
         self.problem = None;
         Ok(now)
@@ -327,7 +344,7 @@ impl Registrar {
         tracing::warn!(why, wait = ?self.options.tuning.denied_wait, "got no certificate from the hub; will ask again later");
         self.save(None, None).await?;
         self.asking = None;
-        self.requests = None;
+        self.forget_requests().await;
         self.problem = Some(why);
         let wait = SignedDuration::try_from(self.options.tuning.denied_wait).unwrap_or(SignedDuration::MAX);
         let until = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
@@ -342,7 +359,7 @@ impl Registrar {
     }
 
     /// Renews and works only while the hub lets the cluster in.
-    fn belong(&mut self, cluster: Option<&ManagedCluster>) -> Result<(), AgentError> {
+    async fn belong(&mut self, cluster: Option<&ManagedCluster>) -> Result<(), AgentError> {
         let standing = standing(cluster);
         if standing != self.standing {
             self.standing = standing;
@@ -356,7 +373,8 @@ impl Registrar {
         let belongs = standing == Standing::Accepted && self.held.is_some();
         if belongs && self.member.is_none() {
             self.member = Some(Member::start(&self.options, &self.me.agent, &self.link)?);
-        } else if !belongs && self.member.take().is_some() {
+        } else if !belongs && let Some(member) = self.member.take() {
+            member.stop().await;
             tracing::info!("stopped renewing the lease and working");
         }
         Ok(())
@@ -392,14 +410,31 @@ impl Registrar {
 
 impl Requests {
     async fn changed(&mut self) -> Result<(), TaskFailed> {
-        let failed = |why: String| TaskFailed { task: "certificate requests".to_owned(), why };
         tokio::select! {
-            change = self.changes.next() => change.map(drop).ok_or_else(|| failed("their watch ended".to_owned())),
-            ended = &mut self.task => {
-                ended.map_err(|error| failed(error.to_string()))??;
-                Err(failed("it ended by itself".to_owned()))
-            }
+            Some(_) = self.changes.next() => Ok(()),
+            failed = self.background.failed() => Err(failed),
         }
+    }
+}
+
+/// The times to wake at, or one of the failures, the fatal one before others; the others are logged.
+fn together(steps: Vec<Result<Option<Timestamp>, RoundError>>) -> Result<Vec<Timestamp>, RoundError> {
+    let mut wakes = Vec::new();
+    let mut failed: Option<RoundError> = None;
+    for step in steps {
+        match (step, &failed) {
+            (Ok(wake), _) => wakes.extend(wake),
+            (Err(error @ RoundError::Fatal(_)), _) | (Err(error), None) => failed = Some(error),
+            (Err(error), Some(_)) => tracing::debug!(%error, "failed as well"),
+        }
+    }
+    failed.map_or(Ok(wakes), Err)
+}
+
+/// Waits a moment for a link that is being opened.
+async fn soon(connected: impl Future<Output = ()>) {
+    if tokio::time::timeout(LINK_WAIT, connected).await.is_err() {
+        tracing::debug!("there is no link to the hub yet");
     }
 }
 
