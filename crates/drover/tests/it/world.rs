@@ -57,11 +57,14 @@ pub(crate) fn config_map(name: &str, value: &str) -> Value {
     })
 }
 
-/// `Type=Status/Reason` of each condition of the current generation, sorted.
+/// `Type=Status/Reason` of each condition of a work that speaks of its current generation, sorted.
+/// (A cluster's conditions do not depend on what its spec says.)
 pub(crate) fn conditions(object: &DynamicObject) -> Vec<String> {
-    let generation = object.metadata.generation;
+    let is_work = object.types.as_ref().is_some_and(|types| types.kind == "ManifestWork");
+    let generation = object.metadata.generation.filter(|_| is_work);
     let list = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let current = list.iter().filter(|c| c["observedGeneration"].as_i64().is_none_or(|seen| Some(seen) == generation));
+    let is_current = |seen: Option<i64>| generation.is_none() || seen.is_none() || seen == generation;
+    let current = list.iter().filter(|c| is_current(c["observedGeneration"].as_i64()));
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut all: Vec<String> =
         current.map(|c| format!("{}={}/{}", text(&c["type"]), text(&c["status"]), text(&c["reason"]))).collect();
