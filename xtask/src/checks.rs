@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::{peers, tidy};
 
 /// Runs every check; stops at the first that fails.
-pub fn ci(fast: bool) -> Result<()> {
+pub(crate) fn ci(fast: bool) -> Result<()> {
     let start = Instant::now();
     cargo("format", &["fmt", "--all", "--", "--check"], &[])?;
     step("tidy");
@@ -57,7 +57,7 @@ pub fn ci(fast: bool) -> Result<()> {
 }
 
 /// Rewrites golden files.
-pub fn golden() -> Result<()> {
+pub(crate) fn golden() -> Result<()> {
     let env = [("UPDATE_GOLDEN", "1"), ("INSTA_UPDATE", "always")];
     cargo("golden files", &["test", "--workspace", "golden"], &env)
 }
@@ -80,7 +80,7 @@ fn step(what: &str) {
 }
 
 /// Prints a line.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     // A closed pipe is the reader's wish; there is nobody left to tell.
     writeln!(std::io::stdout(), "{text}").ok();
 }

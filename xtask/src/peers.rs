@@ -69,7 +69,7 @@ const PEERS: &[Peer] = &[
 ];
 
 /// Builds what is missing; the answer is a folder with a link to every program, for `DROVER_PEERS`.
-pub fn install() -> Result<PathBuf> {
+pub(crate) fn install() -> Result<PathBuf> {
     let cache = cache_folder()?;
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/peers")

@@ -29,7 +29,7 @@ const IO: &[&str] = &[
 const LONGEST_FILE: usize = 700;
 
 /// Checks everything, and reports all findings at once.
-pub fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("..")
         .canonicalize()?;

@@ -80,7 +80,7 @@ impl Member {
         );
         let background = server.clone();
         tasks.run(format!("controllers of {name}"), async move {
-            background.run(cancel).await
+            background.run(cancel).await;
         });
         let service = server.acting_as(administrator(&format!("system:drover:{name}")));
         let client = Client::new(service, "default");

@@ -42,7 +42,7 @@ impl Ports {
             match TcpListener::bind(SocketAddr::new(self.base.ip(), port)).await {
                 Ok(listener) => return Ok(listener),
                 Err(error) => {
-                    tracing::warn!(name, port, %error, "the port of last time is not free; another one is used")
+                    tracing::warn!(name, port, %error, "the port of last time is not free; another one is used");
                 }
             }
         }

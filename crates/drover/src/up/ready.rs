@@ -15,7 +15,7 @@ use super::member::Member;
 use crate::cli::Output;
 
 /// How long a fleet may take, and how much more for each cluster.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PATIENCE_EACH: Duration = Duration::from_secs(1);
 /// How often to look: in process this costs microseconds.
 const INTERVAL: Duration = Duration::from_millis(20);
