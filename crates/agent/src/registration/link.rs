@@ -6,6 +6,7 @@ use drover_transport::grpc::{GrpcConfig, GrpcTransport, Pem};
 use drover_transport::{Link, Subscription, Transport, TransportError};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream;
 use tokio_util::sync::CancellationToken;
 
 use super::identity::Identity;
@@ -74,7 +75,13 @@ impl Transport for HubLink {
             let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let Some(Current { transport, over }) = current else { return Err(TransportError::NotReady) };
             let Link { publisher, events } = transport.open(subscription).await?;
-            Ok(Link { publisher, events: events.take_until(over.cancelled_owned()).boxed() })
+            let ended = over.clone();
+            let why = async move {
+                let why = if ended.is_cancelled() { "the agent shows other credentials now" } else { "the stream ended" };
+                Err(TransportError::Lost(why.to_owned()))
+            };
+            let events = events.take_until(over.cancelled_owned()).chain(stream::once(why));
+            Ok(Link { publisher, events: events.boxed() })
         })
     }
 }

@@ -177,13 +177,14 @@ impl Registrar {
                     wake
                 }
                 Err(RoundError::Fatal(error)) => return Err(error),
+                Err(RoundError::Hub(what, ClientError::Transport(TransportError::NotReady))) => {
+                    // The driver says why.
+                    tracing::debug!(what, "there is no link to the hub yet");
+                    self.options.tuning.min_backoff
+                }
                 Err(error) => {
                     let wait = self.backoff.next();
-                    if matches!(&error, RoundError::Hub(_, ClientError::Transport(TransportError::NotReady))) {
-                        tracing::debug!(%error, "the hub is not connected");
-                    } else {
-                        tracing::warn!(%error, ?wait, "will try again");
-                    }
+                    tracing::warn!(%error, ?wait, "will try again");
                     wait
                 }
             };
@@ -331,10 +332,10 @@ impl Registrar {
         let identity = Identity { key, certificate: pem };
         self.save(Some(&identity), None).await?;
         tracing::info!(until = %validity.until, "has a certificate of the hub");
+        self.forget_requests().await;
         self.link.show(&Credentials::Own(identity.clone()));
         self.held = Some(Held { identity, validity, jitter: rand::random() });
         self.asking = None;
-        self.forget_requests().await;
         self.hold = None;
         self.problem = None;
         Ok(now)
@@ -393,6 +394,7 @@ impl Registrar {
             status::Step::Send(told) => *told,
         };
         let report = ManagedCluster { status: Some(told.clone()), ..cluster.clone() };
+        soon(self.clusters.connected()).await;
         match self.clusters.update_status(&report).await {
             Err(error) => {
                 if error.is_conflict() {

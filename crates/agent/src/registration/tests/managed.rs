@@ -16,6 +16,7 @@ use crate::registration::identity::{NAMESPACE, SECRET};
 struct State {
     namespace: bool,
     secret: Option<Value>,
+    definitions: Vec<String>,
 }
 
 /// The cluster. Clones are the same cluster.
@@ -72,12 +73,22 @@ impl Managed {
                 self.0.send_modify(|state| state.namespace = true);
                 (200, body)
             }
+            (&Method::PATCH, path) if path.starts_with("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/") => {
+                let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+                self.0.send_modify(|state| state.definitions.push(name));
+                (200, body)
+            }
             (&Method::PATCH, path) if path == secret && self.0.borrow().namespace => {
                 self.0.send_modify(|state| state.secret = Some(body.clone()));
                 (200, body)
             }
             _ => missing(),
         }
+    }
+
+    /// What was installed.
+    pub(super) fn definitions(&self) -> Vec<String> {
+        self.0.borrow().definitions.clone()
     }
 
     /// Names of what is in the secret.
