@@ -67,7 +67,12 @@ fn with_default(command: Command, key: &str, value: &Value) -> Result<Command> {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(yes) => yes.to_string(),
+        Value::Datetime(time) => time.to_string(),
+        // Neither is a single value: the option's own parser says what it would take.
+        Value::Array(_) | Value::Table(_) => String::new(),
     }
 }
 

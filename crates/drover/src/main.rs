@@ -1,9 +1,11 @@
 //! The program: roles and commands, configuration, wiring. It decides nothing about fleets.
+#![expect(unreachable_pub, reason = "a program has no outside that could reach anything")]
 
 mod apiserver;
 mod cli;
 mod config;
 mod connect;
+mod kinds;
 mod objects;
 mod print;
 mod status;

@@ -53,11 +53,6 @@ impl Folder {
         Ok(write_private(&self.path.join("fleet.json"), &text)?)
     }
 
-    /// The folder itself.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The port that something had last time.
     pub fn port(&self, of: &str) -> Option<u16> {
         self.settings.ports.get(of).copied()

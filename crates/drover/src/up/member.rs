@@ -22,7 +22,6 @@ use super::folder::Folder;
 const SERVING_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
 
 /// One embedded API that serves.
-#[derive(Debug)]
 pub struct Member {
     /// Its name, which is its context in the kubeconfig.
     pub name: String,
