@@ -46,7 +46,10 @@ impl Observer {
                 (Ok(report), _) => Some(report),
                 (Err(why), Health::Unavailable(_)) => Some(unavailable(why)),
                 (Err(why), Health::Well | Health::Failing(_)) => {
-                    tracing::warn!(why, "the cluster's API server did not answer; will look again soon");
+                    tracing::warn!(
+                        why,
+                        "the cluster's API server did not answer; will look again soon"
+                    );
                     None
                 }
             };
@@ -59,7 +62,11 @@ impl Observer {
                     changed
                 });
             }
-            let wait = if state == Health::Well { self.interval } else { FAILING_INTERVAL.min(self.interval) };
+            let wait = if state == Health::Well {
+                self.interval
+            } else {
+                FAILING_INTERVAL.min(self.interval)
+            };
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -81,7 +88,9 @@ impl Observer {
     /// `/livez`, or `/healthz` where that is not there or not allowed.
     async fn live(&self) -> Result<(), String> {
         match self.get("/livez").await {
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => self.get("/healthz").await,
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
+                self.get("/healthz").await
+            }
             outcome => outcome,
         }
         .map_err(|error| match error {
@@ -91,7 +100,9 @@ impl Observer {
     }
 
     async fn get(&self, path: &str) -> Result<(), kube::Error> {
-        let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(kube::Error::HttpError)?;
         self.client.request_text(request).await.map(drop)
     }
 
@@ -109,10 +120,23 @@ impl Observer {
         }
         let (claims, dropped) = claims(&found, self.max_custom_claims);
         if dropped > 0 {
-            tracing::warn!(dropped, most = self.max_custom_claims, "the cluster has more claims than are reported");
+            tracing::warn!(
+                dropped,
+                most = self.max_custom_claims,
+                "the cluster has more claims than are reported"
+            );
         }
-        let Resources { capacity, allocatable } = resources;
-        Ok(Report { available: Ok(()), version, capacity, allocatable, claims })
+        let Resources {
+            capacity,
+            allocatable,
+        } = resources;
+        Ok(Report {
+            available: Ok(()),
+            version,
+            capacity,
+            allocatable,
+            claims,
+        })
     }
 }
 

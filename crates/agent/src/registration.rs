@@ -55,13 +55,18 @@ pub struct HubEndpoint {
 impl HubEndpoint {
     /// `host:port`.
     pub(crate) fn address(&self) -> &str {
-        self.url.strip_prefix("https://").unwrap_or(&self.url).trim_end_matches('/')
+        self.url
+            .strip_prefix("https://")
+            .unwrap_or(&self.url)
+            .trim_end_matches('/')
     }
 }
 
 impl std::fmt::Debug for HubEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HubEndpoint").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("HubEndpoint")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,11 +92,11 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            status_interval: Duration::from_secs(60),
+            status_interval: Duration::from_mins(1),
             heartbeat_timeout: Duration::from_secs(30),
             min_backoff: Duration::from_millis(250),
             max_backoff: Duration::from_secs(15),
-            denied_wait: Duration::from_secs(300),
+            denied_wait: Duration::from_mins(5),
             certificate_seconds: None,
             max_custom_claims: MAX_CUSTOM_CLAIMS,
         }
@@ -125,7 +130,12 @@ pub struct AgentOptions {
 
 impl AgentOptions {
     /// The usual. `hub_identity` names the hub for good, whichever address it has: what was applied for it is found by it.
-    pub fn new(cluster: impl Into<String>, hub: HubEndpoint, hub_identity: &str, managed: Client) -> Self {
+    pub fn new(
+        cluster: impl Into<String>,
+        hub: HubEndpoint,
+        hub_identity: &str,
+        managed: Client,
+    ) -> Self {
         Self {
             cluster: cluster.into(),
             agent_name: None,
@@ -184,12 +194,20 @@ pub async fn run(options: AgentOptions, cancel: CancellationToken) -> Result<(),
 
 async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), AgentError> {
     let store = SecretStore::new(options.managed.clone());
-    let Some(stored) = prepare(&options, &store, &cancel).await else { return Ok(()) };
-    let me = Agent { cluster: options.cluster.clone(), agent: name(&options, &stored) };
+    let Some(stored) = prepare(&options, &store, &cancel).await else {
+        return Ok(());
+    };
+    let me = Agent {
+        cluster: options.cluster.clone(),
+        agent: name(&options, &stored),
+    };
     let link = Arc::new(HubLink::new(&options.hub, &options.tuning));
     let client = drover_client::AgentOptions {
         driver: options.driver(),
-        ..drover_client::AgentOptions::new(format!("{}-{}", me.cluster, me.agent), me.cluster.as_str())
+        ..drover_client::AgentOptions::new(
+            format!("{}-{}", me.cluster, me.agent),
+            me.cluster.as_str(),
+        )
     };
     let (clusters, driver) = AgentObjects::new(client, &DataType::MANAGED_CLUSTERS, link.clone())?;
     let observer = Observer {
@@ -211,7 +229,11 @@ async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), 
 
 /// Installs what the agent needs in its cluster and reads its secret, as soon as the cluster answers; `None` when cancelled
 /// before.
-async fn prepare(options: &AgentOptions, store: &SecretStore, cancel: &CancellationToken) -> Option<Stored> {
+async fn prepare(
+    options: &AgentOptions,
+    store: &SecretStore,
+    cancel: &CancellationToken,
+) -> Option<Stored> {
     let mut backoff = Backoff::new(&options.tuning);
     loop {
         let prepared = async {
@@ -238,7 +260,8 @@ async fn definitions(cluster: &Client) -> Result<(), kube::Error> {
     let api: Api<CustomResourceDefinition> = Api::all(cluster.clone());
     let params = PatchParams::apply(FIELD_MANAGER).force();
     for definition in drover_api::crds::managed() {
-        api.patch(&definition.name_any(), &params, &Patch::Apply(&definition)).await?;
+        api.patch(&definition.name_any(), &params, &Patch::Apply(&definition))
+            .await?;
     }
     Ok(())
 }
@@ -247,14 +270,20 @@ async fn definitions(cluster: &Client) -> Result<(), kube::Error> {
 fn name(options: &AgentOptions, stored: &Stored) -> String {
     let same_cluster = stored.cluster.as_deref() == Some(options.cluster.as_str());
     let before = stored.agent.clone().filter(|_| same_cluster);
-    options.agent_name.clone().or(before).unwrap_or_else(random_suffix)
+    options
+        .agent_name
+        .clone()
+        .or(before)
+        .unwrap_or_else(random_suffix)
 }
 
 /// Five letters and digits, as Kubernetes generates names.
 pub(crate) fn random_suffix() -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut rng = rand::rng();
-    (0..5).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+    (0..5)
+        .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
+        .collect()
 }
 
 /// Growing waits.
@@ -267,12 +296,19 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(tuning: &Tuning) -> Self {
-        Self { min: tuning.min_backoff, max: tuning.max_backoff, failures: 0 }
+        Self {
+            min: tuning.min_backoff,
+            max: tuning.max_backoff,
+            failures: 0,
+        }
     }
 
     /// The next wait.
     pub(crate) fn next(&mut self) -> Duration {
-        let full = self.min.saturating_mul(1 << self.failures.min(16)).min(self.max);
+        let full = self
+            .min
+            .saturating_mul(1 << self.failures.min(16))
+            .min(self.max);
         self.failures = self.failures.saturating_add(1);
         full.mul_f64(rand::rng().random_range(0.5..1.0))
     }
