@@ -98,7 +98,12 @@ impl<S: Session> Driver<S> {
             };
             let wait = self.backoff(failures, error.remedy());
             failures = failures.saturating_add(1);
-            tracing::warn!(%error, subscription = ?self.subscription, ?wait, "no link to the event service; will try again");
+            // A link that comes back at once is nobody's concern: certificates rotate, brokers roll.
+            if failures > 2 {
+                tracing::warn!(%error, subscription = ?self.subscription, ?wait, "no link to the event service; will try again");
+            } else {
+                tracing::info!(%error, subscription = ?self.subscription, ?wait, "no link to the event service; will try again");
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep(wait) => (),

@@ -246,7 +246,11 @@ impl Starting<'_> {
         self.tasks.spawn(format!("workloads of {name}"), workloads);
         // The port may change from one start to the next, the hub stays the same.
         let options = AgentOptions::new(name, endpoint, &format!("drover:{hub}"), member.client.clone());
-        self.tasks.spawn(format!("agent of {name}"), registration::run(options, cancel));
+        let client = member.client.clone();
+        self.tasks.spawn(format!("agent of {name}"), async move {
+            drover_hub::install::definitions(&client, &drover_api::crds::managed()).await?;
+            registration::run(options, cancel).await.map_err(anyhow::Error::from)
+        });
         Ok(member)
     }
 }

@@ -11,13 +11,13 @@ use kube::discovery::ApiResource;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-pub const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-pub fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_drover"))
 }
 
-pub async fn up(args: &[&str]) -> Fleet {
+pub(crate) async fn up(args: &[&str]) -> Fleet {
     match Fleet::up(program(), args, LONG).await {
         Ok(fleet) => fleet,
         Err(error) => panic!("{error:#}"),
@@ -25,7 +25,7 @@ pub async fn up(args: &[&str]) -> Fleet {
 }
 
 /// An API by `group/version/Kind`, `v1/Kind` in the core group.
-pub fn api(client: &Client, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+pub(crate) fn api(client: &Client, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
     let (version, kind) = kind.rsplit_once('/').unwrap_or(("v1", kind));
     let (group, version) = version.split_once('/').unwrap_or(("", version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
@@ -35,30 +35,30 @@ pub fn api(client: &Client, kind: &str, namespace: Option<&str>) -> Api<DynamicO
     }
 }
 
-pub fn works(hub: &Client, cluster: &str) -> Api<DynamicObject> {
+pub(crate) fn works(hub: &Client, cluster: &str) -> Api<DynamicObject> {
     api(hub, "work.open-cluster-management.io/v1/ManifestWork", Some(cluster))
 }
 
-pub async fn apply(api: &Api<DynamicObject>, object: &Value) -> Result<DynamicObject> {
+pub(crate) async fn apply(api: &Api<DynamicObject>, object: &Value) -> Result<DynamicObject> {
     let name = object["metadata"]["name"].as_str().context("no name")?;
     Ok(api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await?)
 }
 
-pub fn work(name: &str, cluster: &str, manifests: &[Value]) -> Value {
+pub(crate) fn work(name: &str, cluster: &str, manifests: &[Value]) -> Value {
     json!({
         "apiVersion": "work.open-cluster-management.io/v1", "kind": "ManifestWork",
         "metadata": {"name": name, "namespace": cluster}, "spec": {"workload": {"manifests": manifests}},
     })
 }
 
-pub fn config_map(name: &str, value: &str) -> Value {
+pub(crate) fn config_map(name: &str, value: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": {"value": value},
     })
 }
 
 /// `Type=Status/Reason` of each condition of the current generation, sorted.
-pub fn conditions(object: &DynamicObject) -> Vec<String> {
+pub(crate) fn conditions(object: &DynamicObject) -> Vec<String> {
     let generation = object.metadata.generation;
     let list = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let current = list.iter().filter(|c| c["observedGeneration"].as_i64().is_none_or(|seen| Some(seen) == generation));
@@ -69,10 +69,10 @@ pub fn conditions(object: &DynamicObject) -> Vec<String> {
     all
 }
 
-pub const GOOD: [&str; 2] = ["Applied=True/AppliedManifestWorkComplete", "Available=True/ResourcesAvailable"];
+pub(crate) const GOOD: [&str; 2] = ["Applied=True/AppliedManifestWorkComplete", "Available=True/ResourcesAvailable"];
 
 /// Waits until a work of the current generation is applied and available.
-pub async fn good(api: &Api<DynamicObject>, name: &str) -> DynamicObject {
+pub(crate) async fn good(api: &Api<DynamicObject>, name: &str) -> DynamicObject {
     let check = async || {
         let found = api.get(name).await?;
         let seen = conditions(&found);
@@ -83,7 +83,7 @@ pub async fn good(api: &Api<DynamicObject>, name: &str) -> DynamicObject {
 }
 
 /// Waits until a field has a value.
-pub async fn field(api: &Api<DynamicObject>, name: &str, pointer: &str, expected: &str) {
+pub(crate) async fn field(api: &Api<DynamicObject>, name: &str, pointer: &str, expected: &str) {
     let check = async || {
         let found = api.get(name).await?;
         let value = found.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -94,7 +94,7 @@ pub async fn field(api: &Api<DynamicObject>, name: &str, pointer: &str, expected
 }
 
 /// Waits until an object is not there.
-pub async fn gone(api: &Api<DynamicObject>, name: &str) {
+pub(crate) async fn gone(api: &Api<DynamicObject>, name: &str) {
     let check = async || {
         let found = api.get_opt(name).await?;
         ensure!(found.is_none(), "it is there: {}", serde_json::to_string(&found)?);

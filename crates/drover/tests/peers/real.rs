@@ -56,6 +56,7 @@ async fn join(hub: &Client, cluster: &Client, tasks: &mut Tasks) {
     };
     tasks.spawn("hub", hub.run(cancel.clone()));
     tasks.spawn("workloads", drover_workloads::run(cluster.clone(), Clock::system(), cancel.clone()));
+    drover_hub::install::definitions(cluster, &drover_api::crds::managed()).await.unwrap();
     let options = AgentOptions::new("cluster1", endpoint, "drover:real", cluster.clone());
     tasks.spawn("agent", drover_agent::registration::run(options, cancel));
 }
