@@ -15,7 +15,18 @@ pub fn ci(fast: bool) -> Result<()> {
     step("tidy");
     tidy::check()?;
     let deny = [("RUSTFLAGS", "-D warnings")];
-    cargo("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    cargo(
+        "lints",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &[],
+    )?;
     if fast {
         cargo("tests", &["test", "--workspace"], &[])?;
         say(&format!(
@@ -24,12 +35,23 @@ pub fn ci(fast: bool) -> Result<()> {
         ));
         return Ok(());
     }
-    cargo("documentation", &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
+    cargo(
+        "documentation",
+        &["doc", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )?;
     step("peers");
     let folder = peers::install()?;
-    let folder = folder.to_str().context("the cache folder's name is not UTF-8")?.to_owned();
+    let folder = folder
+        .to_str()
+        .context("the cache folder's name is not UTF-8")?
+        .to_owned();
     let env = [deny[0], ("DROVER_PEERS", folder.as_str())];
-    cargo("tests, with real peers", &["test", "--workspace"], &env[1..])?;
+    cargo(
+        "tests, with real peers",
+        &["test", "--workspace"],
+        &env[1..],
+    )?;
     say(&format!("all green after {} s", start.elapsed().as_secs()));
     Ok(())
 }
