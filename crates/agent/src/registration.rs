@@ -21,7 +21,9 @@ use drover_core::registration::request::Agent;
 use drover_protocol::DataType;
 use drover_runtime::clock::Clock;
 use drover_runtime::supervise::{TaskFailed, Tasks};
-use kube::Client;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
 use rand::Rng as _;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -32,6 +34,8 @@ use self::registrar::Registrar;
 use crate::cluster_status::Observer;
 use crate::work;
 
+/// Field manager of what the agent writes into its cluster.
+const FIELD_MANAGER: &str = "drover-agent";
 /// How long the tasks of an agent may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -88,11 +92,11 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            status_interval: Duration::from_secs(60),
+            status_interval: Duration::from_mins(1),
             heartbeat_timeout: Duration::from_secs(30),
             min_backoff: Duration::from_millis(250),
             max_backoff: Duration::from_secs(15),
-            denied_wait: Duration::from_secs(300),
+            denied_wait: Duration::from_mins(5),
             certificate_seconds: None,
             max_custom_claims: MAX_CUSTOM_CLAIMS,
         }
@@ -114,6 +118,8 @@ pub struct AgentOptions {
     pub labels: BTreeMap<String, String>,
     /// See `labels`.
     pub annotations: BTreeMap<String, String>,
+    /// Whether the agent installs the definitions that it needs in its cluster; it needs the right to.
+    pub install_definitions: bool,
     /// The work agent; its identity says which hub applied objects belong to.
     pub work: work::Config,
     /// The time.
@@ -137,6 +143,7 @@ impl AgentOptions {
             managed,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            install_definitions: true,
             work: work::Config::new(work::identity_for(hub_identity)),
             clock: Clock::system(),
             tuning: Tuning::default(),
@@ -187,7 +194,7 @@ pub async fn run(options: AgentOptions, cancel: CancellationToken) -> Result<(),
 
 async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), AgentError> {
     let store = SecretStore::new(options.managed.clone());
-    let Some(stored) = load(&store, &options.tuning, &cancel).await else {
+    let Some(stored) = prepare(&options, &store, &cancel).await else {
         return Ok(());
     };
     let me = Agent {
@@ -220,21 +227,43 @@ async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), 
     Ok(tasks.wait(GRACE).await?)
 }
 
-/// Reads the secret as soon as the managed cluster answers; `None` when cancelled before.
-async fn load(store: &SecretStore, tuning: &Tuning, cancel: &CancellationToken) -> Option<Stored> {
-    let mut backoff = Backoff::new(tuning);
+/// Installs what the agent needs in its cluster and reads its secret, as soon as the cluster answers; `None` when cancelled
+/// before.
+async fn prepare(
+    options: &AgentOptions,
+    store: &SecretStore,
+    cancel: &CancellationToken,
+) -> Option<Stored> {
+    let mut backoff = Backoff::new(&options.tuning);
     loop {
-        let error = match store.load().await {
+        let prepared = async {
+            if options.install_definitions {
+                definitions(&options.managed).await?;
+            }
+            store.load().await
+        };
+        let error = match prepared.await {
             Ok(stored) => return Some(stored),
             Err(error) => error,
         };
         let wait = backoff.next();
-        tracing::warn!(%error, ?wait, "failed to read the agent's secret; will try again");
+        tracing::warn!(%error, ?wait, "failed to prepare the cluster for its agent; will try again");
         tokio::select! {
             () = cancel.cancelled() => return None,
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// Installs the definitions of what a managed cluster serves (ocm: the klusterlet operator does).
+async fn definitions(cluster: &Client) -> Result<(), kube::Error> {
+    let api: Api<CustomResourceDefinition> = Api::all(cluster.clone());
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    for definition in drover_api::crds::managed() {
+        api.patch(&definition.name_any(), &params, &Patch::Apply(&definition))
+            .await?;
+    }
+    Ok(())
 }
 
 /// The name that was given, else the one from before, else five random letters and digits (ocm: pkg/registration/spoke).

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use drover_agent::registration::{self, AgentOptions, HubEndpoint};
+use drover_agent::{AgentOptions, HubEndpoint};
 use drover_apiserver::auth::ca::write_private;
 use drover_apiserver::auth::csr;
 use drover_apiserver::store::Database;
@@ -294,13 +294,10 @@ impl Starting<'_> {
             &format!("drover:{hub}"),
             member.client.clone(),
         );
-        let client = member.client.clone();
-        self.tasks.spawn(format!("agent of {name}"), async move {
-            drover_hub::install::definitions(&client, &drover_api::crds::managed()).await?;
-            registration::run(options, cancel)
-                .await
-                .map_err(anyhow::Error::from)
-        });
+        self.tasks.spawn(
+            format!("agent of {name}"),
+            drover_agent::run(options, cancel),
+        );
         Ok(member)
     }
 }

@@ -52,10 +52,10 @@ impl Background {
         match task.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, part = name, "a part of the agent did not end well")
+                tracing::warn!(%error, part = name, "a part of the agent did not end well");
             }
             Err(error) => {
-                tracing::warn!(%error, part = name, "a part of the agent did not end well")
+                tracing::warn!(%error, part = name, "a part of the agent did not end well");
             }
         }
     }

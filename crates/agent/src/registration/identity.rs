@@ -13,14 +13,12 @@ use kube::{Api, Client};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _};
 use serde_json::json;
 
-use super::HubEndpoint;
+use super::{FIELD_MANAGER, HubEndpoint};
 
 /// Namespace of the agent in its cluster.
 pub const NAMESPACE: &str = "open-cluster-management-agent";
 /// Secret with the agent's identity for its hub.
 pub const SECRET: &str = "hub-kubeconfig-secret";
-/// Field manager of the secret.
-const FIELD_MANAGER: &str = "drover-agent";
 
 const KEY: &str = "tls.key";
 const CERTIFICATE: &str = "tls.crt";

@@ -6,6 +6,7 @@ use drover_transport::grpc::{GrpcConfig, GrpcTransport, Pem};
 use drover_transport::{Link, Subscription, Transport, TransportError};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream;
 use tokio_util::sync::CancellationToken;
 
 use super::identity::Identity;
@@ -58,7 +59,7 @@ impl HubLink {
         let mut config = self.base.clone();
         match credentials {
             Credentials::Bootstrap(token) => {
-                config.token = Some(Pem::Inline(token.clone().into_bytes()))
+                config.token = Some(Pem::Inline(token.clone().into_bytes()));
             }
             Credentials::Own(identity) => {
                 let key = Pem::Inline(identity.key.pem().to_vec());
@@ -92,9 +93,21 @@ impl Transport for HubLink {
                 return Err(TransportError::NotReady);
             };
             let Link { publisher, events } = transport.open(subscription).await?;
+            let ended = over.clone();
+            let why = async move {
+                let why = if ended.is_cancelled() {
+                    "the agent shows other credentials now"
+                } else {
+                    "the stream ended"
+                };
+                Err(TransportError::Lost(why.to_owned()))
+            };
+            let events = events
+                .take_until(over.cancelled_owned())
+                .chain(stream::once(why));
             Ok(Link {
                 publisher,
-                events: events.take_until(over.cancelled_owned()).boxed(),
+                events: events.boxed(),
             })
         })
     }

@@ -191,16 +191,14 @@ impl Registrar {
                     wake
                 }
                 Err(RoundError::Fatal(error)) => return Err(error),
+                Err(RoundError::Hub(what, ClientError::Transport(TransportError::NotReady))) => {
+                    // The driver says why.
+                    tracing::debug!(what, "there is no link to the hub yet");
+                    self.options.tuning.min_backoff
+                }
                 Err(error) => {
                     let wait = self.backoff.next();
-                    if matches!(
-                        &error,
-                        RoundError::Hub(_, ClientError::Transport(TransportError::NotReady))
-                    ) {
-                        tracing::debug!(%error, "the hub is not connected");
-                    } else {
-                        tracing::warn!(%error, ?wait, "will try again");
-                    }
+                    tracing::warn!(%error, ?wait, "will try again");
                     wait
                 }
             };
@@ -407,6 +405,7 @@ impl Registrar {
         };
         self.save(Some(&identity), None).await?;
         tracing::info!(until = %validity.until, "has a certificate of the hub");
+        self.forget_requests().await;
         self.link.show(&Credentials::Own(identity.clone()));
         self.held = Some(Held {
             identity,
@@ -414,7 +413,6 @@ impl Registrar {
             jitter: rand::random(),
         });
         self.asking = None;
-        self.forget_requests().await;
         self.hold = None;
         self.problem = None;
         Ok(now)
@@ -454,7 +452,7 @@ impl Registrar {
             match standing {
                 Standing::Unknown => tracing::warn!("the hub does not show the cluster any more"),
                 Standing::Waiting => {
-                    tracing::info!("waits for the hub's administrator to accept the cluster")
+                    tracing::info!("waits for the hub's administrator to accept the cluster");
                 }
                 Standing::Denied => tracing::warn!(
                     "the hub's administrator denied the cluster; stays connected, but neither reports nor works"
@@ -492,15 +490,14 @@ impl Registrar {
             status: Some(told.clone()),
             ..cluster.clone()
         };
-        match self.clusters.update_status(&report).await {
-            Err(error) => {
-                if error.is_conflict() {
-                    self.clusters.resync();
-                }
-                return Err(RoundError::Hub("report the status of the cluster", error));
+        soon(self.clusters.connected()).await;
+        if let Err(error) = self.clusters.update_status(&report).await {
+            if error.is_conflict() {
+                self.clusters.resync();
             }
-            Ok(()) => tracing::debug!("reported the status of the cluster"),
+            return Err(RoundError::Hub("report the status of the cluster", error));
         }
+        tracing::debug!("reported the status of the cluster");
         self.sent = Some(Sent {
             version: cluster.metadata.resource_version.clone(),
             status: told,

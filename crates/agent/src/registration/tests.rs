@@ -147,6 +147,13 @@ async fn a_cluster_joins_reports_and_renews_its_lease() {
     assert_eq!(cluster["status"]["clusterClaims"][0]["name"], "id.k8s.io");
     assert_eq!(state.condition("ClusterCertificateRotated"), "True");
     assert_eq!(state.requests.len(), 1);
+    let installed = managed.definitions();
+    assert!(
+        installed
+            .iter()
+            .any(|name| name == "appliedmanifestworks.work.open-cluster-management.io"),
+        "{installed:?}"
+    );
     assert!(
         state
             .reporters

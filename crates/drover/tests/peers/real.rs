@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_agent::registration::{AgentOptions, HubEndpoint};
+use drover_agent::{AgentOptions, HubEndpoint};
 use drover_apiserver::auth::ca::Authority;
 use drover_apiserver::auth::csr;
 use drover_hub::install::{BootstrapToken, bootstrap_token};
@@ -80,11 +80,8 @@ async fn join(hub: &Client, cluster: &Client, tasks: &mut Tasks) {
         "workloads",
         drover_workloads::run(cluster.clone(), Clock::system(), cancel.clone()),
     );
-    drover_hub::install::definitions(cluster, &drover_api::crds::managed())
-        .await
-        .unwrap();
     let options = AgentOptions::new("cluster1", endpoint, "drover:real", cluster.clone());
-    tasks.spawn("agent", drover_agent::registration::run(options, cancel));
+    tasks.spawn("agent", drover_agent::run(options, cancel));
 }
 
 #[tokio::test(flavor = "multi_thread")]

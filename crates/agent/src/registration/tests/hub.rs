@@ -229,9 +229,8 @@ impl Hub {
                 tokio::task::yield_now().await;
             }
         };
-        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-            panic!("not {expected} subscribers of {data_type}");
-        }
+        let done = tokio::time::timeout(PATIENCE, wait).await.is_ok();
+        assert!(done, "not {expected} subscribers of {data_type}");
     }
 }
 

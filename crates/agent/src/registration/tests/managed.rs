@@ -16,6 +16,7 @@ use crate::registration::identity::{NAMESPACE, SECRET};
 struct State {
     namespace: bool,
     secret: Option<Value>,
+    definitions: Vec<String>,
 }
 
 /// The cluster. Clones are the same cluster.
@@ -104,6 +105,13 @@ impl Managed {
                 self.0.send_modify(|state| state.namespace = true);
                 (200, body)
             }
+            (&Method::PATCH, path)
+                if path.starts_with("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/") =>
+            {
+                let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+                self.0.send_modify(|state| state.definitions.push(name));
+                (200, body)
+            }
             (&Method::PATCH, path) if path == secret && self.0.borrow().namespace => {
                 self.0
                     .send_modify(|state| state.secret = Some(body.clone()));
@@ -111,6 +119,11 @@ impl Managed {
             }
             _ => missing(),
         }
+    }
+
+    /// What was installed.
+    pub(super) fn definitions(&self) -> Vec<String> {
+        self.0.borrow().definitions.clone()
     }
 
     /// Names of what is in the secret.
@@ -143,11 +156,11 @@ impl Managed {
                 changes.changed().await.expect("the cluster is there");
             }
         };
-        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-            panic!(
-                "{what} did not happen; the secret has {:?}",
-                self.secret_keys()
-            );
-        }
+        let done = tokio::time::timeout(PATIENCE, wait).await.is_ok();
+        assert!(
+            done,
+            "{what} did not happen; the secret has {:?}",
+            self.secret_keys()
+        );
     }
 }

@@ -233,10 +233,8 @@ impl Resources {
     pub fn count(&mut self, node: &Node) {
         let Some(status) = &node.status else { return };
         add(&mut self.capacity, status.capacity.as_ref());
-        let takes_pods = node
-            .spec
-            .as_ref()
-            .is_none_or(|spec| spec.unschedulable != Some(true));
+        let spec = node.spec.as_ref();
+        let takes_pods = spec.is_none_or(|spec| spec.unschedulable != Some(true));
         if takes_pods {
             add(&mut self.allocatable, status.allocatable.as_ref());
         }
