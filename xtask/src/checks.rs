@@ -9,13 +9,24 @@ use anyhow::{Context, Result, bail};
 use crate::{peers, tidy};
 
 /// Runs every check; stops at the first that fails.
-pub fn ci(fast: bool) -> Result<()> {
+pub(crate) fn ci(fast: bool) -> Result<()> {
     let start = Instant::now();
     cargo("format", &["fmt", "--all", "--", "--check"], &[])?;
     step("tidy");
     tidy::check()?;
     let deny = [("RUSTFLAGS", "-D warnings")];
-    cargo("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    cargo(
+        "lints",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &[],
+    )?;
     if fast {
         cargo("tests", &["test", "--workspace"], &[])?;
         say(&format!(
@@ -24,18 +35,29 @@ pub fn ci(fast: bool) -> Result<()> {
         ));
         return Ok(());
     }
-    cargo("documentation", &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
+    cargo(
+        "documentation",
+        &["doc", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )?;
     step("peers");
     let folder = peers::install()?;
-    let folder = folder.to_str().context("the cache folder's name is not UTF-8")?.to_owned();
+    let folder = folder
+        .to_str()
+        .context("the cache folder's name is not UTF-8")?
+        .to_owned();
     let env = [deny[0], ("DROVER_PEERS", folder.as_str())];
-    cargo("tests, with real peers", &["test", "--workspace"], &env[1..])?;
+    cargo(
+        "tests, with real peers",
+        &["test", "--workspace"],
+        &env[1..],
+    )?;
     say(&format!("all green after {} s", start.elapsed().as_secs()));
     Ok(())
 }
 
 /// Rewrites golden files.
-pub fn golden() -> Result<()> {
+pub(crate) fn golden() -> Result<()> {
     let env = [("UPDATE_GOLDEN", "1"), ("INSTA_UPDATE", "always")];
     cargo("golden files", &["test", "--workspace", "golden"], &env)
 }
@@ -58,7 +80,7 @@ fn step(what: &str) {
 }
 
 /// Prints a line.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     // A closed pipe is the reader's wish; there is nobody left to tell.
     writeln!(std::io::stdout(), "{text}").ok();
 }

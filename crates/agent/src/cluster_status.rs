@@ -46,7 +46,10 @@ impl Observer {
                 (Ok(report), _) => Some(report),
                 (Err(why), Health::Unavailable(_)) => Some(unavailable(why)),
                 (Err(why), Health::Well | Health::Failing(_)) => {
-                    tracing::warn!(why, "the cluster's API server did not answer; will look again soon");
+                    tracing::warn!(
+                        why,
+                        "the cluster's API server did not answer; will look again soon"
+                    );
                     None
                 }
             };
@@ -59,7 +62,11 @@ impl Observer {
                     changed
                 });
             }
-            let wait = if state == Health::Well { self.interval } else { FAILING_INTERVAL.min(self.interval) };
+            let wait = if state == Health::Well {
+                self.interval
+            } else {
+                FAILING_INTERVAL.min(self.interval)
+            };
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -81,7 +88,9 @@ impl Observer {
     /// `/livez`, or `/healthz` where that is not there or not allowed.
     async fn live(&self) -> Result<(), String> {
         match self.get("/livez").await {
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => self.get("/healthz").await,
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
+                self.get("/healthz").await
+            }
             outcome => outcome,
         }
         .map_err(|error| match error {
@@ -91,7 +100,9 @@ impl Observer {
     }
 
     async fn get(&self, path: &str) -> Result<(), kube::Error> {
-        let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(kube::Error::HttpError)?;
         self.client.request_text(request).await.map(drop)
     }
 
@@ -99,20 +110,29 @@ impl Observer {
         let version = self.client.apiserver_version().await?.git_version;
         let mut resources = Resources::default();
         let nodes: Api<Node> = Api::all(self.client.clone());
-        each(&nodes, |node| resources.count(&node)).await?;
+        optional("nodes", each(&nodes, |node| resources.count(&node)).await)?;
         let mut found = Vec::new();
         let api: Api<ClusterClaim> = Api::all(self.client.clone());
-        match each(&api, |claim| found.push(claim)).await {
-            // A cluster that does not know claims has none.
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            outcome => outcome?,
-        }
+        optional("claims", each(&api, |claim| found.push(claim)).await)?;
         let (claims, dropped) = claims(&found, self.max_custom_claims);
         if dropped > 0 {
-            tracing::warn!(dropped, most = self.max_custom_claims, "the cluster has more claims than are reported");
+            tracing::warn!(
+                dropped,
+                most = self.max_custom_claims,
+                "the cluster has more claims than are reported"
+            );
         }
-        let Resources { capacity, allocatable } = resources;
-        Ok(Report { available: Ok(()), version, capacity, allocatable, claims })
+        let Resources {
+            capacity,
+            allocatable,
+        } = resources;
+        Ok(Report {
+            available: Ok(()),
+            version,
+            capacity,
+            allocatable,
+            claims,
+        })
     }
 }
 
@@ -123,6 +143,17 @@ fn unavailable(why: String) -> Report {
         capacity: std::collections::BTreeMap::new(),
         allocatable: std::collections::BTreeMap::new(),
         claims: Vec::new(),
+    }
+}
+
+/// What a cluster does not know, or does not show its agent, it has not.
+fn optional(what: &str, listed: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match listed {
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
+            tracing::debug!(what, code = status.code, "the cluster does not show them");
+            Ok(())
+        }
+        listed => listed,
     }
 }
 
@@ -138,6 +169,65 @@ where
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Looks at a cluster whose health endpoints answer with these codes.
+    async fn look(livez: u16, healthz: u16) -> Result<Report, String> {
+        let service = tower::service_fn(move |request: Request<Body>| async move {
+            let empty = |kind: &str, version: &str| json!({"kind": kind, "apiVersion": version, "metadata": {}, "items": []});
+            let version = json!({"major": "1", "minor": "36", "gitVersion": "v1.36.3", "gitCommit": "", "gitTreeState": "",
+                "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
+            let status = |code: u16| json!({"kind": "Status", "status": "Failure", "code": code, "message": "no", "reason": "R"});
+            let (code, body) = match request.uri().path() {
+                "/livez" => (livez, status(livez)),
+                "/healthz" => (healthz, status(healthz)),
+                "/version" => (200, version),
+                "/api/v1/nodes" if livez == 200 => (200, empty("NodeList", "v1")),
+                "/api/v1/nodes" => (403, status(403)),
+                _ => (404, status(404)),
+            };
+            let response = Response::builder().status(code);
+            Ok::<_, Infallible>(
+                response
+                    .body(Full::new(body.to_string().into_bytes().into()))
+                    .expect("it is valid"),
+            )
+        });
+        let observer = Observer {
+            client: Client::new(service, "default"),
+            clock: Clock::system(),
+            interval: Duration::from_secs(1),
+            max_custom_claims: 20,
+        };
+        observer.look().await
+    }
+
+    #[tokio::test]
+    async fn the_old_health_endpoint_counts_where_the_new_one_is_not_there() {
+        let well = Ok("v1.36.3".to_owned());
+        let cases = [
+            (200, 500, well.clone()),
+            (403, 200, well.clone()),
+            (404, 200, well),
+            (404, 500, Err("status code 500, no".to_owned())),
+            (500, 200, Err("status code 500, no".to_owned())),
+        ];
+        for (livez, healthz, expected) in cases {
+            let looked = look(livez, healthz).await.map(|report| report.version);
+            assert_eq!(looked, expected, "{livez} {healthz}");
         }
     }
 }

@@ -21,7 +21,9 @@ use drover_core::registration::request::Agent;
 use drover_protocol::DataType;
 use drover_runtime::clock::Clock;
 use drover_runtime::supervise::{TaskFailed, Tasks};
-use kube::Client;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
 use rand::Rng as _;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -32,6 +34,8 @@ use self::registrar::Registrar;
 use crate::cluster_status::Observer;
 use crate::work;
 
+/// Field manager of what the agent writes into its cluster.
+const FIELD_MANAGER: &str = "drover-agent";
 /// How long the tasks of an agent may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -51,13 +55,18 @@ pub struct HubEndpoint {
 impl HubEndpoint {
     /// `host:port`.
     pub(crate) fn address(&self) -> &str {
-        self.url.strip_prefix("https://").unwrap_or(&self.url).trim_end_matches('/')
+        self.url
+            .strip_prefix("https://")
+            .unwrap_or(&self.url)
+            .trim_end_matches('/')
     }
 }
 
 impl std::fmt::Debug for HubEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HubEndpoint").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("HubEndpoint")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,11 +92,11 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            status_interval: Duration::from_secs(60),
+            status_interval: Duration::from_mins(1),
             heartbeat_timeout: Duration::from_secs(30),
             min_backoff: Duration::from_millis(250),
             max_backoff: Duration::from_secs(15),
-            denied_wait: Duration::from_secs(300),
+            denied_wait: Duration::from_mins(5),
             certificate_seconds: None,
             max_custom_claims: MAX_CUSTOM_CLAIMS,
         }
@@ -109,6 +118,8 @@ pub struct AgentOptions {
     pub labels: BTreeMap<String, String>,
     /// See `labels`.
     pub annotations: BTreeMap<String, String>,
+    /// Whether the agent installs the definitions that it needs in its cluster; it needs the right to.
+    pub install_definitions: bool,
     /// The work agent; its identity says which hub applied objects belong to.
     pub work: work::Config,
     /// The time.
@@ -119,7 +130,12 @@ pub struct AgentOptions {
 
 impl AgentOptions {
     /// The usual. `hub_identity` names the hub for good, whichever address it has: what was applied for it is found by it.
-    pub fn new(cluster: impl Into<String>, hub: HubEndpoint, hub_identity: &str, managed: Client) -> Self {
+    pub fn new(
+        cluster: impl Into<String>,
+        hub: HubEndpoint,
+        hub_identity: &str,
+        managed: Client,
+    ) -> Self {
         Self {
             cluster: cluster.into(),
             agent_name: None,
@@ -127,6 +143,7 @@ impl AgentOptions {
             managed,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            install_definitions: true,
             work: work::Config::new(work::identity_for(hub_identity)),
             clock: Clock::system(),
             tuning: Tuning::default(),
@@ -177,12 +194,20 @@ pub async fn run(options: AgentOptions, cancel: CancellationToken) -> Result<(),
 
 async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), AgentError> {
     let store = SecretStore::new(options.managed.clone());
-    let Some(stored) = load(&store, &options.tuning, &cancel).await else { return Ok(()) };
-    let me = Agent { cluster: options.cluster.clone(), agent: name(&options, &stored) };
+    let Some(stored) = prepare(&options, &store, &cancel).await else {
+        return Ok(());
+    };
+    let me = Agent {
+        cluster: options.cluster.clone(),
+        agent: name(&options, &stored),
+    };
     let link = Arc::new(HubLink::new(&options.hub, &options.tuning));
     let client = drover_client::AgentOptions {
         driver: options.driver(),
-        ..drover_client::AgentOptions::new(format!("{}-{}", me.cluster, me.agent), me.cluster.as_str())
+        ..drover_client::AgentOptions::new(
+            format!("{}-{}", me.cluster, me.agent),
+            me.cluster.as_str(),
+        )
     };
     let (clusters, driver) = AgentObjects::new(client, &DataType::MANAGED_CLUSTERS, link.clone())?;
     let observer = Observer {
@@ -202,16 +227,27 @@ async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), 
     Ok(tasks.wait(GRACE).await?)
 }
 
-/// Reads the secret as soon as the managed cluster answers; `None` when cancelled before.
-async fn load(store: &SecretStore, tuning: &Tuning, cancel: &CancellationToken) -> Option<Stored> {
-    let mut backoff = Backoff::new(tuning);
+/// Installs what the agent needs in its cluster and reads its secret, as soon as the cluster answers; `None` when cancelled
+/// before.
+async fn prepare(
+    options: &AgentOptions,
+    store: &SecretStore,
+    cancel: &CancellationToken,
+) -> Option<Stored> {
+    let mut backoff = Backoff::new(&options.tuning);
     loop {
-        let error = match store.load().await {
+        let prepared = async {
+            if options.install_definitions {
+                definitions(&options.managed).await?;
+            }
+            store.load().await
+        };
+        let error = match prepared.await {
             Ok(stored) => return Some(stored),
             Err(error) => error,
         };
         let wait = backoff.next();
-        tracing::warn!(%error, ?wait, "failed to read the agent's secret; will try again");
+        tracing::warn!(%error, ?wait, "failed to prepare the cluster for its agent; will try again");
         tokio::select! {
             () = cancel.cancelled() => return None,
             () = tokio::time::sleep(wait) => {}
@@ -219,18 +255,35 @@ async fn load(store: &SecretStore, tuning: &Tuning, cancel: &CancellationToken) 
     }
 }
 
+/// Installs the definitions of what a managed cluster serves (ocm: the klusterlet operator does).
+async fn definitions(cluster: &Client) -> Result<(), kube::Error> {
+    let api: Api<CustomResourceDefinition> = Api::all(cluster.clone());
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    for definition in drover_api::crds::managed() {
+        api.patch(&definition.name_any(), &params, &Patch::Apply(&definition))
+            .await?;
+    }
+    Ok(())
+}
+
 /// The name that was given, else the one from before, else five random letters and digits (ocm: pkg/registration/spoke).
 fn name(options: &AgentOptions, stored: &Stored) -> String {
     let same_cluster = stored.cluster.as_deref() == Some(options.cluster.as_str());
     let before = stored.agent.clone().filter(|_| same_cluster);
-    options.agent_name.clone().or(before).unwrap_or_else(random_suffix)
+    options
+        .agent_name
+        .clone()
+        .or(before)
+        .unwrap_or_else(random_suffix)
 }
 
 /// Five letters and digits, as Kubernetes generates names.
 pub(crate) fn random_suffix() -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut rng = rand::rng();
-    (0..5).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+    (0..5)
+        .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
+        .collect()
 }
 
 /// Growing waits.
@@ -243,12 +296,19 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(tuning: &Tuning) -> Self {
-        Self { min: tuning.min_backoff, max: tuning.max_backoff, failures: 0 }
+        Self {
+            min: tuning.min_backoff,
+            max: tuning.max_backoff,
+            failures: 0,
+        }
     }
 
     /// The next wait.
     pub(crate) fn next(&mut self) -> Duration {
-        let full = self.min.saturating_mul(1 << self.failures.min(16)).min(self.max);
+        let full = self
+            .min
+            .saturating_mul(1 << self.failures.min(16))
+            .min(self.max);
         self.failures = self.failures.saturating_add(1);
         full.mul_f64(rand::rng().random_range(0.5..1.0))
     }

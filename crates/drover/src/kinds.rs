@@ -73,8 +73,13 @@ impl Kinds {
     pub async fn discover(client: &Client) -> Result<Self> {
         let mut kinds = Vec::new();
         for path in ["/api", "/apis"] {
-            let request = http::Request::get(path).header("accept", ACCEPT).body(Vec::new())?;
-            let groups: Groups = client.request(request).await.map_err(|error| anyhow!(connect::explain(&error)))?;
+            let request = http::Request::get(path)
+                .header("accept", ACCEPT)
+                .body(Vec::new())?;
+            let groups: Groups = client
+                .request(request)
+                .await
+                .map_err(|error| anyhow!(connect::explain(&error)))?;
             kinds.extend(groups.items.into_iter().flat_map(of_group));
         }
         Ok(Self(kinds))
@@ -82,15 +87,21 @@ impl Kinds {
 
     /// By `apiVersion` and `kind`.
     pub fn of(&self, api_version: &str, kind: &str) -> Option<&Kind> {
-        self.0.iter().find(|known| known.resource.api_version == api_version && known.resource.kind == kind)
+        self.0
+            .iter()
+            .find(|known| known.resource.api_version == api_version && known.resource.kind == kind)
     }
 
     /// By plural, singular, short name or kind, with or without the group behind a dot.
     pub fn named(&self, asked: &str) -> Option<&Kind> {
         let asked = asked.to_lowercase();
-        let (name, group) = asked.split_once('.').map_or((asked.as_str(), None), |(name, group)| (name, Some(group)));
+        let (name, group) = asked
+            .split_once('.')
+            .map_or((asked.as_str(), None), |(name, group)| (name, Some(group)));
         let fits = |kind: &&Kind| {
-            kind.preferred && group.is_none_or(|group| group == kind.resource.group) && kind.names.iter().any(|n| n == name)
+            kind.preferred
+                && group.is_none_or(|group| group == kind.resource.group)
+                && kind.names.iter().any(|n| n == name)
         };
         // Core comes first, so `events` are those that everybody means.
         self.0.iter().find(fits)
@@ -99,30 +110,42 @@ impl Kinds {
 
 fn of_group(group: Group) -> impl Iterator<Item = Kind> {
     let name = group.metadata.name;
-    group.versions.into_iter().enumerate().flat_map(move |(place, version)| {
-        let group = name.clone();
-        let api_version = if group.is_empty() { version.version.clone() } else { format!("{group}/{}", version.version) };
-        let number = version.version;
-        version.resources.into_iter().map(move |resource| {
-            let kind = resource.response_kind.kind;
-            let mut names = resource.short_names;
-            names.extend([resource.resource.clone(), resource.singular_resource, kind.to_lowercase()]);
-            if resource.resource == "manifestworks" {
-                // What everybody calls them.
-                names.extend(["work", "works"].map(ToOwned::to_owned));
-            }
-            Kind {
-                resource: ApiResource {
-                    group: group.clone(),
-                    version: number.clone(),
-                    api_version: api_version.clone(),
-                    kind,
-                    plural: resource.resource,
-                },
-                namespaced: resource.scope == "Namespaced",
-                names,
-                preferred: place == 0,
-            }
+    group
+        .versions
+        .into_iter()
+        .enumerate()
+        .flat_map(move |(place, version)| {
+            let group = name.clone();
+            let api_version = if group.is_empty() {
+                version.version.clone()
+            } else {
+                format!("{group}/{}", version.version)
+            };
+            let number = version.version;
+            version.resources.into_iter().map(move |resource| {
+                let kind = resource.response_kind.kind;
+                let mut names = resource.short_names;
+                names.extend([
+                    resource.resource.clone(),
+                    resource.singular_resource,
+                    kind.to_lowercase(),
+                ]);
+                if resource.resource == "manifestworks" {
+                    // What everybody calls them.
+                    names.extend(["work", "works"].map(ToOwned::to_owned));
+                }
+                Kind {
+                    resource: ApiResource {
+                        group: group.clone(),
+                        version: number.clone(),
+                        api_version: api_version.clone(),
+                        kind,
+                        plural: resource.resource,
+                    },
+                    namespaced: resource.scope == "Namespaced",
+                    names,
+                    preferred: place == 0,
+                }
+            })
         })
-    })
 }

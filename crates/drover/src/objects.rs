@@ -19,7 +19,13 @@ pub async fn apply(args: cli::Apply, global: &Global) -> Result<()> {
     let kubeconfig = connect::kubeconfig(global)?;
     let client = connect::client(&kubeconfig, global.context.as_deref()).await?;
     let objects = read(&args.file)?;
-    let failed = apply_all(&client, objects, args.namespace.as_deref(), args.force_conflicts).await?;
+    let failed = apply_all(
+        &client,
+        objects,
+        args.namespace.as_deref(),
+        args.force_conflicts,
+    )
+    .await?;
     if failed > 0 {
         bail!("{failed} objects were not applied");
     }
@@ -27,7 +33,12 @@ pub async fn apply(args: cli::Apply, global: &Global) -> Result<()> {
 }
 
 /// Applies objects in the order given and tells each; the answer is how many failed.
-pub async fn apply_all(client: &Client, objects: Vec<Value>, namespace: Option<&str>, force: bool) -> Result<usize> {
+pub async fn apply_all(
+    client: &Client,
+    objects: Vec<Value>,
+    namespace: Option<&str>,
+    force: bool,
+) -> Result<usize> {
     let mut kinds = Kinds::discover(client).await?;
     let mut params = PatchParams::apply(FIELD_MANAGER);
     params.force = force;
@@ -46,9 +57,13 @@ pub async fn apply_all(client: &Client, objects: Vec<Value>, namespace: Option<&
         };
         let api = api(client, found, namespace_of(&object, namespace));
         if found.namespaced && object["metadata"]["namespace"].is_null() {
-            object["metadata"]["namespace"] = json!(namespace.unwrap_or(client.default_namespace()));
+            object["metadata"]["namespace"] =
+                json!(namespace.unwrap_or(client.default_namespace()));
         }
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let name = object["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         match api.patch(&name, &params, &Patch::Apply(&object)).await {
             Ok(_) => print::line(&format!("{shown} applied"))?,
             Err(error) => {
@@ -65,9 +80,14 @@ pub async fn get(args: cli::Get, global: &Global) -> Result<()> {
     let kubeconfig = connect::kubeconfig(global)?;
     let client = connect::client(&kubeconfig, global.context.as_deref()).await?;
     let kinds = Kinds::discover(&client).await?;
-    let kind = kinds.named(&args.kind).with_context(|| format!("the API knows no {:?}", args.kind))?;
-    let namespace = (kind.namespaced && !args.all_namespaces)
-        .then(|| args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()));
+    let kind = kinds
+        .named(&args.kind)
+        .with_context(|| format!("the API knows no {:?}", args.kind))?;
+    let namespace = (kind.namespaced && !args.all_namespaces).then(|| {
+        args.namespace
+            .clone()
+            .unwrap_or_else(|| client.default_namespace().to_owned())
+    });
     if global.output == Output::Table {
         return table(&client, kind, &args, namespace.as_deref()).await;
     }
@@ -88,7 +108,12 @@ pub async fn get(args: cli::Get, global: &Global) -> Result<()> {
 }
 
 /// The API prints the rows itself, as it does for kubectl.
-async fn table(client: &Client, kind: &Kind, args: &cli::Get, namespace: Option<&str>) -> Result<()> {
+async fn table(
+    client: &Client,
+    kind: &Kind,
+    args: &cli::Get,
+    namespace: Option<&str>,
+) -> Result<()> {
     let resource = &kind.resource;
     let base = if resource.group.is_empty() {
         format!("/api/{}", resource.version)
@@ -96,17 +121,32 @@ async fn table(client: &Client, kind: &Kind, args: &cli::Get, namespace: Option<
         format!("/apis/{}/{}", resource.group, resource.version)
     };
     let place = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
-    let name = args.name.as_ref().map_or_else(String::new, |name| format!("/{name}"));
+    let name = args
+        .name
+        .as_ref()
+        .map_or_else(String::new, |name| format!("/{name}"));
     let query = args.selector.as_ref().map_or_else(String::new, |selector| {
-        format!("?labelSelector={}", selector.replace('%', "%25").replace('=', "%3D").replace(',', "%2C").replace(' ', "%20"))
+        format!(
+            "?labelSelector={}",
+            selector
+                .replace('%', "%25")
+                .replace('=', "%3D")
+                .replace(',', "%2C")
+                .replace(' ', "%20")
+        )
     });
     let request = http::Request::get(format!("{base}{place}/{}{name}{query}", resource.plural))
         .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
         .body(Vec::new())?;
-    let table: Value = client.request(request).await.map_err(|error| anyhow::anyhow!(connect::explain(&error)))?;
+    let table: Value = client
+        .request(request)
+        .await
+        .map_err(|error| anyhow::anyhow!(connect::explain(&error)))?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let columns = list(&table["columnDefinitions"]);
-    let shown: Vec<usize> = (0..columns.len()).filter(|i| columns[*i]["priority"].as_i64().unwrap_or(0) == 0).collect();
+    let shown: Vec<usize> = (0..columns.len())
+        .filter(|i| columns[*i]["priority"].as_i64().unwrap_or(0) == 0)
+        .collect();
     let rows = list(&table["rows"]);
     if rows.is_empty() {
         print::note(&namespace.map_or_else(
@@ -116,7 +156,10 @@ async fn table(client: &Client, kind: &Kind, args: &cli::Get, namespace: Option<
         return Ok(());
     }
     let mut headings: Vec<String> = Vec::new();
-    let with_namespace = args.all_namespaces && rows.iter().any(|row| !row["object"]["metadata"]["namespace"].is_null());
+    let with_namespace = args.all_namespaces
+        && rows
+            .iter()
+            .any(|row| !row["object"]["metadata"]["namespace"].is_null());
     if with_namespace {
         headings.push("Namespace".to_owned());
     }
@@ -153,7 +196,8 @@ fn namespace_of<'o>(object: &'o Value, default: Option<&'o str>) -> Option<&'o s
 }
 
 fn type_of(object: &Value) -> Result<(&str, &str)> {
-    let (Some(version), Some(kind)) = (object["apiVersion"].as_str(), object["kind"].as_str()) else {
+    let (Some(version), Some(kind)) = (object["apiVersion"].as_str(), object["kind"].as_str())
+    else {
         bail!("an object has no apiVersion or kind: {}", describe(object));
     };
     Ok((version, kind))
@@ -161,7 +205,9 @@ fn type_of(object: &Value) -> Result<(&str, &str)> {
 
 fn describe(object: &Value) -> String {
     let kind = object["kind"].as_str().unwrap_or("object").to_lowercase();
-    let name = object["metadata"]["name"].as_str().unwrap_or("without a name");
+    let name = object["metadata"]["name"]
+        .as_str()
+        .unwrap_or("without a name");
     format!("{kind}/{name}")
 }
 
@@ -171,14 +217,21 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
     for path in paths {
         if path.as_os_str() == "-" {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("failed to read stdin")?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("failed to read stdin")?;
             parse(&text, Path::new("stdin"), &mut objects)?;
         } else if path.is_dir() {
             let mut files = Vec::new();
-            for entry in std::fs::read_dir(path).with_context(|| format!("failed to list {}", path.display()))? {
+            for entry in std::fs::read_dir(path)
+                .with_context(|| format!("failed to list {}", path.display()))?
+            {
                 files.push(entry?.path());
             }
-            files.retain(|file| file.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json"));
+            files.retain(|file| {
+                file.extension()
+                    .is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
+            });
             files.sort();
             for file in files {
                 read_file(&file, &mut objects)?;
@@ -194,15 +247,20 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
 }
 
 fn read_file(path: &Path, objects: &mut Vec<Value>) -> Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read {}", path.display()))?;
     parse(&text, path, objects)
 }
 
 fn parse(text: &str, path: &Path, objects: &mut Vec<Value>) -> Result<()> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).with_context(|| format!("{} is malformed", path.display()))?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text)
+        .with_context(|| format!("{} is malformed", path.display()))?;
     for document in documents {
-        if document["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && document["items"].is_array() {
+        if document["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.ends_with("List"))
+            && document["items"].is_array()
+        {
             objects.extend(document["items"].as_array().cloned().unwrap_or_default());
         } else if !document.is_null() {
             objects.push(document);

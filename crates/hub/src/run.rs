@@ -64,7 +64,10 @@ impl Hub {
         let broker_user = whoami(&self.client).await?;
         let mut tasks = Tasks::new(cancel.child_token());
         self.start(broker_user, &mut tasks);
-        tasks.wait(GRACE).await.map_err(|failed| HubError::Internal(failed.to_string()))
+        tasks
+            .wait(GRACE)
+            .await
+            .map_err(|failed| HubError::Internal(failed.to_string()))
     }
 
     fn start(self, broker_user: String, tasks: &mut Tasks) {
@@ -75,44 +78,69 @@ impl Hub {
         let objects_queue = Arc::new(WorkQueue::<String>::new());
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
-        let (clusters, task) = mirror(Api::all(self.client.clone()), Config::default(), stop.clone(), move |found: &ManagedCluster| {
-            queue.add(found.name_any());
-            told.add(format!("managedclusters/{}", found.name_any()));
-        });
+        let (clusters, task) = mirror(
+            Api::all(self.client.clone()),
+            Config::default(),
+            stop.clone(),
+            move |found: &ManagedCluster| {
+                queue.add(found.name_any());
+                told.add(format!("managedclusters/{}", found.name_any()));
+            },
+        );
         tasks.run("the cache of clusters", task);
 
         let queue = clusters_queue.clone();
         let labelled = Config::default().labels(names::CLUSTER_NAME_LABEL);
-        let (namespaces, task) = mirror(Api::all(self.client.clone()), labelled, stop.clone(), move |found: &Namespace| {
-            queue.add(found.name_any());
-        });
+        let (namespaces, task) = mirror(
+            Api::all(self.client.clone()),
+            labelled,
+            stop.clone(),
+            move |found: &Namespace| {
+                queue.add(found.name_any());
+            },
+        );
         tasks.run("the cache of namespaces", task);
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
         let own = Config::default().fields(&format!("metadata.name={}", names::CLUSTER_LEASE));
-        let (leases, task) = mirror(Api::all(self.client.clone()), own, stop.clone(), move |found: &Lease| {
-            let cluster = found.namespace().unwrap_or_default();
-            told.add(format!("leases/{cluster}"));
-            queue.add(cluster);
-        });
+        let (leases, task) = mirror(
+            Api::all(self.client.clone()),
+            own,
+            stop.clone(),
+            move |found: &Lease| {
+                let cluster = found.namespace().unwrap_or_default();
+                told.add(format!("leases/{cluster}"));
+                queue.add(cluster);
+            },
+        );
         tasks.run("the cache of leases", task);
 
         let (queue, changed) = (clusters_queue.clone(), works_queue.clone());
-        let (works, task) = mirror(Api::all(self.client.clone()), Config::default(), stop.clone(), move |found: &ManifestWork| {
-            let cluster = found.namespace().unwrap_or_default();
-            changed.add(format!("{cluster}/{}", found.name_any()));
-            // Only a cluster that leaves waits for its works.
-            if found.metadata.deletion_timestamp.is_some() {
-                queue.add(cluster);
-            }
-        });
+        let (works, task) = mirror(
+            Api::all(self.client.clone()),
+            Config::default(),
+            stop.clone(),
+            move |found: &ManifestWork| {
+                let cluster = found.namespace().unwrap_or_default();
+                changed.add(format!("{cluster}/{}", found.name_any()));
+                // Only a cluster that leaves waits for its works.
+                if found.metadata.deletion_timestamp.is_some() {
+                    queue.add(cluster);
+                }
+            },
+        );
         tasks.run("the cache of works", task);
 
         let (queue, told) = (requests_queue.clone(), objects_queue.clone());
-        let (requests, task) = mirror(Api::all(self.client.clone()), Config::default(), stop.clone(), move |found: &CertificateSigningRequest| {
-            queue.add(found.name_any());
-            told.add(format!("requests/{}", found.name_any()));
-        });
+        let (requests, task) = mirror(
+            Api::all(self.client.clone()),
+            Config::default(),
+            stop.clone(),
+            move |found: &CertificateSigningRequest| {
+                queue.add(found.name_any());
+                told.add(format!("requests/{}", found.name_any()));
+            },
+        );
         tasks.run("the cache of certificate requests", task);
 
         let broker = broker::new(&self.client);
@@ -125,7 +153,10 @@ impl Hub {
             leases: leases.clone(),
         };
         for data_type in broker::OBJECTS {
-            let served = Served { data_type: data_type.clone(), objects: objects.clone() };
+            let served = Served {
+                data_type: data_type.clone(),
+                objects: objects.clone(),
+            };
             broker.register(data_type, Arc::new(served));
         }
         let bundles = Arc::new(Works {
@@ -139,7 +170,9 @@ impl Hub {
 
         let acceptance = Clusters {
             client: self.client.clone(),
-            policy: cluster::Policy { accept_all: self.accept_all },
+            policy: cluster::Policy {
+                accept_all: self.accept_all,
+            },
             clock: self.clock.clone(),
             clusters: clusters.clone(),
             namespaces,
@@ -149,7 +182,10 @@ impl Hub {
         };
         let approval = Requests {
             client: self.client,
-            policy: request::Policy { approve_bootstrap: self.approve_bootstrap, brokers: vec![broker_user] },
+            policy: request::Policy {
+                approve_bootstrap: self.approve_bootstrap,
+                brokers: vec![broker_user],
+            },
             clock: self.clock,
             requests: requests.clone(),
             sign: self.sign,
@@ -166,7 +202,8 @@ impl Hub {
                 () = ready => {}
                 () = stop.cancelled() => return,
             }
-            let (acceptance, approval, bundles, objects) = (&acceptance, &approval, &bundles, &objects);
+            let (acceptance, approval, bundles, objects) =
+                (&acceptance, &approval, &bundles, &objects);
             let serve = async {
                 if let Err(error) = broker.serve(listener, tls, serving).await {
                     tracing::error!(%error, "the broker stopped");
@@ -174,10 +211,34 @@ impl Hub {
                 }
             };
             tokio::join!(
-                controller::run("clusters", clusters_queue, WORKERS, stop.clone(), |key| async move { acceptance.reconcile(&key).await }),
-                controller::run("certificate requests", requests_queue, WORKERS, stop.clone(), |key| async move { approval.reconcile(&key).await }),
-                controller::run("work events", works_queue, 1, stop.clone(), |key| async move { bundles.reconcile(&key).await }),
-                controller::run("object events", objects_queue, 1, stop.clone(), |key| async move { objects.reconcile(&key).await }),
+                controller::run(
+                    "clusters",
+                    clusters_queue,
+                    WORKERS,
+                    stop.clone(),
+                    |key| async move { acceptance.reconcile(&key).await }
+                ),
+                controller::run(
+                    "certificate requests",
+                    requests_queue,
+                    WORKERS,
+                    stop.clone(),
+                    |key| async move { approval.reconcile(&key).await }
+                ),
+                controller::run(
+                    "work events",
+                    works_queue,
+                    1,
+                    stop.clone(),
+                    |key| async move { bundles.reconcile(&key).await }
+                ),
+                controller::run(
+                    "object events",
+                    objects_queue,
+                    1,
+                    stop.clone(),
+                    |key| async move { objects.reconcile(&key).await }
+                ),
                 serve,
             );
         });
@@ -187,7 +248,13 @@ impl Hub {
 /// The name under which the hub itself writes.
 async fn whoami(client: &Client) -> Result<String, HubError> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
-    let answer = api.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let answer = api
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await;
     let answer = answer.map_err(|error| HubError::read("who the hub is", "itself", error))?;
-    Ok(answer.status.and_then(|status| status.user_info).and_then(|user| user.username).unwrap_or_default())
+    Ok(answer
+        .status
+        .and_then(|status| status.user_info)
+        .and_then(|user| user.username)
+        .unwrap_or_default())
 }

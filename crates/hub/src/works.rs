@@ -7,7 +7,8 @@ use drover_api::names;
 use drover_api::work::v1::ManifestWork;
 use drover_protocol::resync::{Versions, must_send};
 use drover_protocol::{
-    Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource, Work, sequence,
+    Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource, Work,
+    sequence,
 };
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::Next;
@@ -88,7 +89,9 @@ impl Works {
                 Some(before) if before.uid == now.uid => Action::Update,
                 _ => Action::Create,
             };
-            let event = self.spec(&work, action).map_err(|error| HubError::Internal(error.to_string()))?;
+            let event = self
+                .spec(&work, action)
+                .map_err(|error| HubError::Internal(error.to_string()))?;
             self.broker.publish(event);
             lock(&self.memory.told).insert(key.to_owned(), now);
         }
@@ -98,7 +101,9 @@ impl Works {
     fn spec(&self, work: &ManifestWork, action: Action) -> Result<CloudEvent, ServiceError> {
         let work = Work::from_object(work).map_err(ServiceError::internal)?;
         let kind = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, action);
-        SourceBundleCodec.encode(self.stamp(), &kind, &work).map_err(ServiceError::internal)
+        SourceBundleCodec
+            .encode(self.stamp(), &kind, &work)
+            .map_err(ServiceError::internal)
     }
 
     /// Orders the removal of a work that went without a trace: nobody had claimed it yet, but somebody may have begun.
@@ -121,26 +126,41 @@ impl Works {
 
     fn of_cluster(&self, cluster: &str) -> Vec<Arc<ManifestWork>> {
         let all = self.works.state();
-        all.into_iter().filter(|work| work.namespace().as_deref() == Some(cluster)).collect()
+        all.into_iter()
+            .filter(|work| work.namespace().as_deref() == Some(cluster))
+            .collect()
     }
 
     async fn take(&self, event: &CloudEvent) -> Result<(), ServiceError> {
-        let reported = SourceBundleCodec.decode(event).map_err(|e| ServiceError::bad_request(e.to_string()))?;
+        let reported = SourceBundleCodec
+            .decode(event)
+            .map_err(|e| ServiceError::bad_request(e.to_string()))?;
         let cluster = event.cluster().unwrap_or_default();
         let uid = reported.metadata.uid.as_str();
-        let found = self.of_cluster(cluster).into_iter().find(|work| work.metadata.uid.as_deref() == Some(uid));
+        let found = self
+            .of_cluster(cluster)
+            .into_iter()
+            .find(|work| work.metadata.uid.as_deref() == Some(uid));
         // The hub forgot the work: the agent is told to, by resync or by the deletion that was sent.
         let Some(work) = found else { return Ok(()) };
         if reported.status.is_deleted() {
             return self.release(&work).await;
         }
         // A status of an older spec says nothing of this one.
-        if reported.metadata.generation < work.metadata.generation.unwrap_or(0) && reported.metadata.generation != 0 {
+        if reported.metadata.generation < work.metadata.generation.unwrap_or(0)
+            && reported.metadata.generation != 0
+        {
             return Ok(());
         }
         let annotations = &reported.metadata.annotations;
-        let sequence_id = annotations.get(drover_protocol::names::ANNOTATION_SEQUENCE_ID).cloned().unwrap_or_default();
-        let last = lock(&self.memory.sequences).get(uid).cloned().unwrap_or_default();
+        let sequence_id = annotations
+            .get(drover_protocol::names::ANNOTATION_SEQUENCE_ID)
+            .cloned()
+            .unwrap_or_default();
+        let last = lock(&self.memory.sequences)
+            .get(uid)
+            .cloned()
+            .unwrap_or_default();
         if !sequence::is_newer(&last, &sequence_id).unwrap_or(true) {
             return Ok(());
         }
@@ -152,7 +172,12 @@ impl Works {
 
     /// An agent holds the work: it must not vanish before the agent has cleaned up.
     async fn claim(&self, work: &ManifestWork) -> Result<(), ServiceError> {
-        if work.metadata.deletion_timestamp.is_some() || work.finalizers().iter().any(|f| f == names::work::FINALIZER) {
+        if work.metadata.deletion_timestamp.is_some()
+            || work
+                .finalizers()
+                .iter()
+                .any(|f| f == names::work::FINALIZER)
+        {
             return Ok(());
         }
         let mut finalizers = work.finalizers().to_vec();
@@ -171,9 +196,16 @@ impl Works {
         self.patch(work, patch).await
     }
 
-    async fn patch(&self, work: &ManifestWork, patch: serde_json::Value) -> Result<(), ServiceError> {
+    async fn patch(
+        &self,
+        work: &ManifestWork,
+        patch: serde_json::Value,
+    ) -> Result<(), ServiceError> {
         let api = self.api(work);
-        match api.patch(&work.name_any(), &params(), &Patch::Merge(patch)).await {
+        match api
+            .patch(&work.name_any(), &params(), &Patch::Merge(patch))
+            .await
+        {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(refusal(error)),
@@ -192,7 +224,10 @@ impl Works {
         // No resource version: the agent is the only writer of a status, and the uid keeps it from a namesake.
         let patch = json!({"metadata": {"uid": work.uid()}, "status": reported.status});
         let api = self.api(work);
-        match api.patch_status(&work.name_any(), &params(), &Patch::Merge(patch)).await {
+        match api
+            .patch_status(&work.name_any(), &params(), &Patch::Merge(patch))
+            .await
+        {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(refusal(error)),
@@ -215,8 +250,19 @@ impl Service for Works {
         for work in self.of_cluster(cluster) {
             let uid = work.uid().unwrap_or_default();
             let deleting = work.metadata.deletion_timestamp.is_some();
-            if must_send(work.metadata.generation, deleting, known.0.get(&uid).copied()) {
-                listing.events.push(self.spec(&work, if deleting { Action::Delete } else { Action::Update })?);
+            if must_send(
+                work.metadata.generation,
+                deleting,
+                known.0.get(&uid).copied(),
+            ) {
+                listing.events.push(self.spec(
+                    &work,
+                    if deleting {
+                        Action::Delete
+                    } else {
+                        Action::Update
+                    },
+                )?);
             } else {
                 listing.unchanged.push(uid);
             }
@@ -225,16 +271,24 @@ impl Service for Works {
     }
 
     async fn receive(&self, _caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
-        let kind: EventType = event.event_type.parse().map_err(|e| ServiceError::bad_request(format!("{e}")))?;
+        let kind: EventType = event
+            .event_type
+            .parse()
+            .map_err(|e| ServiceError::bad_request(format!("{e}")))?;
         if kind.subresource != SubResource::Status || kind.action != Action::Update {
-            return Err(ServiceError::bad_request(format!("an agent of works sends status.update_request, not {kind}")));
+            return Err(ServiceError::bad_request(format!(
+                "an agent of works sends status.update_request, not {kind}"
+            )));
         }
         self.take(&event).await
     }
 }
 
 pub(crate) fn params() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 pub(crate) fn refusal(error: kube::Error) -> ServiceError {

@@ -147,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_failure_ends_all_and_is_told() {
         let text = ended("failing", |tasks| {
-            tasks.spawn("failing", async { Err("no disk") })
+            tasks.spawn("failing", async { Err("no disk") });
         })
         .await;
         assert_eq!(text, "failing stopped: no disk");

@@ -26,7 +26,9 @@ impl Fleet {
     /// With what it said, when it ends or takes too long.
     pub async fn up(program: &Path, args: &[&str], limit: Duration) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let all = ["up", "--output", "json", "--log", "info"].iter().chain(args);
+        let all = ["up", "--output", "json", "--log", "info"]
+            .iter()
+            .chain(args);
         let mut process = Process::start("drover", program, all, folder.path())?;
         let log = folder.path().join("drover.log");
         let mut ready = None;
@@ -37,7 +39,12 @@ impl Fleet {
             })
             .await?;
         let ready = ready.context("the fleet said nothing")?;
-        Ok(Self { process, ready, log, _folder: folder })
+        Ok(Self {
+            process,
+            ready,
+            log,
+            _folder: folder,
+        })
     }
 
     /// What it printed when it was ready.
@@ -85,7 +92,9 @@ impl Fleet {
 fn ready_line(log: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(log).ok()?;
     let lines = text.lines().filter(|line| line.starts_with('{'));
-    lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|value| value["ready"] == true)
+    lines
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|value| value["ready"] == true)
 }
 
 /// A client for one context of a kubeconfig.
@@ -93,8 +102,12 @@ fn ready_line(log: &Path) -> Option<Value> {
 /// # Errors
 /// When the kubeconfig cannot be used.
 pub async fn client(kubeconfig: &Path, context: &str) -> Result<kube::Client> {
-    let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
-    let config = kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &options).await?;
+    let options = KubeConfigOptions {
+        context: Some(context.to_owned()),
+        ..KubeConfigOptions::default()
+    };
+    let config =
+        kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &options).await?;
     Ok(kube::Client::try_from(config)?)
 }
 
@@ -102,12 +115,18 @@ pub async fn client(kubeconfig: &Path, context: &str) -> Result<kube::Client> {
 ///
 /// # Errors
 /// The last answer, when it is not `Ok` in time.
-pub async fn eventually<T>(what: &str, limit: Duration, mut check: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+pub async fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut check: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         match check().await {
             Ok(value) => return Ok(value),
-            Err(error) if start.elapsed() > limit => bail!("{what}: not within {limit:?}: {error:#}"),
+            Err(error) if start.elapsed() > limit => {
+                bail!("{what}: not within {limit:?}: {error:#}")
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
         }
     }

@@ -27,13 +27,13 @@ impl World {
         Timestamp::from_second(1_800_000_000 + self.now).unwrap()
     }
 
-    fn uid(&mut self) -> Option<String> {
+    fn uid(&mut self) -> String {
         self.uids += 1;
-        Some(format!("uid-{}", self.uids))
+        format!("uid-{}", self.uids)
     }
 
     fn add_pod(&mut self, mut made: Pod) {
-        made.metadata.uid = self.uid();
+        made.metadata.uid = Some(self.uid());
         self.pods.entry(made.name_any()).or_insert(made);
     }
 
@@ -54,7 +54,7 @@ impl World {
                             .node_name = Some("n".into());
                     }
                     pod::Action::SetStatus(status) => {
-                        self.pods.get_mut(&name).unwrap().status = Some(*status)
+                        self.pods.get_mut(&name).unwrap().status = Some(*status);
                     }
                     pod::Action::Remove => {
                         self.pods.remove(&name);
@@ -108,7 +108,7 @@ impl World {
             moved |= !matches!(action, deployment::Action::WakeAt(_));
             match action {
                 deployment::Action::Create(mut set) => {
-                    set.metadata.uid = self.uid();
+                    set.metadata.uid = Some(self.uid());
                     set.metadata.generation = Some(1);
                     self.sets.entry(set.name_any()).or_insert(*set);
                 }

@@ -15,17 +15,26 @@ pub(crate) struct Background {
 
 impl Background {
     /// Runs what `fill` spawns.
-    pub(crate) fn start(name: &'static str, fill: impl FnOnce(&mut Tasks, &CancellationToken)) -> Self {
+    pub(crate) fn start(
+        name: &'static str,
+        fill: impl FnOnce(&mut Tasks, &CancellationToken),
+    ) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = Tasks::new(stop.clone());
         fill(&mut tasks, &stop);
         let task = tokio::spawn(tasks.wait(GRACE));
-        Self { name, task: Some(task), stop: stop.drop_guard() }
+        Self {
+            name,
+            task: Some(task),
+            stop: stop.drop_guard(),
+        }
     }
 
     /// Waits until one of the tasks failed or ended by itself.
     pub(crate) async fn failed(&mut self) -> TaskFailed {
-        let Some(task) = &mut self.task else { return self.because("it ended before") };
+        let Some(task) = &mut self.task else {
+            return self.because("it ended before");
+        };
         let ended = task.await;
         self.task = None;
         match self.outcome(ended) {
@@ -42,8 +51,12 @@ impl Background {
         let Some(task) = task else { return };
         match task.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, part = name, "a part of the agent did not end well"),
-            Err(error) => tracing::warn!(%error, part = name, "a part of the agent did not end well"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, part = name, "a part of the agent did not end well");
+            }
+            Err(error) => {
+                tracing::warn!(%error, part = name, "a part of the agent did not end well");
+            }
         }
     }
 
@@ -52,6 +65,9 @@ impl Background {
     }
 
     fn because(&self, why: &str) -> TaskFailed {
-        TaskFailed { task: self.name.to_owned(), why: why.to_owned() }
+        TaskFailed {
+            task: self.name.to_owned(),
+            why: why.to_owned(),
+        }
     }
 }

@@ -13,14 +13,12 @@ use kube::{Api, Client};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _};
 use serde_json::json;
 
-use super::HubEndpoint;
+use super::{FIELD_MANAGER, HubEndpoint};
 
 /// Namespace of the agent in its cluster.
 pub const NAMESPACE: &str = "open-cluster-management-agent";
 /// Secret with the agent's identity for its hub.
 pub const SECRET: &str = "hub-kubeconfig-secret";
-/// Field manager of the secret.
-const FIELD_MANAGER: &str = "drover-agent";
 
 const KEY: &str = "tls.key";
 const CERTIFICATE: &str = "tls.crt";
@@ -55,7 +53,9 @@ pub struct KeyError(String);
 impl Key {
     /// A new one, on P-256.
     pub fn generate() -> Result<Self, KeyError> {
-        KeyPair::generate().map(|pair| Self::of(&pair)).map_err(|error| KeyError(error.to_string()))
+        KeyPair::generate()
+            .map(|pair| Self::of(&pair))
+            .map_err(|error| KeyError(error.to_string()))
     }
 
     /// Reads a stored one.
@@ -64,7 +64,10 @@ impl Key {
     }
 
     fn of(pair: &KeyPair) -> Self {
-        Self { pem: pair.serialize_pem(), public: pair.subject_public_key_info() }
+        Self {
+            pem: pair.serialize_pem(),
+            public: pair.subject_public_key_info(),
+        }
     }
 
     fn pair(pem: &str) -> Result<KeyPair, KeyError> {
@@ -86,8 +89,12 @@ impl Key {
         let (name, [cluster, all]) = certificate::subject(me);
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, cluster);
-        params.distinguished_name.push(DnType::CustomDnType(ORGANIZATION.to_vec()), all);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, cluster);
+        params
+            .distinguished_name
+            .push(DnType::CustomDnType(ORGANIZATION.to_vec()), all);
         params.distinguished_name.push(DnType::CommonName, name);
         let pem = params
             .serialize_request(&Self::pair(&self.pem)?)
@@ -149,14 +156,23 @@ impl SecretStore {
 
     /// What is there. What cannot be read counts as not there, with a line in the log.
     pub async fn load(&self) -> Result<Stored, kube::Error> {
-        let secret = Api::<Secret>::namespaced(self.client.clone(), NAMESPACE).get_opt(SECRET).await?;
+        let secret = Api::<Secret>::namespaced(self.client.clone(), NAMESPACE)
+            .get_opt(SECRET)
+            .await?;
         let mut data = secret.and_then(|secret| secret.data).unwrap_or_default();
-        let mut take = |key: &str| data.remove(key).map(|bytes| bytes.0).filter(|bytes| !bytes.is_empty());
+        let mut take = |key: &str| {
+            data.remove(key)
+                .map(|bytes| bytes.0)
+                .filter(|bytes| !bytes.is_empty())
+        };
         let mut text = |key| take(key).and_then(|bytes| String::from_utf8(bytes).ok());
         let (agent, cluster) = (text(AGENT), text(CLUSTER));
         let mut key = |name: &str| {
             let key = Key::read(&take(name)?);
-            key.inspect_err(|error| tracing::warn!(%error, key = name, "the stored key is of no use")).ok()
+            key.inspect_err(
+                |error| tracing::warn!(%error, key = name, "the stored key is of no use"),
+            )
+            .ok()
         };
         let (used, pending) = (key(KEY), key(PENDING));
         let identity = match (used, take(CERTIFICATE)) {
@@ -164,7 +180,13 @@ impl SecretStore {
             (Some(_) | None, _) => None,
         };
         let config = take(CONFIG).unwrap_or_default();
-        Ok(Stored { agent, cluster, identity, pending, config })
+        Ok(Stored {
+            agent,
+            cluster,
+            identity,
+            pending,
+            config,
+        })
     }
 
     /// Replaces everything that is ours.
@@ -179,12 +201,18 @@ impl SecretStore {
         pending: Option<&Key>,
     ) -> Result<(), kube::Error> {
         let mut data = BTreeMap::from([
-            (CLUSTER.to_owned(), ByteString(me.cluster.clone().into_bytes())),
+            (
+                CLUSTER.to_owned(),
+                ByteString(me.cluster.clone().into_bytes()),
+            ),
             (AGENT.to_owned(), ByteString(me.agent.clone().into_bytes())),
         ]);
         if let Some(identity) = identity {
             data.insert(KEY.to_owned(), ByteString(identity.key.pem().to_vec()));
-            data.insert(CERTIFICATE.to_owned(), ByteString(identity.certificate.clone()));
+            data.insert(
+                CERTIFICATE.to_owned(),
+                ByteString(identity.certificate.clone()),
+            );
             data.insert(CONFIG.to_owned(), ByteString(config(hub)));
         }
         if let Some(pending) = pending {
@@ -199,8 +227,12 @@ impl SecretStore {
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
                 let namespaces: Api<Namespace> = Api::all(self.client.clone());
-                namespaces.patch(NAMESPACE, &params, &Patch::Apply(&namespace)).await?;
-                api.patch(SECRET, &params, &Patch::Apply(&secret)).await.map(drop)
+                namespaces
+                    .patch(NAMESPACE, &params, &Patch::Apply(&namespace))
+                    .await?;
+                api.patch(SECRET, &params, &Patch::Apply(&secret))
+                    .await
+                    .map(drop)
             }
             outcome => outcome.map(drop),
         }

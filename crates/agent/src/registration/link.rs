@@ -6,6 +6,7 @@ use drover_transport::grpc::{GrpcConfig, GrpcTransport, Pem};
 use drover_transport::{Link, Subscription, Transport, TransportError};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream;
 use tokio_util::sync::CancellationToken;
 
 use super::identity::Identity;
@@ -47,21 +48,33 @@ impl HubLink {
         base.ca = Some(Pem::Inline(hub.ca_pem.clone()));
         base.server_name.clone_from(&hub.server_name);
         base.heartbeat_timeout = Some(tuning.heartbeat_timeout);
-        Self { base, current: Mutex::new(None) }
+        Self {
+            base,
+            current: Mutex::new(None),
+        }
     }
 
     /// From now on links show these credentials; open ones end, so that their drivers come back with the new ones.
     pub fn show(&self, credentials: &Credentials) {
         let mut config = self.base.clone();
         match credentials {
-            Credentials::Bootstrap(token) => config.token = Some(Pem::Inline(token.clone().into_bytes())),
+            Credentials::Bootstrap(token) => {
+                config.token = Some(Pem::Inline(token.clone().into_bytes()));
+            }
             Credentials::Own(identity) => {
                 let key = Pem::Inline(identity.key.pem().to_vec());
                 config.identity = Some((Pem::Inline(identity.certificate.clone()), key));
             }
         }
-        let fresh = Current { transport: GrpcTransport::new(config), over: CancellationToken::new() };
-        let before = self.current.lock().unwrap_or_else(PoisonError::into_inner).replace(fresh);
+        let fresh = Current {
+            transport: GrpcTransport::new(config),
+            over: CancellationToken::new(),
+        };
+        let before = self
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(fresh);
         if let Some(before) = before {
             before.over.cancel();
         }
@@ -71,10 +84,31 @@ impl HubLink {
 impl Transport for HubLink {
     fn open(&self, subscription: Subscription) -> BoxFuture<'_, Result<Link, TransportError>> {
         Box::pin(async move {
-            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let Some(Current { transport, over }) = current else { return Err(TransportError::NotReady) };
+            let current = self
+                .current
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            let Some(Current { transport, over }) = current else {
+                return Err(TransportError::NotReady);
+            };
             let Link { publisher, events } = transport.open(subscription).await?;
-            Ok(Link { publisher, events: events.take_until(over.cancelled_owned()).boxed() })
+            let ended = over.clone();
+            let why = async move {
+                let why = if ended.is_cancelled() {
+                    "the agent shows other credentials now"
+                } else {
+                    "the stream ended"
+                };
+                Err(TransportError::Lost(why.to_owned()))
+            };
+            let events = events
+                .take_until(over.cancelled_owned())
+                .chain(stream::once(why));
+            Ok(Link {
+                publisher,
+                events: events.boxed(),
+            })
         })
     }
 }

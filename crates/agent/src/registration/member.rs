@@ -27,7 +27,11 @@ pub struct Member {
 
 impl Member {
     /// Starts renewing and working, over the link of the agent called `name`.
-    pub fn start(options: &AgentOptions, name: &str, link: &Arc<HubLink>) -> Result<Self, ClientError> {
+    pub fn start(
+        options: &AgentOptions,
+        name: &str,
+        link: &Arc<HubLink>,
+    ) -> Result<Self, ClientError> {
         let client = |sender: String| drover_client::AgentOptions {
             driver: options.driver(),
             ..drover_client::AgentOptions::new(sender, options.cluster.as_str())
@@ -41,9 +45,20 @@ impl Member {
         let background = Background::start("membership", |tasks, stop| {
             tasks.run("link of the lease", renewing.run(stop.clone()));
             tasks.run("link of the works", working.run(stop.clone()));
-            work::start(hub, options.managed.clone(), options.work.clone(), options.clock.clone(), tasks);
+            work::start(
+                hub,
+                options.managed.clone(),
+                options.work.clone(),
+                options.clock.clone(),
+                tasks,
+            );
         });
-        Ok(Self { changes: leases.watch(), leases, renewed: None, background })
+        Ok(Self {
+            changes: leases.watch(),
+            leases,
+            renewed: None,
+            background,
+        })
     }
 
     /// Ends the tasks, and waits until they ended.
@@ -60,9 +75,15 @@ impl Member {
     }
 
     /// Renews the lease when it is time, and says when it is time again; `None` while the hub shows no lease.
-    pub async fn renew(&mut self, cluster: &ManagedCluster, now: Timestamp) -> Result<Option<Timestamp>, ClientError> {
+    pub async fn renew(
+        &mut self,
+        cluster: &ManagedCluster,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, ClientError> {
         let name = cluster.metadata.name.as_deref().unwrap_or_default();
-        let Some(lease) = self.leases.get(name, CLUSTER_LEASE)? else { return Ok(None) };
+        let Some(lease) = self.leases.get(name, CLUSTER_LEASE)? else {
+            return Ok(None);
+        };
         let next = |(at, jitter)| agent::next_renewal(cluster, at, jitter);
         if let Some(at) = self.renewed.map(next)
             && at > now

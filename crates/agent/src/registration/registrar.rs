@@ -106,7 +106,10 @@ impl Registrar {
             changes: clusters.watch(),
             asking: stored.pending.clone().map(|key| Asking {
                 // It may have been asked for: the hub gets the time to show that.
-                pending: Pending { public_key: key.public().to_vec(), asked: Some(now) },
+                pending: Pending {
+                    public_key: key.public().to_vec(),
+                    asked: Some(now),
+                },
                 key,
             }),
             options,
@@ -127,7 +130,9 @@ impl Registrar {
         match registrar.judge(stored, now) {
             Ok(held) => {
                 tracing::info!(agent = registrar.me.agent, until = %held.validity.until, "uses its certificate");
-                registrar.link.show(&Credentials::Own(held.identity.clone()));
+                registrar
+                    .link
+                    .show(&Credentials::Own(held.identity.clone()));
                 registrar.held = Some(held);
             }
             Err(why) => registrar.bootstrap(&why)?,
@@ -142,14 +147,23 @@ impl Registrar {
             return Err("its certificate is for another hub".to_owned());
         }
         let validity = usable(&identity.certificate, identity.key.public(), &self.me, now)?;
-        Ok(Held { identity, validity, jitter: rand::random() })
+        Ok(Held {
+            identity,
+            validity,
+            jitter: rand::random(),
+        })
     }
 
     /// Falls back to the token with which anybody may ask to join.
     fn bootstrap(&mut self, why: &str) -> Result<(), AgentError> {
         let token = self.options.hub.bootstrap_token.clone();
         let token = token.ok_or_else(|| AgentError::NoCredentials(why.to_owned()))?;
-        tracing::info!(agent = self.me.agent, hub = self.options.hub.url, why, "asks to join with the bootstrap token");
+        tracing::info!(
+            agent = self.me.agent,
+            hub = self.options.hub.url,
+            why,
+            "asks to join with the bootstrap token"
+        );
         self.link.show(&Credentials::Bootstrap(token));
         self.held = None;
         Ok(())
@@ -177,13 +191,14 @@ impl Registrar {
                     wake
                 }
                 Err(RoundError::Fatal(error)) => return Err(error),
+                Err(RoundError::Hub(what, ClientError::Transport(TransportError::NotReady))) => {
+                    // The driver says why.
+                    tracing::debug!(what, "there is no link to the hub yet");
+                    self.options.tuning.min_backoff
+                }
                 Err(error) => {
                     let wait = self.backoff.next();
-                    if matches!(&error, RoundError::Hub(_, ClientError::Transport(TransportError::NotReady))) {
-                        tracing::debug!(%error, "the hub is not connected");
-                    } else {
-                        tracing::warn!(%error, ?wait, "will try again");
-                    }
+                    tracing::warn!(%error, ?wait, "will try again");
                     wait
                 }
             };
@@ -212,13 +227,20 @@ impl Registrar {
     /// One round; the answer is how long to wait when nothing is heard.
     async fn round(&mut self) -> Result<Duration, RoundError> {
         let now = self.options.clock.now();
-        if self.held.as_ref().is_some_and(|held| held.validity.until <= now) {
+        if self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.validity.until <= now)
+        {
             self.bootstrap("its certificate expired")?;
         }
         let read = self.clusters.get("", &self.me.cluster);
         let cluster = read.map_err(|error| RoundError::Hub("read the cluster", error))?;
         // One step that fails does not keep the others from their turn.
-        let mut steps = vec![self.join(cluster.as_ref(), now).await, self.certify(now).await];
+        let mut steps = vec![
+            self.join(cluster.as_ref(), now).await,
+            self.certify(now).await,
+        ];
         self.belong(cluster.as_ref()).await?;
         if let (Some(cluster), Some(member)) = (&cluster, &mut self.member) {
             let renewed = member.renew(cluster, now).await;
@@ -227,24 +249,38 @@ impl Registrar {
         }
         let wakes = together(steps)?;
         let wake = wakes.into_iter().min().unwrap_or(Timestamp::MAX);
-        let wait = wake.duration_since(self.options.clock.now()).min(LONGEST_WAIT);
+        let wait = wake
+            .duration_since(self.options.clock.now())
+            .min(LONGEST_WAIT);
         Ok(Duration::try_from(wait).unwrap_or_default())
     }
 
     /// Creates the cluster on the hub. Only the bootstrap token may do that.
-    async fn join(&mut self, cluster: Option<&ManagedCluster>, now: Timestamp) -> Result<Option<Timestamp>, RoundError> {
+    async fn join(
+        &mut self,
+        cluster: Option<&ManagedCluster>,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, RoundError> {
         if cluster.is_some() || self.held.is_some() {
             return Ok(None);
         }
-        let again = self.created.map(|at| at.saturating_add(CREATE_AGAIN).unwrap_or(Timestamp::MAX));
+        let again = self
+            .created
+            .map(|at| at.saturating_add(CREATE_AGAIN).unwrap_or(Timestamp::MAX));
         if again.is_some_and(|again| again > now) {
             return Ok(again);
         }
-        let wanted = agent::cluster(&self.me.cluster, self.options.labels.clone(), self.options.annotations.clone());
+        let wanted = agent::cluster(
+            &self.me.cluster,
+            self.options.labels.clone(),
+            self.options.annotations.clone(),
+        );
         soon(self.clusters.connected()).await;
         match self.clusters.create(&wanted).await {
             Ok(()) => tracing::info!("created the cluster on the hub"),
-            Err(ClientError::Transport(TransportError::Refused(status))) if status.reason == "AlreadyExists" => {
+            Err(ClientError::Transport(TransportError::Refused(status)))
+                if status.reason == "AlreadyExists" =>
+            {
                 tracing::debug!("the cluster is on the hub already");
                 self.clusters.resync();
             }
@@ -263,23 +299,39 @@ impl Registrar {
             }
             None => Vec::new(),
         };
-        let (validity, jitter) = self.held.as_ref().map_or((None, 0.0), |held| (Some(held.validity), held.jitter));
+        let (validity, jitter) = self
+            .held
+            .as_ref()
+            .map_or((None, 0.0), |held| (Some(held.validity), held.jitter));
         let pending = self.asking.as_ref().map(|asking| &asking.pending);
-        let step = certificate::plan(validity.as_ref(), pending, &requests, self.hold, jitter, now);
+        let step = certificate::plan(
+            validity.as_ref(),
+            pending,
+            &requests,
+            self.hold,
+            jitter,
+            now,
+        );
         if self.asking.is_some() && self.requests.is_none() {
             self.requests = Some(self.follow_requests()?);
         }
         match step {
             Step::Wait(until) => Ok(until),
             Step::Crowded(until) => {
-                self.problem = Some("too many certificate requests of the cluster wait for a decision on the hub".to_owned());
+                self.problem = Some(
+                    "too many certificate requests of the cluster wait for a decision on the hub"
+                        .to_owned(),
+                );
                 tracing::warn!("{}", self.problem.as_deref().unwrap_or_default());
                 Ok(Some(until))
             }
             Step::NewKey => {
                 let key = Key::generate().map_err(AgentError::Key)?;
                 self.save(None, Some(&key)).await?;
-                let pending = Pending { public_key: key.public().to_vec(), asked: None };
+                let pending = Pending {
+                    public_key: key.public().to_vec(),
+                    asked: None,
+                };
                 self.asking = Some(Asking { key, pending });
                 // The next step is planned at once.
                 Ok(Some(now))
@@ -293,14 +345,21 @@ impl Registrar {
     fn follow_requests(&self) -> Result<Requests, RoundError> {
         let options = drover_client::AgentOptions {
             driver: self.options.driver(),
-            ..drover_client::AgentOptions::new(format!("{}-{}", self.me.cluster, self.me.agent), self.me.cluster.as_str())
+            ..drover_client::AgentOptions::new(
+                format!("{}-{}", self.me.cluster, self.me.agent),
+                self.me.cluster.as_str(),
+            )
         };
         let made = AgentObjects::new(options, &DataType::CSRS, self.link.clone());
         let (client, driver) = made.map_err(AgentError::Client)?;
         let background = Background::start("certificate requests", |tasks, stop| {
             tasks.run("link of the certificate requests", driver.run(stop.clone()));
         });
-        Ok(Requests { changes: client.watch(), client, background })
+        Ok(Requests {
+            changes: client.watch(),
+            client,
+            background,
+        })
     }
 
     async fn forget_requests(&mut self) {
@@ -310,31 +369,50 @@ impl Registrar {
     }
 
     async fn ask(&mut self, now: Timestamp) -> Result<Timestamp, RoundError> {
-        let (Some(asking), Some(requests)) = (&mut self.asking, &self.requests) else { return Ok(now) };
+        let (Some(asking), Some(requests)) = (&mut self.asking, &self.requests) else {
+            return Ok(now);
+        };
         let pem = asking.key.request(&self.me).map_err(AgentError::Key)?;
-        let request = certificate::request(&self.me, pem, &random_suffix(), self.options.tuning.certificate_seconds);
+        let request = certificate::request(
+            &self.me,
+            pem,
+            &random_suffix(),
+            self.options.tuning.certificate_seconds,
+        );
         soon(requests.client.connected()).await;
         let asked = requests.client.create(&request).await;
         asked.map_err(|error| RoundError::Hub("ask for a certificate", error))?;
         asking.pending.asked = Some(now);
         let name = request.metadata.name.as_deref().unwrap_or_default();
-        tracing::info!(request = name, "asked the hub for a certificate; somebody there must approve it unless it does so itself");
+        tracing::info!(
+            request = name,
+            "asked the hub for a certificate; somebody there must approve it unless it does so itself"
+        );
         Ok(now)
     }
 
     async fn take(&mut self, pem: Vec<u8>, now: Timestamp) -> Result<Timestamp, RoundError> {
-        let Some(key) = self.asking.as_ref().map(|asking| asking.key.clone()) else { return Ok(now) };
+        let Some(key) = self.asking.as_ref().map(|asking| asking.key.clone()) else {
+            return Ok(now);
+        };
         let validity = match usable(&pem, key.public(), &self.me, now) {
             Ok(validity) => validity,
             Err(why) => return self.give_up(why, now).await,
         };
-        let identity = Identity { key, certificate: pem };
+        let identity = Identity {
+            key,
+            certificate: pem,
+        };
         self.save(Some(&identity), None).await?;
         tracing::info!(until = %validity.until, "has a certificate of the hub");
-        self.link.show(&Credentials::Own(identity.clone()));
-        self.held = Some(Held { identity, validity, jitter: rand::random() });
-        self.asking = None;
         self.forget_requests().await;
+        self.link.show(&Credentials::Own(identity.clone()));
+        self.held = Some(Held {
+            identity,
+            validity,
+            jitter: rand::random(),
+        });
+        self.asking = None;
         self.hold = None;
         self.problem = None;
         Ok(now)
@@ -346,16 +424,24 @@ impl Registrar {
         self.asking = None;
         self.forget_requests().await;
         self.problem = Some(why);
-        let wait = SignedDuration::try_from(self.options.tuning.denied_wait).unwrap_or(SignedDuration::MAX);
+        let wait = SignedDuration::try_from(self.options.tuning.denied_wait)
+            .unwrap_or(SignedDuration::MAX);
         let until = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
         self.hold = Some(until);
         Ok(until)
     }
 
     /// Stores a new identity, or the one that is held, and the key that waits.
-    async fn save(&self, identity: Option<&Identity>, pending: Option<&Key>) -> Result<(), RoundError> {
+    async fn save(
+        &self,
+        identity: Option<&Identity>,
+        pending: Option<&Key>,
+    ) -> Result<(), RoundError> {
         let identity = identity.or(self.held.as_ref().map(|held| &held.identity));
-        Ok(self.store.save(&self.me, &self.options.hub, identity, pending).await?)
+        Ok(self
+            .store
+            .save(&self.me, &self.options.hub, identity, pending)
+            .await?)
     }
 
     /// Renews and works only while the hub lets the cluster in.
@@ -365,8 +451,12 @@ impl Registrar {
             self.standing = standing;
             match standing {
                 Standing::Unknown => tracing::warn!("the hub does not show the cluster any more"),
-                Standing::Waiting => tracing::info!("waits for the hub's administrator to accept the cluster"),
-                Standing::Denied => tracing::warn!("the hub's administrator denied the cluster; stays connected, but neither reports nor works"),
+                Standing::Waiting => {
+                    tracing::info!("waits for the hub's administrator to accept the cluster");
+                }
+                Standing::Denied => tracing::warn!(
+                    "the hub's administrator denied the cluster; stays connected, but neither reports nor works"
+                ),
                 Standing::Accepted => tracing::info!("the hub accepted the cluster"),
             }
         }
@@ -381,7 +471,11 @@ impl Registrar {
     }
 
     /// Tells the hub what it does not know yet.
-    async fn report(&mut self, cluster: &ManagedCluster, now: Timestamp) -> Result<Option<Timestamp>, RoundError> {
+    async fn report(
+        &mut self,
+        cluster: &ManagedCluster,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, RoundError> {
         let seen = self.reports.borrow().clone();
         let held = self.held.as_ref().map(|held| status::Certificate {
             held: &held.validity,
@@ -392,17 +486,23 @@ impl Registrar {
             status::Step::Wait(until) => return Ok(Some(until)),
             status::Step::Send(told) => *told,
         };
-        let report = ManagedCluster { status: Some(told.clone()), ..cluster.clone() };
-        match self.clusters.update_status(&report).await {
-            Err(error) => {
-                if error.is_conflict() {
-                    self.clusters.resync();
-                }
-                return Err(RoundError::Hub("report the status of the cluster", error));
+        let report = ManagedCluster {
+            status: Some(told.clone()),
+            ..cluster.clone()
+        };
+        soon(self.clusters.connected()).await;
+        if let Err(error) = self.clusters.update_status(&report).await {
+            if error.is_conflict() {
+                self.clusters.resync();
             }
-            Ok(()) => tracing::debug!("reported the status of the cluster"),
+            return Err(RoundError::Hub("report the status of the cluster", error));
         }
-        self.sent = Some(Sent { version: cluster.metadata.resource_version.clone(), status: told, at: now });
+        tracing::debug!("reported the status of the cluster");
+        self.sent = Some(Sent {
+            version: cluster.metadata.resource_version.clone(),
+            status: told,
+            at: now,
+        });
         // To look whether it arrived.
         Ok(now.saturating_add(SignedDuration::from_secs(15)).ok())
     }
@@ -418,7 +518,9 @@ impl Requests {
 }
 
 /// The times to wake at, or one of the failures, the fatal one before others; the others are logged.
-fn together(steps: Vec<Result<Option<Timestamp>, RoundError>>) -> Result<Vec<Timestamp>, RoundError> {
+fn together(
+    steps: Vec<Result<Option<Timestamp>, RoundError>>,
+) -> Result<Vec<Timestamp>, RoundError> {
     let mut wakes = Vec::new();
     let mut failed: Option<RoundError> = None;
     for step in steps {
@@ -439,5 +541,8 @@ async fn soon(connected: impl Future<Output = ()>) {
 }
 
 fn ended(what: &str) -> AgentError {
-    AgentError::Task(TaskFailed { task: what.to_owned(), why: "it ended by itself".to_owned() })
+    AgentError::Task(TaskFailed {
+        task: what.to_owned(),
+        why: "it ended by itself".to_owned(),
+    })
 }

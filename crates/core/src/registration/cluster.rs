@@ -159,7 +159,9 @@ fn acceptance(seen: &Seen<'_>, now: Timestamp, changing: bool) -> Vec<Condition>
         words::HUB_ACCEPTED,
         status,
         reason,
-        message, None, &Time(now),
+        message,
+        None,
+        &Time(now),
     )]
 }
 

@@ -11,7 +11,7 @@ use kube::discovery::ApiResource;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_drover"))
@@ -36,12 +36,22 @@ pub(crate) fn api(client: &Client, kind: &str, namespace: Option<&str>) -> Api<D
 }
 
 pub(crate) fn works(hub: &Client, cluster: &str) -> Api<DynamicObject> {
-    api(hub, "work.open-cluster-management.io/v1/ManifestWork", Some(cluster))
+    api(
+        hub,
+        "work.open-cluster-management.io/v1/ManifestWork",
+        Some(cluster),
+    )
 }
 
 pub(crate) async fn apply(api: &Api<DynamicObject>, object: &Value) -> Result<DynamicObject> {
     let name = object["metadata"]["name"].as_str().context("no name")?;
-    Ok(api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await?)
+    Ok(api
+        .patch(
+            name,
+            &PatchParams::apply("test").force(),
+            &Patch::Apply(object),
+        )
+        .await?)
 }
 
 pub(crate) fn work(name: &str, cluster: &str, manifests: &[Value]) -> Value {
@@ -57,26 +67,53 @@ pub(crate) fn config_map(name: &str, value: &str) -> Value {
     })
 }
 
-/// `Type=Status/Reason` of each condition of the current generation, sorted.
+/// `Type=Status/Reason` of each condition of a work that speaks of its current generation, sorted.
+/// (A cluster's conditions do not depend on what its spec says.)
 pub(crate) fn conditions(object: &DynamicObject) -> Vec<String> {
-    let generation = object.metadata.generation;
-    let list = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let current = list.iter().filter(|c| c["observedGeneration"].as_i64().is_none_or(|seen| Some(seen) == generation));
+    let is_work = object
+        .types
+        .as_ref()
+        .is_some_and(|types| types.kind == "ManifestWork");
+    let generation = object.metadata.generation.filter(|_| is_work);
+    let list = object.data["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let is_current =
+        |seen: Option<i64>| generation.is_none() || seen.is_none() || seen == generation;
+    let current = list
+        .iter()
+        .filter(|c| is_current(c["observedGeneration"].as_i64()));
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut all: Vec<String> =
-        current.map(|c| format!("{}={}/{}", text(&c["type"]), text(&c["status"]), text(&c["reason"]))).collect();
+    let mut all: Vec<String> = current
+        .map(|c| {
+            format!(
+                "{}={}/{}",
+                text(&c["type"]),
+                text(&c["status"]),
+                text(&c["reason"])
+            )
+        })
+        .collect();
     all.sort();
     all
 }
 
-pub(crate) const GOOD: [&str; 2] = ["Applied=True/AppliedManifestWorkComplete", "Available=True/ResourcesAvailable"];
+pub(crate) const GOOD: [&str; 2] = [
+    "Applied=True/AppliedManifestWorkComplete",
+    "Available=True/ResourcesAvailable",
+];
 
 /// Waits until a work of the current generation is applied and available.
 pub(crate) async fn good(api: &Api<DynamicObject>, name: &str) -> DynamicObject {
     let check = async || {
         let found = api.get(name).await?;
         let seen = conditions(&found);
-        ensure!(GOOD.iter().all(|want| seen.iter().any(|have| have == want)), "{name} has {seen:?}: {}", found.data["status"]);
+        ensure!(
+            GOOD.iter().all(|want| seen.iter().any(|have| have == want)),
+            "{name} has {seen:?}: {}",
+            found.data["status"]
+        );
         Ok(found)
     };
     eventually(name, LONG, check).await.unwrap()
@@ -86,19 +123,32 @@ pub(crate) async fn good(api: &Api<DynamicObject>, name: &str) -> DynamicObject 
 pub(crate) async fn field(api: &Api<DynamicObject>, name: &str, pointer: &str, expected: &str) {
     let check = async || {
         let found = api.get(name).await?;
-        let value = found.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let value = found
+            .data
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         ensure!(value == expected, "{pointer} is {value:?}");
         Ok(())
     };
-    eventually(&format!("{name}{pointer}"), LONG, check).await.unwrap();
+    eventually(&format!("{name}{pointer}"), LONG, check)
+        .await
+        .unwrap();
 }
 
 /// Waits until an object is not there.
 pub(crate) async fn gone(api: &Api<DynamicObject>, name: &str) {
     let check = async || {
         let found = api.get_opt(name).await?;
-        ensure!(found.is_none(), "it is there: {}", serde_json::to_string(&found)?);
+        ensure!(
+            found.is_none(),
+            "it is there: {}",
+            serde_json::to_string(&found)?
+        );
         Ok(())
     };
-    eventually(&format!("the end of {name}"), LONG, check).await.unwrap();
+    eventually(&format!("the end of {name}"), LONG, check)
+        .await
+        .unwrap();
 }

@@ -30,16 +30,70 @@ async fn the_first_steps_of_the_readme() {
     let limit = format!("--timeout={}s", LONG.as_secs());
     for condition in ["Applied", "Available"] {
         let condition = format!("--for=condition={condition}");
-        kubectl(&fleet, "hub1", &["wait", &condition, &limit, "-n", "cluster1", "manifestworks", "--all"]);
+        kubectl(
+            &fleet,
+            "hub1",
+            &[
+                "wait",
+                &condition,
+                &limit,
+                "-n",
+                "cluster1",
+                "manifestworks",
+                "--all",
+            ],
+        );
     }
-    kubectl(&fleet, "cluster1", &["rollout", "status", &limit, "-n", "webshop", "deployment/storefront"]);
-    kubectl(&fleet, "cluster1", &["rollout", "status", &limit, "-n", "webshop", "statefulset/database"]);
-    kubectl(&fleet, "cluster1", &["wait", "--for=condition=Complete", &limit, "-n", "webshop", "job", "--all"]);
+    kubectl(
+        &fleet,
+        "cluster1",
+        &[
+            "rollout",
+            "status",
+            &limit,
+            "-n",
+            "webshop",
+            "deployment/storefront",
+        ],
+    );
+    kubectl(
+        &fleet,
+        "cluster1",
+        &[
+            "rollout",
+            "status",
+            &limit,
+            "-n",
+            "webshop",
+            "statefulset/database",
+        ],
+    );
+    kubectl(
+        &fleet,
+        "cluster1",
+        &[
+            "wait",
+            "--for=condition=Complete",
+            &limit,
+            "-n",
+            "webshop",
+            "job",
+            "--all",
+        ],
+    );
     let text = kubectl(&fleet, "cluster1", &["get", "promotions", "-n", "webshop"]);
     assert!(text.contains("DISCOUNT"), "{text}");
-    let text = kubectl(&fleet, "hub1", &["describe", "manifestwork", "-n", "cluster1", "webshop"]);
+    let text = kubectl(
+        &fleet,
+        "hub1",
+        &["describe", "manifestwork", "-n", "cluster1", "webshop"],
+    );
     assert!(text.contains("AppliedManifestWorkComplete"), "{text}");
-    let text = kubectl(&fleet, "hub1", &["explain", "manifestwork.spec.workload.manifests"]);
+    let text = kubectl(
+        &fleet,
+        "hub1",
+        &["explain", "manifestwork.spec.workload.manifests"],
+    );
     assert!(text.contains("manifests"), "{text}");
     kubectl(&fleet, "hub1", &["delete", "-f", WEBSHOP, "--timeout=60s"]);
     assert_eq!(fleet.stop().unwrap(), Some(0));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_agent::registration::{AgentOptions, HubEndpoint};
+use drover_agent::{AgentOptions, HubEndpoint};
 use drover_apiserver::auth::ca::Authority;
 use drover_apiserver::auth::csr;
 use drover_hub::install::{BootstrapToken, bootstrap_token};
@@ -23,17 +23,30 @@ use crate::world::{api, apply, config_map, field, gone, good, work, works};
 
 /// A hub and a cluster, each on a control plane of its own, joined by the broker.
 async fn join(hub: &Client, cluster: &Client, tasks: &mut Tasks) {
-    let authority = Arc::new(Authority::create("agents", SignedDuration::from_hours(24), Timestamp::now()).unwrap());
+    let authority = Arc::new(
+        Authority::create("agents", SignedDuration::from_hours(24), Timestamp::now()).unwrap(),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let issued = authority.issue_server(&["127.0.0.1".to_owned()], SignedDuration::from_hours(24), Timestamp::now()).unwrap();
+    let issued = authority
+        .issue_server(
+            &["127.0.0.1".to_owned()],
+            SignedDuration::from_hours(24),
+            Timestamp::now(),
+        )
+        .unwrap();
     let tls = ServerTls::new(&ServerPem {
         cert: issued.certificate.clone().into_bytes(),
         key: issued.key.clone().into_bytes(),
         client_ca: Some(authority.certificate_pem().as_bytes().to_vec()),
     });
-    let token = BootstrapToken { id: "abcdef".to_owned(), secret: "0123456789abcdef".to_owned() };
-    bootstrap_token(hub, &token, Duration::from_hours(1), &Clock::system()).await.unwrap();
+    let token = BootstrapToken {
+        id: "abcdef".to_owned(),
+        secret: "0123456789abcdef".to_owned(),
+    };
+    bootstrap_token(hub, &token, Duration::from_hours(1), &Clock::system())
+        .await
+        .unwrap();
     let endpoint = HubEndpoint {
         url: address.to_string(),
         ca_pem: authority.certificate_pem().as_bytes().to_vec(),
@@ -41,8 +54,16 @@ async fn join(hub: &Client, cluster: &Client, tasks: &mut Tasks) {
         bootstrap_token: Some(token.bearer()),
     };
     let sign: Sign = Arc::new(move |request, _| {
-        let usages = ["digital signature", "key encipherment", "client auth"].map(ToOwned::to_owned);
-        csr::sign(&authority, request, SignedDuration::from_hours(1), &usages, Timestamp::now()).map_err(|e| e.to_string())
+        let usages =
+            ["digital signature", "key encipherment", "client auth"].map(ToOwned::to_owned);
+        csr::sign(
+            &authority,
+            request,
+            SignedDuration::from_hours(1),
+            &usages,
+            Timestamp::now(),
+        )
+        .map_err(|e| e.to_string())
     });
     let cancel = tasks.cancel_token();
     let hub = Hub {
@@ -55,10 +76,12 @@ async fn join(hub: &Client, cluster: &Client, tasks: &mut Tasks) {
         clock: Clock::system(),
     };
     tasks.spawn("hub", hub.run(cancel.clone()));
-    tasks.spawn("workloads", drover_workloads::run(cluster.clone(), Clock::system(), cancel.clone()));
-    drover_hub::install::definitions(cluster, &drover_api::crds::managed()).await.unwrap();
+    tasks.spawn(
+        "workloads",
+        drover_workloads::run(cluster.clone(), Clock::system(), cancel.clone()),
+    );
     let options = AgentOptions::new("cluster1", endpoint, "drover:real", cluster.clone());
-    tasks.spawn("agent", drover_agent::registration::run(options, cancel));
+    tasks.spawn("agent", drover_agent::run(options, cancel));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,31 +89,60 @@ async fn a_work_lives_and_dies_on_a_real_control_plane() {
     let options = KubeOptions { controllers: true };
     let (hub_api, cluster_api) = tokio::join!(KubeApi::start(options), KubeApi::start(options));
     let (hub_api, cluster_api) = (hub_api.unwrap(), cluster_api.unwrap());
-    let (hub, cluster) = (hub_api.client().await.unwrap(), cluster_api.client().await.unwrap());
+    let (hub, cluster) = (
+        hub_api.client().await.unwrap(),
+        cluster_api.client().await.unwrap(),
+    );
     let mut tasks = Tasks::new(CancellationToken::new());
     let cancel = tasks.cancel_token();
     join(&hub, &cluster, &mut tasks).await;
     let scenario = async {
-        let clusters = api(&hub, "cluster.open-cluster-management.io/v1/ManagedCluster", None);
+        let clusters = api(
+            &hub,
+            "cluster.open-cluster-management.io/v1/ManagedCluster",
+            None,
+        );
         let joined = async || {
             let found = clusters.get("cluster1").await?;
             let seen = crate::world::conditions(&found);
-            anyhow::ensure!(seen.iter().any(|c| c == "ManagedClusterConditionAvailable=True/ManagedClusterAvailable"), "{seen:?}");
+            anyhow::ensure!(
+                seen.iter()
+                    .any(|c| c == "ManagedClusterConditionAvailable=True/ManagedClusterAvailable"),
+                "{seen:?}"
+            );
             Ok(())
         };
-        drover_testkit::eventually("the cluster to join", crate::world::LONG, joined).await.unwrap();
-        let (shop, maps) = (works(&hub, "cluster1"), api(&cluster, "v1/ConfigMap", Some("default")));
+        drover_testkit::eventually("the cluster to join", crate::world::LONG, joined)
+            .await
+            .unwrap();
+        let (shop, maps) = (
+            works(&hub, "cluster1"),
+            api(&cluster, "v1/ConfigMap", Some("default")),
+        );
         let deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "default"},
             "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": {
                 "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "example/web:1"}]}}},
         });
-        apply(&shop, &work("w", "cluster1", &[config_map("a", "1"), config_map("b", "1"), deployment])).await.unwrap();
+        apply(
+            &shop,
+            &work(
+                "w",
+                "cluster1",
+                &[config_map("a", "1"), config_map("b", "1"), deployment],
+            ),
+        )
+        .await
+        .unwrap();
         good(&shop, "w").await;
         let drift = Patch::Merge(json!({"data": {"value": "by hand"}}));
-        maps.patch("a", &PatchParams::default(), &drift).await.unwrap();
+        maps.patch("a", &PatchParams::default(), &drift)
+            .await
+            .unwrap();
         field(&maps, "a", "/data/value", "1").await;
-        apply(&shop, &work("w", "cluster1", &[config_map("a", "2")])).await.unwrap();
+        apply(&shop, &work("w", "cluster1", &[config_map("a", "2")]))
+            .await
+            .unwrap();
         field(&maps, "a", "/data/value", "2").await;
         gone(&maps, "b").await;
         gone(&api(&cluster, "apps/v1/Deployment", Some("default")), "web").await;

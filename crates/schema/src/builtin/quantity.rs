@@ -43,7 +43,10 @@ pub(crate) fn nanos(text: &str) -> Option<i128> {
 
 /// The sum of amounts, in the notation of the first that is not zero; `None` when one of them is no quantity or the sum is too large.
 pub fn sum<'a>(amounts: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let mut total = Amount { nanos: 0, format: Format::Decimal };
+    let mut total = Amount {
+        nanos: 0,
+        format: Format::Decimal,
+    };
     for text in amounts {
         let amount = parse(text.trim()).ok()?;
         if total.nanos == 0 {

@@ -4,17 +4,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use drover_core::registration::roles::{ALL_CLUSTERS_GROUP, cluster_group};
 use drover_core::registration::request;
-use drover_protocol::{Action, CloudEvent, Codec as _, DataType, EventType, Object, ObjectCodec, Stamp, SubResource};
-use drover_transport::authn::{Authenticator, AuthnError, Caller, CertAuthenticator, Presented, TokenAuthenticator, TokenReview};
+use drover_core::registration::roles::{ALL_CLUSTERS_GROUP, cluster_group};
+use drover_protocol::{
+    Action, CloudEvent, Codec as _, DataType, EventType, Object, ObjectCodec, Stamp, SubResource,
+};
+use drover_transport::authn::{
+    Authenticator, AuthnError, Caller, CertAuthenticator, Presented, TokenAuthenticator,
+    TokenReview,
+};
 use drover_transport::authz::{Access, Authorizer, Decision};
 use drover_transport::broker::AccessControl;
 use drover_transport::tls::{ServerPem, ServerTls};
 use drover_transport::{Broker, BrokerConfig, Service, ServiceError, async_trait};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, IsCa, Issuer, KeyPair,
+};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -46,7 +54,14 @@ pub(super) struct Policy {
 
 impl Policy {
     pub(super) fn welcoming() -> Self {
-        Self { accept: true, approve: true, deny: false, lease_seconds: 1, roles_stay: false, lives: Vec::new() }
+        Self {
+            accept: true,
+            approve: true,
+            deny: false,
+            lease_seconds: 1,
+            roles_stay: false,
+            lives: Vec::new(),
+        }
     }
 }
 
@@ -81,9 +96,15 @@ pub(super) struct State {
 impl State {
     /// The status of a condition of the cluster, empty when it is not there.
     pub(super) fn condition(&self, name: &str) -> String {
-        let conditions = self.cluster.as_ref().and_then(|cluster| cluster["status"]["conditions"].as_array());
+        let conditions = self
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster["status"]["conditions"].as_array());
         let found = conditions.into_iter().flatten().find(|c| c["type"] == name);
-        found.and_then(|c| c["status"].as_str()).unwrap_or_default().to_owned()
+        found
+            .and_then(|c| c["status"].as_str())
+            .unwrap_or_default()
+            .to_owned()
     }
 
     fn stamp(&mut self) -> String {
@@ -117,38 +138,64 @@ impl Hub {
             certificates: Vec::new(),
         });
         let access = AccessControl {
-            authenticators: vec![Arc::new(TokenAuthenticator(Tokens)), Arc::new(Certificates(state.clone()))],
+            authenticators: vec![
+                Arc::new(TokenAuthenticator(Tokens)),
+                Arc::new(Certificates(state.clone())),
+            ],
             authorizers: vec![Arc::new(Roles(state.clone()))],
         };
         let broker = Broker::new(BrokerConfig::secured("kube", access));
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test hub");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "test hub");
         let key = KeyPair::generate().expect("there is randomness");
         let certificate = params.self_signed(&key).expect("it can be signed");
         let issuer = Issuer::new(params, key);
         let server_key = KeyPair::generate().expect("there is randomness");
-        let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("it is an address");
-        let server = server.signed_by(&server_key, &issuer).expect("it can be signed");
+        let server =
+            CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("it is an address");
+        let server = server
+            .signed_by(&server_key, &issuer)
+            .expect("it can be signed");
         let tls = ServerTls::new(&ServerPem {
             cert: server.pem().into_bytes(),
             key: server_key.serialize_pem().into_bytes(),
             client_ca: Some(certificate.pem().into_bytes()),
         })
         .expect("the pieces fit");
-        let inner = Arc::new(Inner { state, broker: broker.clone(), ca: (certificate, issuer) });
-        for data_type in [DataType::MANAGED_CLUSTERS, DataType::CSRS, DataType::LEASES, DataType::MANIFEST_BUNDLES] {
-            let served = Served { hub: inner.clone(), data_type: data_type.clone() };
+        let inner = Arc::new(Inner {
+            state,
+            broker: broker.clone(),
+            ca: (certificate, issuer),
+        });
+        for data_type in [
+            DataType::MANAGED_CLUSTERS,
+            DataType::CSRS,
+            DataType::LEASES,
+            DataType::MANIFEST_BUNDLES,
+        ] {
+            let served = Served {
+                hub: inner.clone(),
+                data_type: data_type.clone(),
+            };
             broker.register(data_type, Arc::new(served));
         }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("there is a port");
         let address = listener.local_addr().expect("it listens");
         let stop = CancellationToken::new();
         tokio::spawn({
             let stop = stop.clone();
             async move { broker.serve(listener, Some(tls), stop).await }
         });
-        Self { inner, address, _stop: stop.drop_guard() }
+        Self {
+            inner,
+            address,
+            _stop: stop.drop_guard(),
+        }
     }
 
     pub(super) fn ca_pem(&self) -> Vec<u8> {
@@ -167,7 +214,10 @@ impl Hub {
 
     pub(super) async fn until(&self, what: &str, done: impl Fn(&State) -> bool) {
         let mut changes = self.inner.state.subscribe();
-        if tokio::time::timeout(PATIENCE, changes.wait_for(done)).await.is_err() {
+        if tokio::time::timeout(PATIENCE, changes.wait_for(done))
+            .await
+            .is_err()
+        {
             panic!("{what} did not happen: {:#?}", self.state());
         }
     }
@@ -179,9 +229,8 @@ impl Hub {
                 tokio::task::yield_now().await;
             }
         };
-        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-            panic!("not {expected} subscribers of {data_type}");
-        }
+        let done = tokio::time::timeout(PATIENCE, wait).await.is_ok();
+        assert!(done, "not {expected} subscribers of {data_type}");
     }
 }
 
@@ -233,7 +282,8 @@ impl Inner {
     }
 
     fn sign(&self, object: &Value, life: Life) -> String {
-        let asked: CertificateSigningRequest = serde_json::from_value(object.clone()).expect("it is a request");
+        let asked: CertificateSigningRequest =
+            serde_json::from_value(object.clone()).expect("it is a request");
         let agent = request::read(&asked).expect("it is one of an agent");
         let pem = String::from_utf8(asked.spec.request.0).expect("PEM is text");
         let mut params = CertificateSigningRequestParams::from_pem(&pem).expect("it is PKCS #10");
@@ -248,8 +298,14 @@ impl Inner {
         let names = &mut params.params.distinguished_name;
         names.push(DnType::OrganizationName, cluster_group(&agent.cluster));
         names.push(DnType::CustomDnType(vec![2, 5, 4, 10]), ALL_CLUSTERS_GROUP);
-        names.push(DnType::CommonName, format!("{}:{}", cluster_group(&agent.cluster), agent.agent));
-        params.signed_by(&self.ca.1).expect("it can be signed").pem()
+        names.push(
+            DnType::CommonName,
+            format!("{}:{}", cluster_group(&agent.cluster), agent.agent),
+        );
+        params
+            .signed_by(&self.ca.1)
+            .expect("it can be signed")
+            .pem()
     }
 
     fn events(&self, data_type: &DataType) -> Vec<CloudEvent> {
@@ -257,68 +313,107 @@ impl Inner {
         let objects: Vec<&Value> = match data_type.resource() {
             "managedclusters" => state.cluster.iter().collect(),
             "leases" => state.lease.iter().collect(),
-            "certificatesigningrequests" => state.requests.iter().map(|asked| &asked.object).collect(),
+            "certificatesigningrequests" => {
+                state.requests.iter().map(|asked| &asked.object).collect()
+            }
             _ => Vec::new(),
         };
-        let Some(codec) = ObjectCodec::of(data_type) else { return Vec::new() };
+        let Some(codec) = ObjectCodec::of(data_type) else {
+            return Vec::new();
+        };
         let event = |object: &Value| {
             let object = Object::from_value(object.clone()).expect("it is an object");
-            let stamp = Stamp { id: format!("{}-{}", object.metadata.uid, object.metadata.resource_version), time: jiff::Timestamp::now(), source: "kube", sequence: None };
-            codec.encode(stamp, &data_type.event(SubResource::Spec, Action::Update), &object).expect("it can travel")
+            let stamp = Stamp {
+                id: format!(
+                    "{}-{}",
+                    object.metadata.uid, object.metadata.resource_version
+                ),
+                time: jiff::Timestamp::now(),
+                source: "kube",
+                sequence: None,
+            };
+            codec
+                .encode(
+                    stamp,
+                    &data_type.event(SubResource::Spec, Action::Update),
+                    &object,
+                )
+                .expect("it can travel")
         };
         objects.into_iter().map(event).collect()
     }
 
     fn take(&self, caller: &Caller, kind: &EventType, body: Value) -> Result<(), ServiceError> {
-        let conflict = |found: &Value| ServiceError::new(409, "Conflict", format!("not the newest: {}", found["metadata"]["resourceVersion"]));
+        let conflict = |found: &Value| {
+            ServiceError::new(
+                409,
+                "Conflict",
+                format!("not the newest: {}", found["metadata"]["resourceVersion"]),
+            )
+        };
         let mut outcome = Ok(());
-        self.state.send_modify(|state| match (kind.data_type.resource(), kind.subresource, &kind.action) {
-            ("managedclusters", SubResource::Spec, Action::Create) => {
-                if state.cluster.is_some() {
-                    outcome = Err(ServiceError::new(409, "AlreadyExists", "it is there"));
-                    return;
+        self.state.send_modify(|state| {
+            match (kind.data_type.resource(), kind.subresource, &kind.action) {
+                ("managedclusters", SubResource::Spec, Action::Create) => {
+                    if state.cluster.is_some() {
+                        outcome = Err(ServiceError::new(409, "AlreadyExists", "it is there"));
+                        return;
+                    }
+                    let mut made = body.clone();
+                    made["metadata"]["uid"] = json!("cluster");
+                    made["metadata"]["resourceVersion"] = json!(state.stamp());
+                    made["spec"]["hubAcceptsClient"] = json!(false);
+                    made["spec"]["leaseDurationSeconds"] = json!(state.policy.lease_seconds);
+                    state.cluster = Some(made);
                 }
-                let mut made = body.clone();
-                made["metadata"]["uid"] = json!("cluster");
-                made["metadata"]["resourceVersion"] = json!(state.stamp());
-                made["spec"]["hubAcceptsClient"] = json!(false);
-                made["spec"]["leaseDurationSeconds"] = json!(state.policy.lease_seconds);
-                state.cluster = Some(made);
-            }
-            ("managedclusters", SubResource::Status, Action::Update) => {
-                let version = state.stamp();
-                let Some(cluster) = &mut state.cluster else {
-                    outcome = Err(ServiceError::not_found("cluster.open-cluster-management.io", "managedclusters", "c1"));
-                    return;
-                };
-                if cluster["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] {
-                    outcome = Err(conflict(cluster));
-                    return;
+                ("managedclusters", SubResource::Status, Action::Update) => {
+                    let version = state.stamp();
+                    let Some(cluster) = &mut state.cluster else {
+                        outcome = Err(ServiceError::not_found(
+                            "cluster.open-cluster-management.io",
+                            "managedclusters",
+                            "c1",
+                        ));
+                        return;
+                    };
+                    if cluster["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]
+                    {
+                        outcome = Err(conflict(cluster));
+                        return;
+                    }
+                    cluster["status"] = body["status"].clone();
+                    cluster["metadata"]["resourceVersion"] = json!(version);
+                    state.reporters.push(caller.user.clone());
                 }
-                cluster["status"] = body["status"].clone();
-                cluster["metadata"]["resourceVersion"] = json!(version);
-                state.reporters.push(caller.user.clone());
-            }
-            ("certificatesigningrequests", SubResource::Spec, Action::Create) => {
-                let mut object = body.clone();
-                object["metadata"]["uid"] = json!(format!("request-{}", state.requests.len()));
-                state.requests.push(Request { user: caller.user.clone(), object, certificate: None });
-            }
-            ("leases", SubResource::Spec, Action::Update) => {
-                let version = state.stamp();
-                let Some(lease) = &mut state.lease else {
-                    outcome = Err(ServiceError::not_found("coordination.k8s.io", "leases", "managed-cluster-lease"));
-                    return;
-                };
-                if lease["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] {
-                    outcome = Err(conflict(lease));
-                    return;
+                ("certificatesigningrequests", SubResource::Spec, Action::Create) => {
+                    let mut object = body.clone();
+                    object["metadata"]["uid"] = json!(format!("request-{}", state.requests.len()));
+                    state.requests.push(Request {
+                        user: caller.user.clone(),
+                        object,
+                        certificate: None,
+                    });
                 }
-                lease["spec"] = body["spec"].clone();
-                lease["metadata"]["resourceVersion"] = json!(version);
-                state.renewals += 1;
+                ("leases", SubResource::Spec, Action::Update) => {
+                    let version = state.stamp();
+                    let Some(lease) = &mut state.lease else {
+                        outcome = Err(ServiceError::not_found(
+                            "coordination.k8s.io",
+                            "leases",
+                            "managed-cluster-lease",
+                        ));
+                        return;
+                    };
+                    if lease["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] {
+                        outcome = Err(conflict(lease));
+                        return;
+                    }
+                    lease["spec"] = body["spec"].clone();
+                    lease["metadata"]["resourceVersion"] = json!(version);
+                    state.renewals += 1;
+                }
+                _ => outcome = Err(ServiceError::bad_request(format!("no {kind}"))),
             }
-            _ => outcome = Err(ServiceError::bad_request(format!("no {kind}"))),
         });
         outcome
     }
@@ -336,8 +431,12 @@ impl Service for Served {
     }
 
     async fn receive(&self, caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
-        let kind: EventType = event.event_type.parse().map_err(|error| ServiceError::bad_request(format!("{error}")))?;
-        let body = serde_json::from_slice(event.payload()).map_err(|error| ServiceError::bad_request(error.to_string()))?;
+        let kind: EventType = event
+            .event_type
+            .parse()
+            .map_err(|error| ServiceError::bad_request(format!("{error}")))?;
+        let body = serde_json::from_slice(event.payload())
+            .map_err(|error| ServiceError::bad_request(error.to_string()))?;
         self.hub.take(caller, &kind, body)?;
         self.hub.settle();
         Ok(())
@@ -349,7 +448,10 @@ struct Tokens;
 #[async_trait]
 impl TokenReview for Tokens {
     async fn review(&self, token: &str) -> Result<Option<Caller>, AuthnError> {
-        Ok((token == TOKEN).then(|| Caller { user: BOOTSTRAPPER.to_owned(), groups: Vec::new() }))
+        Ok((token == TOKEN).then(|| Caller {
+            user: BOOTSTRAPPER.to_owned(),
+            groups: Vec::new(),
+        }))
     }
 }
 
@@ -360,7 +462,12 @@ struct Certificates(watch::Sender<State>);
 impl Authenticator for Certificates {
     async fn authenticate(&self, presented: &Presented) -> Result<Caller, AuthnError> {
         let caller = CertAuthenticator.authenticate(presented).await?;
-        let leaf = presented.certs.0.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
+        let leaf = presented
+            .certs
+            .0
+            .first()
+            .map(|leaf| leaf.to_vec())
+            .unwrap_or_default();
         self.0.send_if_modified(|state| {
             let new = !state.certificates.contains(&leaf);
             if new {
@@ -380,14 +487,33 @@ impl Authorizer for Roles {
     async fn authorize(&self, caller: &Caller, access: &Access) -> Decision {
         let looks = matches!(access.verb, "watch" | "list");
         let allowed = if caller.user == BOOTSTRAPPER {
-            let joins = matches!(access.resource.as_str(), "managedclusters" | "certificatesigningrequests");
+            let joins = matches!(
+                access.resource.as_str(),
+                "managedclusters" | "certificatesigningrequests"
+            );
             joins && access.subresource.is_empty() && (looks || access.verb == "create")
         } else {
-            let own = caller.groups.contains(&cluster_group("c1")) && caller.groups.iter().any(|group| group == ALL_CLUSTERS_GROUP);
+            let own = caller.groups.contains(&cluster_group("c1"))
+                && caller
+                    .groups
+                    .iter()
+                    .any(|group| group == ALL_CLUSTERS_GROUP);
             let state = self.0.borrow();
-            let accepted = state.cluster.as_ref().is_some_and(|cluster| cluster["spec"]["hubAcceptsClient"] == true);
-            own && (accepted || state.policy.roles_stay || looks && access.resource == "managedclusters")
+            let accepted = state
+                .cluster
+                .as_ref()
+                .is_some_and(|cluster| cluster["spec"]["hubAcceptsClient"] == true);
+            own && (accepted
+                || state.policy.roles_stay
+                || looks && access.resource == "managedclusters")
         };
-        if allowed { Decision::Allow } else { Decision::Deny(format!("{} may not {} {}", caller.user, access.verb, access.resource)) }
+        if allowed {
+            Decision::Allow
+        } else {
+            Decision::Deny(format!(
+                "{} may not {} {}",
+                caller.user, access.verb, access.resource
+            ))
+        }
     }
 }

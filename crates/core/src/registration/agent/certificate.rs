@@ -64,11 +64,19 @@ pub fn usable(
     let subject = certificate.subject();
     let names: Vec<String> = subject.iter_common_name().map(text).collect();
     if names != [wanted.as_str()] {
-        return Err(format!("the certificate is for {names:?}, not for {wanted}"));
+        return Err(format!(
+            "the certificate is for {names:?}, not for {wanted}"
+        ));
     }
     let group = cluster_group(&me.cluster);
-    if !subject.iter_organization().map(text).any(|name| name == group) {
-        return Err(format!("the certificate does not make its owner a member of {group}"));
+    if !subject
+        .iter_organization()
+        .map(text)
+        .any(|name| name == group)
+    {
+        return Err(format!(
+            "the certificate does not make its owner a member of {group}"
+        ));
     }
     let at = |seconds: i64| {
         Timestamp::from_second(seconds).map_err(|error| format!("the certificate's life: {error}"))
@@ -169,7 +177,10 @@ pub fn plan(
     for request in requests {
         let ours = is_for(request, &pending.public_key);
         if ours && request::issued(request) {
-            let certificate = request.status.as_ref().and_then(|status| status.certificate.as_ref());
+            let certificate = request
+                .status
+                .as_ref()
+                .and_then(|status| status.certificate.as_ref());
             return Step::Take(certificate.map(|c| c.0.clone()).unwrap_or_default());
         }
         let refused = refusal_of(request);
@@ -205,9 +216,8 @@ fn is_for(request: &CertificateSigningRequest, public_key: &[u8]) -> bool {
     let Ok((_, block)) = x509_parser::pem::parse_x509_pem(&request.spec.request.0) else {
         return false;
     };
-    X509CertificationRequest::from_der(&block.contents).is_ok_and(|(_, request)| {
-        request.certification_request_info.subject_pki.raw == public_key
-    })
+    X509CertificationRequest::from_der(&block.contents)
+        .is_ok_and(|(_, request)| request.certification_request_info.subject_pki.raw == public_key)
 }
 
 /// Why a request will never have a certificate.
@@ -217,9 +227,17 @@ fn refusal_of(request: &CertificateSigningRequest) -> Option<String> {
         .iter()
         .find(|c| matches!(c.type_.as_str(), "Denied" | "Failed") && c.status == "True")?;
     let words = [bad.reason.as_deref(), bad.message.as_deref()];
-    let words: Vec<&str> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = words
+        .into_iter()
+        .flatten()
+        .filter(|word| !word.is_empty())
+        .collect();
     let name = request.metadata.name.as_deref().unwrap_or_default();
-    Some(format!("request {name}: {} ({})", bad.type_, words.join(": ")))
+    Some(format!(
+        "request {name}: {} ({})",
+        bad.type_,
+        words.join(": ")
+    ))
 }
 
 #[cfg(test)]

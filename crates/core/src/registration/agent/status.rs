@@ -89,7 +89,11 @@ pub fn plan(
         _ if wanted == hub => Step::Nothing,
         Some(sent) if wanted == sent.status => {
             let again = sent.at.saturating_add(RESEND).unwrap_or(Timestamp::MAX);
-            if again > now { Step::Wait(again) } else { Step::Send(Box::new(wanted)) }
+            if again > now {
+                Step::Wait(again)
+            } else {
+                Step::Send(Box::new(wanted))
+            }
         }
         Some(_) | None => Step::Send(Box::new(wanted)),
     }
@@ -99,7 +103,10 @@ pub fn plan(
 fn is_held_back(cluster: &ManagedCluster) -> bool {
     let annotations = cluster.metadata.annotations.as_ref();
     let skip = annotations.is_some_and(|a| a.contains_key(names::SKIP_CLOCK_SYNC_CHECK_ANNOTATION));
-    let conditions = cluster.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let conditions = cluster
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
     !skip && conditions::is(conditions, words::CLOCK_SYNCED, Status::False)
 }
 
@@ -112,12 +119,24 @@ fn wanted(
 ) -> ManagedClusterStatus {
     let mut wanted = base.clone();
     let judge = |type_: &str, status: Status, reason: &str, message: String| {
-        condition(type_, status, reason, message, cluster.metadata.generation, &Time(now))
+        condition(
+            type_,
+            status,
+            reason,
+            message,
+            cluster.metadata.generation,
+            &Time(now),
+        )
     };
     let mut news: Vec<Condition> = Vec::new();
     if !conditions::is_true(&base.conditions, words::JOINED) {
         let message = "Managed cluster joined".to_owned();
-        news.push(judge(words::JOINED, Status::True, words::REASON_JOINED, message));
+        news.push(judge(
+            words::JOINED,
+            Status::True,
+            words::REASON_JOINED,
+            message,
+        ));
     }
     if let Some(certificate) = certificate {
         let (status, reason, message) = match certificate.problem {
@@ -126,7 +145,11 @@ fn wanted(
                 let message = format!("client certificate rotated starting from {from} to {until}");
                 (Status::True, words::REASON_CERTIFICATE_UPDATED, message)
             }
-            Some(why) => (Status::False, words::REASON_CERTIFICATE_FAILED, why.to_owned()),
+            Some(why) => (
+                Status::False,
+                words::REASON_CERTIFICATE_FAILED,
+                why.to_owned(),
+            ),
         };
         news.push(judge(words::CERTIFICATE_ROTATED, status, reason, message));
     }
@@ -134,18 +157,30 @@ fn wanted(
         news.push(match &report.available {
             Ok(()) => {
                 let message = "Managed cluster is available".to_owned();
-                judge(words::AVAILABLE, Status::True, words::REASON_AVAILABLE, message)
+                judge(
+                    words::AVAILABLE,
+                    Status::True,
+                    words::REASON_AVAILABLE,
+                    message,
+                )
             }
             Err(why) => {
                 let message = format!("The kube-apiserver is not ok: {why}");
-                judge(words::AVAILABLE, Status::False, words::REASON_API_UNAVAILABLE, message)
+                judge(
+                    words::AVAILABLE,
+                    Status::False,
+                    words::REASON_API_UNAVAILABLE,
+                    message,
+                )
             }
         });
         // What cannot be observed now stays as it was.
         if report.available.is_ok() {
             wanted.capacity.clone_from(&report.capacity);
             wanted.allocatable.clone_from(&report.allocatable);
-            wanted.version = ManagedClusterVersion { kubernetes: report.version.clone() };
+            wanted.version = ManagedClusterVersion {
+                kubernetes: report.version.clone(),
+            };
             wanted.cluster_claims.clone_from(&report.claims);
         }
     }
@@ -198,7 +233,8 @@ impl Resources {
     pub fn count(&mut self, node: &Node) {
         let Some(status) = &node.status else { return };
         add(&mut self.capacity, status.capacity.as_ref());
-        let takes_pods = !node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+        let spec = node.spec.as_ref();
+        let takes_pods = spec.is_none_or(|spec| spec.unschedulable != Some(true));
         if takes_pods {
             add(&mut self.allocatable, status.allocatable.as_ref());
         }
@@ -234,9 +270,15 @@ pub fn claims(found: &[ClusterClaim], max_custom: usize) -> (Vec<ManagedClusterC
         .iter()
         .filter_map(|name| by_name.get_key_value(name))
         .map(|(name, value)| entry((name, value)));
-    let custom = || by_name.iter().filter(|(name, _)| !claim::RESERVED.contains(name));
+    let custom = || {
+        by_name
+            .iter()
+            .filter(|(name, _)| !claim::RESERVED.contains(name))
+    };
     let dropped = custom().count().saturating_sub(max_custom);
-    let kept = custom().take(max_custom).map(|(name, value)| entry((name, value)));
+    let kept = custom()
+        .take(max_custom)
+        .map(|(name, value)| entry((name, value)));
     (reserved.chain(kept).collect(), dropped)
 }
 

@@ -1,6 +1,6 @@
 use drover_api::Time;
-use drover_api::conditions::condition;
 use drover_api::cluster::v1::ManagedClusterStatus;
+use drover_api::conditions::condition;
 
 use super::*;
 
@@ -12,8 +12,12 @@ fn at(second: i64) -> Timestamp {
 fn stands(accepts: bool, condition_status: Option<Status>, expected: Standing) {
     let mut found = cluster("c1", BTreeMap::new(), BTreeMap::new());
     found.spec.hub_accepts_client = accepts;
-    let conditions = condition_status.map(|status| condition(words::HUB_ACCEPTED, status, "R", "", None, &Time(at(1))));
-    found.status = Some(ManagedClusterStatus { conditions: conditions.into_iter().collect(), ..Default::default() });
+    let conditions = condition_status
+        .map(|status| condition(words::HUB_ACCEPTED, status, "R", "", None, &Time(at(1))));
+    found.status = Some(ManagedClusterStatus {
+        conditions: conditions.into_iter().collect(),
+        ..Default::default()
+    });
     assert_eq!(standing(Some(&found)), expected);
 }
 
@@ -31,11 +35,22 @@ fn acceptance_counts_when_the_roles_are_there() {
 
 #[test]
 fn leases_are_renewed_by_the_clusters_own_period_and_late_by_a_quarter_at_most() {
-    let cases = [(None, 0.0, 60), (Some(0), 0.0, 60), (Some(8), 0.0, 8), (Some(8), 1.0, 10), (Some(8), 7.0, 10), (Some(-3), 0.0, 1)];
+    let cases = [
+        (None, 0.0, 60),
+        (Some(0), 0.0, 60),
+        (Some(8), 0.0, 8),
+        (Some(8), 1.0, 10),
+        (Some(8), 7.0, 10),
+        (Some(-3), 0.0, 1),
+    ];
     for (seconds, jitter, expected) in cases {
         let mut found = cluster("c1", BTreeMap::new(), BTreeMap::new());
         found.spec.lease_duration_seconds = seconds;
-        assert_eq!(next_renewal(&found, at(100), jitter), at(100 + expected), "{seconds:?} {jitter}");
+        assert_eq!(
+            next_renewal(&found, at(100), jitter),
+            at(100 + expected),
+            "{seconds:?} {jitter}"
+        );
     }
 }
 
