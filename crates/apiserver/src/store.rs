@@ -107,14 +107,13 @@ impl Object {
             Value::String(revision.to_string()),
         );
         let meta = Meta::of(&value);
-        let mut json =
+        let json =
             serde_json::to_vec(&value).map_err(|error| WriteError::Malformed(error.to_string()))?;
-        // It stays for long, and the encoder doubles its buffer as it goes.
-        json.shrink_to_fit();
         Ok(Self {
             key,
             revision,
-            json: json.into(),
+            // It stays for long: without the room that the encoder left for more.
+            json: Bytes::copy_from_slice(&json),
             meta,
         })
     }
