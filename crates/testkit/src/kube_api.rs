@@ -187,7 +187,10 @@ impl KubeApi {
             format!("--secure-port={}", free_port()?),
             "--leader-elect=false".to_owned(),
             "--use-service-account-credentials=true".to_owned(),
-            format!("--service-account-private-key-file={}", file("accounts.key")),
+            format!(
+                "--service-account-private-key-file={}",
+                file("accounts.key")
+            ),
             format!("--root-ca-file={}", file("ca.crt")),
             format!("--cluster-signing-cert-file={}", file("ca.crt")),
             format!("--cluster-signing-key-file={}", file("ca.key")),
@@ -200,18 +203,13 @@ impl KubeApi {
             folder,
         )?;
         let client = self.client().await?;
-<<<<<<< HEAD
-        let account = "/api/v1/namespaces/default/serviceaccounts/default";
-        manager
-            .wait_for(START, async || {
-                client.request_text(http_get(account)).await.is_ok()
-            })
-            .await?;
-=======
         // Every set of controllers of interest publishes the root certificate.
         let sign = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt";
-        manager.wait_for(START, async || client.request_text(http_get(sign)).await.is_ok()).await?;
->>>>>>> t
+        manager
+            .wait_for(START, async || {
+                client.request_text(http_get(sign)).await.is_ok()
+            })
+            .await?;
         self.processes.push(manager);
         Ok(())
     }
