@@ -175,7 +175,7 @@ impl ApiServer {
             store,
             auth,
             config,
-            registry: RwLock::new(Arc::new(registry)),
+            registry: RwLock::new(registry),
             openapi: openapi::Cache::default(),
             defining: tokio::sync::Mutex::new(()),
         };

@@ -107,8 +107,10 @@ impl Object {
             Value::String(revision.to_string()),
         );
         let meta = Meta::of(&value);
-        let json =
+        let mut json =
             serde_json::to_vec(&value).map_err(|error| WriteError::Malformed(error.to_string()))?;
+        // It stays for long, and the encoder doubles its buffer as it goes.
+        json.shrink_to_fit();
         Ok(Self {
             key,
             revision,
