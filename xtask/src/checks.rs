@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 use crate::{peers, tidy};
 
 /// Crates with tests against real peers.
-const WITH_PEERS: &[&str] = &["drover", "drover-apiserver", "drover-api", "drover-testkit"];
+const WITH_PEERS: &[&str] = &["drover", "drover-apiserver", "drover-testkit"];
 
 /// Runs every check; stops at the first that fails.
-pub fn ci(fast: bool) -> Result<()> {
+pub(crate) fn ci(fast: bool) -> Result<()> {
     let start = Instant::now();
     let features: Vec<String> = WITH_PEERS
         .iter()
