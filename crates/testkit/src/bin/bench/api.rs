@@ -31,7 +31,13 @@ pub(crate) async fn start(drover: &Path, rounds: usize, report: &mut Report) -> 
         report.add("api-start", server.name, "first answer", "ms", time);
         tokio::time::sleep(Duration::from_secs(5)).await;
         let memory = resident(&server.processes)?;
-        report.add("api-start", server.name, "resident after 5 s", "MiB", memory);
+        report.add(
+            "api-start",
+            server.name,
+            "resident after 5 s",
+            "MiB",
+            memory,
+        );
     }
     Ok(())
 }
@@ -56,7 +62,11 @@ pub(crate) async fn writes(drover: &Path, args: &Args, report: &mut Report) -> R
             add("writes", "1/s", count / elapsed);
             add("p50", "ms", quantile(&times, 0.5));
             add("p99", "ms", quantile(&times, 0.99));
-            add("processor time per write", "us", used.as_secs_f64() * 1e6 / count);
+            add(
+                "processor time per write",
+                "us",
+                used.as_secs_f64() * 1e6 / count,
+            );
             add("resident", "MiB", resident(&server.processes)?);
         }
     }
@@ -97,7 +107,9 @@ pub(crate) async fn lists(drover: &Path, args: &Args, report: &mut Report) -> Re
             let before = processor_time(&server.processes)?;
             for _ in 0..LISTS {
                 let start = Instant::now();
-                let answer = connection.call(Method::GET, &config_maps("default"), "").await?;
+                let answer = connection
+                    .call(Method::GET, &config_maps("default"), "")
+                    .await?;
                 let time = start.elapsed().as_secs_f64() * 1e3;
                 anyhow::ensure!(answer.len() > OBJECTS * SIZE, "the list is too short");
                 report.add(BENCH, server.name, "list of 10,000", "ms", time);

@@ -40,7 +40,11 @@ pub(crate) async fn run(drover: &Path, args: &Args, report: &mut Report) -> Resu
             let events = (WATCHERS * WRITES) as f64;
             let mut add = |metric, unit, value| report.add(BENCH, server.name, metric, unit, value);
             add("events", "1/s", events / elapsed);
-            add("processor time per event, writes included", "us", used * 1e6 / events);
+            add(
+                "processor time per event, writes included",
+                "us",
+                used * 1e6 / events,
+            );
         }
     }
     Ok(())

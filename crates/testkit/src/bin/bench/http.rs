@@ -43,7 +43,8 @@ impl Endpoint {
         let encoded = text(&cluster["cluster"]["certificate-authority-data"])?;
         let pem = base64::engine::general_purpose::STANDARD.decode(encoded)?;
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&pem).context("the authority is not readable")?)?;
+        roots
+            .add(CertificateDer::from_pem_slice(&pem).context("the authority is not readable")?)?;
         let tls = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();

@@ -32,13 +32,8 @@ pub(crate) struct Server {
 
 #[derive(Debug)]
 enum Keep {
-    Drover {
-        _process: Process,
-        _folder: TempDir,
-    },
-    Kube {
-        _api: KubeApi,
-    },
+    Drover { _process: Process, _folder: TempDir },
+    Kube { _api: KubeApi },
 }
 
 impl Server {

@@ -57,7 +57,10 @@ impl Fleet {
             tokio::time::sleep(LOOK).await;
         };
         let ready_in = start.elapsed();
-        let kubeconfig = ready["kubeconfig"].as_str().context("no kubeconfig")?.into();
+        let kubeconfig = ready["kubeconfig"]
+            .as_str()
+            .context("no kubeconfig")?
+            .into();
         Ok(Self {
             process,
             _folder: folder,
