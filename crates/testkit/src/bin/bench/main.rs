@@ -13,7 +13,7 @@ mod server;
 mod up;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
@@ -72,17 +72,24 @@ async fn main() -> Result<()> {
         )
     })?;
     let mut report = Report::default();
+    let outcome = measure(&drover, &args, &mut report).await;
+    // What was measured before something failed is worth seeing.
+    report.print()?;
+    outcome
+}
+
+async fn measure(drover: &Path, args: &Args, report: &mut Report) -> Result<()> {
     for name in &args.names {
         match name {
-            Bench::ApiStart => api::start(&drover, args.rounds, &mut report).await?,
-            Bench::ApiWrites => api::writes(&drover, &args, &mut report).await?,
+            Bench::ApiStart => api::start(drover, args.rounds, report).await?,
+            Bench::ApiWrites => api::writes(drover, args, report).await?,
             Bench::ApiList => {
-                api::lists(&drover, &args, &mut report).await?;
-                fanout::run(&drover, &args, &mut report).await?;
+                api::lists(drover, args, report).await?;
+                fanout::run(drover, args, report).await?;
             }
-            Bench::Up => up::run(&drover, &args, &mut report).await?,
-            Bench::WorkLatency => work::run(&drover, &mut report).await?,
+            Bench::Up => up::run(drover, args, report).await?,
+            Bench::WorkLatency => work::run(drover, report).await?,
         }
     }
-    report.print()
+    Ok(())
 }
