@@ -75,7 +75,7 @@ impl Server {
     /// A real kube-apiserver with a real etcd that syncs to disk.
     pub(crate) async fn kube() -> Result<Self> {
         let start = Instant::now();
-        let api = KubeApi::start(KubeOptions { controllers: false }).await?;
+        let api = KubeApi::start(KubeOptions::default()).await?;
         let processes = ["etcd", "kube-apiserver"]
             .into_iter()
             .map(|name| api.process(name).context("a peer is not running"));
