@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::Args;
 use crate::http::Endpoint;
-use crate::process::{processor_time, resident};
+use crate::process::{processor_time, processor_time_since, resident};
 use crate::report::{Report, quantile};
 use crate::server::Server;
 
@@ -55,7 +55,7 @@ pub(crate) async fn writes(drover: &Path, args: &Args, report: &mut Report) -> R
                 (0..CLIENTS).map(|client| write_until(&server.endpoint, round, client, until));
             let mut times = try_join_all(clients).await?.concat();
             let elapsed = start.elapsed().as_secs_f64();
-            let used = processor_time(&server.processes)? - before;
+            let used = processor_time_since(&server.processes, before)?;
             times.sort_by(f64::total_cmp);
             let count = times.len() as f64;
             let mut add = |metric, unit, value| report.add(BENCH, server.name, metric, unit, value);
@@ -114,7 +114,7 @@ pub(crate) async fn lists(drover: &Path, args: &Args, report: &mut Report) -> Re
                 anyhow::ensure!(answer.len() > OBJECTS * SIZE, "the list is too short");
                 report.add(BENCH, server.name, "list of 10,000", "ms", time);
             }
-            let used = processor_time(&server.processes)? - before;
+            let used = processor_time_since(&server.processes, before)?;
             let each = used.as_secs_f64() * 1e3 / LISTS as f64;
             report.add(BENCH, server.name, "processor time per list", "ms", each);
             let memory = resident(&server.processes)?;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::Args;
 use crate::api::{config_maps, create_many};
 use crate::http::{Connection, Endpoint};
-use crate::process::processor_time;
+use crate::process::{processor_time, processor_time_since};
 use crate::report::Report;
 use crate::server::Server;
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(drover: &Path, args: &Args, report: &mut Report) -> Resu
                 create_many(&server.endpoint, &namespace, WRITES)
             )?;
             let elapsed = start.elapsed().as_secs_f64();
-            let used = (processor_time(&server.processes)? - before).as_secs_f64();
+            let used = processor_time_since(&server.processes, before)?.as_secs_f64();
             let cut = seen.iter().filter(|seen| **seen < WRITES).count();
             let events = seen.iter().sum::<usize>() as f64;
             let mut add = |metric, unit, value| report.add(BENCH, server.name, metric, unit, value);

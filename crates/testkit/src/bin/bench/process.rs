@@ -41,3 +41,8 @@ pub(crate) fn processor_time(ids: &[u32]) -> Result<Duration> {
     }
     Ok(TICK * ticks)
 }
+
+/// Processor time that processes have used together since they had used `before`.
+pub(crate) fn processor_time_since(ids: &[u32], before: Duration) -> Result<Duration> {
+    Ok(processor_time(ids)?.saturating_sub(before))
+}

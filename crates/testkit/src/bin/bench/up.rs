@@ -9,11 +9,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::Args;
-use crate::process::{processor_time, resident};
+use crate::process::{processor_time, processor_time_since, resident};
 use crate::report::Report;
 
 /// How long a fleet may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// How often to look whether it is.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long it is watched at rest.
@@ -33,9 +33,10 @@ impl Fleet {
     /// Two hubs and some clusters; nothing is kept, or everything.
     pub(crate) async fn start(drover: &Path, clusters: u16, durable: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let place = match durable {
-            true => format!("--data={}", folder.path().join("data").display()),
-            false => "--ephemeral".to_owned(),
+        let place = if durable {
+            format!("--data={}", folder.path().join("data").display())
+        } else {
+            "--ephemeral".to_owned()
         };
         let args = [
             "up".to_owned(),
@@ -109,7 +110,7 @@ async fn measure(drover: &Path, clusters: u16, durable: bool, report: &mut Repor
     add("resident 10 s later", "MiB", resident(&fleet.processes())?);
     let before = processor_time(&fleet.processes())?;
     tokio::time::sleep(REST).await;
-    let used = processor_time(&fleet.processes())? - before;
+    let used = processor_time_since(&fleet.processes(), before)?;
     let share = used.as_secs_f64() / REST.as_secs_f64() * 100.0;
     add("processor at rest", "% of a core", share);
     Ok(())

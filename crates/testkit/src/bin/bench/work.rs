@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use crate::http::Endpoint;
-use crate::process::processor_time;
+use crate::process::{processor_time, processor_time_since};
 use crate::report::{Report, quantile};
 use crate::up::Fleet;
 
@@ -38,7 +38,7 @@ pub(crate) async fn run(drover: &Path, report: &mut Report) -> Result<()> {
             while !is_done(&events.next().await?, &work) {}
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        let used = processor_time(&fleet.processes())? - before;
+        let used = processor_time_since(&fleet.processes(), before)?;
         for time in &times {
             report.add(BENCH, name, "create to Applied and Available", "ms", *time);
         }
