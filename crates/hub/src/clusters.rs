@@ -20,6 +20,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::HubError;
+use crate::cache::WorkCache;
 
 /// The manager of the fields that the hub writes.
 pub(crate) const FIELD_MANAGER: &str = "drover-hub";
@@ -32,7 +33,7 @@ pub(crate) struct Clusters {
     pub clusters: Store<ManagedCluster>,
     pub namespaces: Store<Namespace>,
     pub leases: Store<Lease>,
-    pub works: Store<ManifestWork>,
+    pub works: WorkCache,
     /// For which acceptance the roles of a cluster were written since this process started.
     pub written: Mutex<HashMap<String, bool>>,
 }
@@ -93,12 +94,8 @@ impl Clusters {
     }
 
     fn works_of(&self, cluster: &str) -> Vec<String> {
-        let works = self.works.state();
-        works
-            .iter()
-            .filter(|work| work.namespace().as_deref() == Some(cluster))
-            .map(|work| work.name_any())
-            .collect()
+        let works = self.works.of_cluster(cluster);
+        works.iter().map(|work| work.name_any()).collect()
     }
 
     async fn act(&self, cluster: &mut ManagedCluster, action: Action) -> Result<(), HubError> {

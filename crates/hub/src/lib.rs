@@ -9,6 +9,7 @@ mod clusters;
 mod requests;
 mod broker;
 mod works;
+mod cache;
 mod objects;
 
 pub use requests::Sign;
