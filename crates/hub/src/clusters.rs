@@ -25,6 +25,9 @@ use crate::cache::WorkCache;
 /// The manager of the fields that the hub writes.
 pub(crate) const FIELD_MANAGER: &str = "drover-hub";
 
+/// Between two looks at a cluster that waits for the end of its works.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// The controller of managed clusters.
 pub(crate) struct Clusters {
     pub client: Client,
@@ -63,6 +66,10 @@ impl Clusters {
             } else {
                 self.act(&mut current, action).await?;
             }
+        }
+        // A work that nobody holds goes without a sign that it was about to.
+        if cluster.metadata.deletion_timestamp.is_some() && !works.is_empty() {
+            next = Next::After(LEAVING);
         }
         Ok(next)
     }

@@ -70,3 +70,6 @@ fn stamp(clock: &drover_runtime::clock::Clock) -> drover_protocol::Stamp<'static
         sequence: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,9 +223,10 @@ mod tests {
                 break work;
             }
         };
-        let late = hub.write_status(&older, &ManifestWorkStatus::default());
+        let nothing = ManifestWorkStatus::default();
+        let late = hub.write_status(&older, &nothing).await;
         assert!(
-            matches!(late.await, Err(HubError::Stale)),
+            matches!(late, Err(HubError::Stale)),
             "a status claims no generation that it has not seen"
         );
         let newer = hub.get("w").expect("it is there");
