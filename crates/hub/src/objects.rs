@@ -3,11 +3,14 @@
 //! Agents write here what is theirs and nothing else: a new cluster is never accepted by its own word, a request carries
 //! the name of who really asked, a lease is only renewed.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use drover_api::cluster::v1::ManagedCluster;
 use drover_api::names::{self, CLUSTER_NAME_LABEL};
 use drover_core::registration::request;
+use drover_protocol::names as wire;
 use drover_protocol::{
     Action, CloudEvent, Codec, DataType, EventType, Object, ObjectCodec, SubResource,
 };
@@ -36,6 +39,17 @@ pub(crate) struct Objects {
     pub clusters: Store<ManagedCluster>,
     pub requests: Store<CertificateSigningRequest>,
     pub leases: Store<Lease>,
+    pub told: Arc<Mutex<HashMap<String, Told>>>,
+}
+
+/// What subscribers were told of an object last. It is only there to say that the object went, and may be lost: who comes
+/// back asks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Told {
+    data_type: DataType,
+    cluster: String,
+    uid: String,
+    version: String,
 }
 
 /// One data type of [`Objects`].
@@ -48,25 +62,71 @@ impl Objects {
     /// Tells subscribers of an object that changed: `managedclusters/NAME`, `leases/NAMESPACE`, `requests/NAME`.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, HubError> {
         let (kind, name) = key.split_once('/').unwrap_or_default();
-        let event = match kind {
+        let now = match kind {
             "managedclusters" => self
                 .clusters
                 .get(&ObjectRef::new(name))
-                .map(|found| self.event(&DataType::MANAGED_CLUSTERS, &*found)),
-            "requests" => self
-                .requests
-                .get(&ObjectRef::new(name))
-                .filter(|found| found.labels().contains_key(CLUSTER_NAME_LABEL))
-                .map(|found| self.event(&DataType::CSRS, &*found)),
+                .map(|found| self.telling(DataType::MANAGED_CLUSTERS, name, &*found)),
+            "requests" => self.requests.get(&ObjectRef::new(name)).and_then(|found| {
+                let cluster = found.labels().get(CLUSTER_NAME_LABEL)?;
+                Some(self.telling(DataType::CSRS, cluster, &*found))
+            }),
             _ => self
                 .lease(name)
-                .map(|found| self.event(&DataType::LEASES, &*found)),
+                .map(|found| self.telling(DataType::LEASES, name, &*found)),
         };
-        if let Some(event) = event {
-            self.broker
-                .publish(event.map_err(|error| HubError::Internal(error.to_string()))?);
+        let now = now
+            .transpose()
+            .map_err(|error| HubError::Internal(error.to_string()))?;
+        let told = now.as_ref().map(|(told, _)| told.clone());
+        let before = self.remember(key, told.clone());
+        let same = |before: &Told| {
+            told.as_ref()
+                .is_some_and(|now| (&now.uid, &now.cluster) == (&before.uid, &before.cluster))
+        };
+        if let Some(gone) = before.filter(|before| !same(before)) {
+            self.broker.publish(self.deletion(gone));
+        }
+        if let Some((_, event)) = now {
+            self.broker.publish(event);
         }
         Ok(Next::OnChange)
+    }
+
+    fn remember(&self, key: &str, told: Option<Told>) -> Option<Told> {
+        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match told {
+            Some(told) => all.insert(key.to_owned(), told),
+            None => all.remove(key),
+        }
+    }
+
+    fn telling<K: Serialize + Debug + ResourceExt>(
+        &self,
+        data_type: DataType,
+        cluster: &str,
+        found: &K,
+    ) -> Result<(Told, CloudEvent), ServiceError> {
+        let event = self.event(&data_type, found)?;
+        let told = Told {
+            cluster: cluster.to_owned(),
+            uid: found.uid().unwrap_or_default(),
+            version: found.resource_version().unwrap_or_default(),
+            data_type,
+        };
+        Ok((told, event))
+    }
+
+    /// An object went: its copies shall go.
+    fn deletion(&self, gone: Told) -> CloudEvent {
+        let stamp = crate::stamp(&self.clock);
+        let kind = gone.data_type.event(SubResource::Spec, Action::Delete);
+        CloudEvent::new(stamp.id, stamp.source, &kind, stamp.time)
+            .with(wire::EXT_CLUSTER_NAME, gone.cluster)
+            .with(wire::EXT_ORIGINAL_SOURCE, "")
+            .with(wire::EXT_RESOURCE_ID, gone.uid)
+            .with(wire::EXT_RESOURCE_VERSION, gone.version)
+            .with(wire::EXT_DELETION_TIMESTAMP, stamp.time)
     }
 
     fn lease(&self, cluster: &str) -> Option<std::sync::Arc<Lease>> {

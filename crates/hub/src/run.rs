@@ -24,6 +24,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::{Names, WorkCache};
 use crate::clusters::Clusters;
 use crate::objects::{Objects, Served};
 use crate::requests::{Requests, Sign};
@@ -116,11 +117,14 @@ impl Hub {
         tasks.run("the cache of leases", task);
 
         let (queue, changed) = (clusters_queue.clone(), works_queue.clone());
+        let names = Arc::new(Names::default());
+        let noted = names.clone();
         let (works, task) = mirror(
             Api::all(self.client.clone()),
             Config::default(),
             stop.clone(),
             move |found: &ManifestWork| {
+                noted.note(found);
                 let cluster = found.namespace().unwrap_or_default();
                 changed.add(format!("{cluster}/{}", found.name_any()));
                 // Only a cluster that leaves waits for its works.
@@ -130,6 +134,7 @@ impl Hub {
             },
         );
         tasks.run("the cache of works", task);
+        let works = WorkCache::new(works, names);
 
         let (queue, told) = (requests_queue.clone(), objects_queue.clone());
         let (requests, task) = mirror(
@@ -151,6 +156,7 @@ impl Hub {
             clusters: clusters.clone(),
             requests: requests.clone(),
             leases: leases.clone(),
+            told: Arc::default(),
         };
         for data_type in broker::OBJECTS {
             let served = Served {
@@ -175,8 +181,8 @@ impl Hub {
             },
             clock: self.clock.clone(),
             clusters: clusters.clone(),
-            namespaces,
-            leases,
+            namespaces: namespaces.clone(),
+            leases: leases.clone(),
             works: works.clone(),
             written: std::sync::Mutex::default(),
         };
@@ -195,8 +201,10 @@ impl Hub {
             // Nobody is answered from a cache that is not filled yet.
             let ready = async {
                 clusters.wait_until_ready().await.ok();
-                works.wait_until_ready().await.ok();
+                namespaces.wait_until_ready().await.ok();
+                leases.wait_until_ready().await.ok();
                 requests.wait_until_ready().await.ok();
+                works.ready().await;
             };
             tokio::select! {
                 () = ready => {}

@@ -450,7 +450,9 @@ impl Registrar {
         if standing != self.standing {
             self.standing = standing;
             match standing {
-                Standing::Unknown => tracing::warn!("the hub does not show the cluster any more"),
+                Standing::Unknown => tracing::warn!(
+                    "the cluster is not on the hub any more, or about to go; works on what is left of its works, creates nothing, and goes on when the cluster is there again"
+                ),
                 Standing::Waiting => {
                     tracing::info!("waits for the hub's administrator to accept the cluster");
                 }
@@ -460,7 +462,10 @@ impl Registrar {
                 Standing::Accepted => tracing::info!("the hub accepted the cluster"),
             }
         }
-        let belongs = standing == Standing::Accepted && self.held.is_some();
+        // A hub that lets a cluster go waits for the end of its works: its agent must see to that, though it is shown no
+        // cluster any more.
+        let leaves = standing == Standing::Unknown && self.member.is_some();
+        let belongs = (standing == Standing::Accepted || leaves) && self.held.is_some();
         if belongs && self.member.is_none() {
             self.member = Some(Member::start(&self.options, &self.me.agent, &self.link)?);
         } else if !belongs && let Some(member) = self.member.take() {

@@ -359,3 +359,122 @@ async fn a_stopped_fleet_goes_on_where_it_was() {
     gone(&api(&cluster, "v1/ConfigMap", Some("default")), "kept").await;
     assert_eq!(fleet.stop().unwrap(), Some(0));
 }
+
+/// Lets the cluster in or not, and waits until the hub did so.
+async fn accept(hub: &Client, accepted: bool) {
+    let clusters = api(
+        hub,
+        "cluster.open-cluster-management.io/v1/ManagedCluster",
+        None,
+    );
+    let patch = json!({"spec": {"hubAcceptsClient": accepted}});
+    clusters
+        .patch("cluster1", &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .unwrap();
+    let want = if accepted { "True" } else { "False" };
+    let want = format!("HubAcceptedManagedCluster={want}");
+    let done = async || {
+        let seen = conditions(&clusters.get("cluster1").await?);
+        ensure!(seen.iter().any(|have| have.starts_with(&want)), "{seen:?}");
+        Ok(())
+    };
+    eventually(&want, LONG, done).await.unwrap();
+}
+
+/// The agent hears of works for the first time when they are being deleted already: it ends them all the same, whether it
+/// finds what it applied or not.
+#[tokio::test]
+async fn a_deletion_that_an_agent_did_not_see_begin_is_finished() {
+    let Pair {
+        fleet: _fleet,
+        hub,
+        cluster,
+    } = pair(&["--ephemeral", "--hubs", "1", "--clusters", "1"]).await;
+    let shop = works(&hub, "cluster1");
+    for name in ["known", "forgotten"] {
+        apply(&shop, &work(name, "cluster1", &[config_map(name, "1")]))
+            .await
+            .unwrap();
+        good(&shop, name).await;
+    }
+    accept(&hub, false).await;
+    // The agent stops a moment after the hub said so.
+    let applied = api(
+        &cluster,
+        "work.open-cluster-management.io/v1/AppliedManifestWork",
+        None,
+    );
+    let forgotten = async || {
+        for found in applied.list(&ListParams::default()).await? {
+            if found.name_any().ends_with("-forgotten") {
+                let free = json!({"metadata": {"finalizers": null}});
+                applied
+                    .patch(
+                        &found.name_any(),
+                        &PatchParams::default(),
+                        &Patch::Merge(free),
+                    )
+                    .await?;
+                applied
+                    .delete(&found.name_any(), &DeleteParams::default())
+                    .await?;
+            }
+        }
+        let left = applied.list(&ListParams::default()).await?;
+        ensure!(left.items.len() == 1, "{} are left", left.items.len());
+        Ok(())
+    };
+    for name in ["known", "forgotten"] {
+        shop.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    eventually("the record of one work alone", LONG, forgotten)
+        .await
+        .unwrap();
+    accept(&hub, true).await;
+    for name in ["known", "forgotten"] {
+        gone(&shop, name).await;
+    }
+    gone(&api(&cluster, "v1/ConfigMap", Some("default")), "known").await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_leaves_takes_its_works_along_and_may_come_back() {
+    let Pair {
+        fleet: _fleet,
+        hub,
+        cluster,
+    } = pair(&["--ephemeral", "--hubs", "1", "--clusters", "1"]).await;
+    let (shop, maps) = (
+        works(&hub, "cluster1"),
+        api(&cluster, "v1/ConfigMap", Some("default")),
+    );
+    apply(&shop, &work("w", "cluster1", &[config_map("a", "1")]))
+        .await
+        .unwrap();
+    good(&shop, "w").await;
+    let clusters = api(
+        &hub,
+        "cluster.open-cluster-management.io/v1/ManagedCluster",
+        None,
+    );
+    let before = clusters.get("cluster1").await.unwrap();
+    clusters
+        .delete("cluster1", &DeleteParams::default())
+        .await
+        .unwrap();
+    gone(&clusters, "cluster1").await;
+    assert!(maps.get_opt("a").await.unwrap().is_none());
+    // The agent does not create it again; an administrator may.
+    let again = json!({
+        "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+        "metadata": {"name": "cluster1"}, "spec": {"hubAcceptsClient": true, "leaseDurationSeconds": 60},
+    });
+    apply(&clusters, &again).await.unwrap();
+    assert_ne!(before.uid(), clusters.get("cluster1").await.unwrap().uid());
+    apply(&shop, &work("w", "cluster1", &[config_map("a", "2")]))
+        .await
+        .unwrap();
+    good(&shop, "w").await;
+    field(&maps, "a", "/data/value", "2").await;
+}
