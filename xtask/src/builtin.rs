@@ -144,7 +144,8 @@ fn read_package(package: &str, folder: &Path, types: &mut GoTypes) -> Result<()>
             .and_then(|name| name.to_str())
             .unwrap_or_default();
         let generated = name.starts_with("zz_") || name.contains("generated");
-        if name.ends_with(".go") && !name.ends_with("_test.go") && !generated {
+        let source = file.extension().is_some_and(|extension| extension == "go");
+        if source && !name.ends_with("_test.go") && !generated {
             read_file(package, &std::fs::read_to_string(&file)?, types)?;
         }
     }
@@ -155,7 +156,7 @@ fn read_file(package: &str, text: &str, types: &mut GoTypes) -> Result<()> {
     let import = Regex::new(r#"^\s*(?:import\s+)?(?:(\w+)\s+)?"(k8s\.io/[^"]+)"\s*$"#)?;
     let open = Regex::new(r"^type (\w+) struct ?\{")?;
     let named = Regex::new(r"^type (\w+) =?\s*([\w\[\]\.\*]+)\s*(?://.*)?$")?;
-    let field = Regex::new(r#"^\s+(?:(\w+)\s+)?([\*\[\]\w\.]+)\s+`([^`]*)`"#)?;
+    let field = Regex::new(r"^\s+(?:(\w+)\s+)?([\*\[\]\w\.]+)\s+`([^`]*)`")?;
     let tag = Regex::new(r#"(\w+):"([^"]*)""#)?;
     let mut imports = BTreeMap::new();
     let mut current: Option<(String, Vec<GoField>)> = None;

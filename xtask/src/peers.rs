@@ -39,7 +39,10 @@ const PEERS: &[Peer] = &[
         name: "kube",
         programs: &[
             ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
-            ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
+            (
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+                "kube-controller-manager",
+            ),
             ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
         ],
         ldflags: KUBE_VERSION,
@@ -66,9 +69,11 @@ const PEERS: &[Peer] = &[
 ];
 
 /// Builds what is missing; the answer is a folder with a link to every program, for `DROVER_PEERS`.
-pub fn install() -> Result<PathBuf> {
+pub(crate) fn install() -> Result<PathBuf> {
     let cache = cache_folder()?;
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers").canonicalize()?;
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/peers")
+        .canonicalize()?;
     let mut built = Vec::new();
     for peer in PEERS {
         built.push(build(peer, &sources.join(peer.name), &cache)?);
@@ -83,7 +88,9 @@ fn cache_folder() -> Result<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-        .context("neither DROVER_PEERS_CACHE, XDG_CACHE_HOME nor HOME is set: nowhere to keep peers")?;
+        .context(
+            "neither DROVER_PEERS_CACHE, XDG_CACHE_HOME nor HOME is set: nowhere to keep peers",
+        )?;
     Ok(base.join("drover/peers"))
 }
 
@@ -94,10 +101,26 @@ fn build(peer: &Peer, source: &Path, cache: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(&target).with_context(|| format!("failed to make {}", target.display()))?;
     for (package, program) in peer.programs {
-        crate::checks::say(&format!("building {program} (kept in {})", target.display()));
+        crate::checks::say(&format!(
+            "building {program} (kept in {})",
+            target.display()
+        ));
         let output = target.join(program);
-        let output = output.to_str().context("the cache folder's name is not UTF-8")?;
-        go(source, &["build", "-trimpath", "-ldflags", peer.ldflags, "-o", output, package])?;
+        let output = output
+            .to_str()
+            .context("the cache folder's name is not UTF-8")?;
+        go(
+            source,
+            &[
+                "build",
+                "-trimpath",
+                "-ldflags",
+                peer.ldflags,
+                "-o",
+                output,
+                package,
+            ],
+        )?;
     }
     if let Some(module) = peer.definitions_of {
         copy_definitions(source, module, &target.join("crds"))?;
@@ -117,18 +140,24 @@ fn fingerprint(folder: &Path) -> Result<String> {
         .output()
         .context("failed to run git, which names the versions of peers")?;
     if !output.status.success() {
-        bail!("git hash-object failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "git hash-object failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     // FNV-1a over the hashes: only equality of a whole build recipe is asked of it.
-    let hash = output.stdout.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = output
+        .stdout
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
     Ok(format!("{hash:016x}")[..12].to_owned())
 }
 
 fn list_files(folder: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = fs::read_dir(folder)
-        .with_context(|| format!("failed to list {}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
@@ -162,7 +191,10 @@ fn copy_definitions(source: &Path, module: &str, target: &Path) -> Result<()> {
     list_files(Path::new(&folder), &mut files)?;
     fs::create_dir_all(target)?;
     for file in files {
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         if name.ends_with(".crd.yaml") {
             // Several areas use the same file names: the area goes in front.
             let area = file.strip_prefix(&folder)?.components().next();

@@ -128,7 +128,8 @@ impl Resource {
             stored_as: stored_as.into(),
             schema: kind.schema(),
             deprecation: (kind.kind == "Endpoints").then(|| {
-                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+                    .to_owned()
             }),
             since: 0,
             source: Source::Builtin(kind),

@@ -175,7 +175,7 @@ impl ApiServer {
             store,
             auth,
             config,
-            registry: RwLock::new(Arc::new(registry)),
+            registry: RwLock::new(registry),
             openapi: openapi::Cache::default(),
             defining: tokio::sync::Mutex::new(()),
         };
@@ -327,7 +327,9 @@ impl ApiServer {
             .cloned()
         else {
             // The real server serves a group of built-in kinds in one place, whatever the version.
-            let known = drover_schema::builtin::kinds().iter().any(|kind| kind.group == target.group);
+            let known = drover_schema::builtin::kinds()
+                .iter()
+                .any(|kind| kind.group == target.group);
             return if known {
                 Err(ApiError::no_such_resource())
             } else {

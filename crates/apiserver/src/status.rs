@@ -126,7 +126,10 @@ impl ApiError {
         let mut error = Self::new(
             406,
             "NotAcceptable",
-            format!("406: Not Acceptable\n\nAvailable representations: {}", accepted.join(", ")),
+            format!(
+                "406: Not Acceptable\n\nAvailable representations: {}",
+                accepted.join(", ")
+            ),
         );
         error.details = Some(json!({}));
         error

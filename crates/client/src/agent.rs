@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_protocol::session::{AgentConfig, AgentSession, Aspect, Change, Input, Session as _};
+use drover_protocol::session::{
+    AgentConfig, AgentSession, Aspect, Change, ChangeError, Input, Session as _,
+};
 use drover_protocol::{
     Action, AgentBundleCodec, DataType, Object, ObjectCodec, SubResource, Work, WorkStatus,
 };
@@ -141,6 +143,31 @@ impl AgentWorks {
         self.update_status(&work)
     }
 
+    /// Replaces the status of a work of which it was computed when the work had this generation. A conflict when the work has
+    /// another one by now: a status must not claim a generation that it has not seen.
+    pub fn set_status_of(
+        &self,
+        uid: &str,
+        generation: i64,
+        status: WorkStatus,
+    ) -> Result<Arc<Work>, ClientError> {
+        Ok(self.shared.change(|session, _, out| {
+            let stored = session.store().get(uid);
+            let mut work = stored
+                .map(|work| Work::clone(work))
+                .ok_or_else(|| ChangeError::NotFound(uid.to_owned()))?;
+            let old = work.metadata.generation;
+            if old != generation {
+                return Err(ChangeError::Conflict {
+                    new: generation,
+                    old,
+                });
+            }
+            work.status = status;
+            session.update(&work, Aspect::Status, out)
+        })?)
+    }
+
     /// Replaces finalizers, labels and annotations; nothing travels, except that the removal of the last finalizer of a work
     /// in deletion ends it.
     pub fn update_metadata(&self, work: &Work) -> Result<Arc<Work>, ClientError> {
@@ -191,7 +218,7 @@ impl AgentWorks {
 
     /// Reads, changes and writes under one lock.
     fn edit(&self, uid: &str, change: impl FnOnce(&mut Work)) -> Result<Arc<Work>, ClientError> {
-        let missing = || drover_protocol::session::ChangeError::NotFound(uid.to_owned());
+        let missing = || ChangeError::NotFound(uid.to_owned());
         Ok(self.shared.change(|session, _, out| {
             let mut work = session
                 .store()

@@ -91,6 +91,11 @@ impl<S: Session> Driver<S> {
                         failures = 0;
                     }
                     match lost {
+                        // Nothing is wrong that time would cure.
+                        Some(error @ TransportError::Replaced) => {
+                            tracing::debug!(%error, subscription = ?self.subscription, "opens a new one");
+                            continue;
+                        }
                         Some(error) => error,
                         None => break,
                     }
@@ -98,7 +103,12 @@ impl<S: Session> Driver<S> {
             };
             let wait = self.backoff(failures, error.remedy());
             failures = failures.saturating_add(1);
-            tracing::warn!(%error, subscription = ?self.subscription, ?wait, "no link to the event service; will try again");
+            // A link that comes back at once is nobody's concern: certificates rotate, brokers roll.
+            if failures > 2 {
+                tracing::warn!(%error, subscription = ?self.subscription, ?wait, "no link to the event service; will try again");
+            } else {
+                tracing::info!(%error, subscription = ?self.subscription, ?wait, "no link to the event service; will try again");
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep(wait) => (),

@@ -23,10 +23,13 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Patient in the time of the runtime, which may be paused.
 fn quick() -> DriverConfig {
+    let (began, start) = (Timestamp::now(), tokio::time::Instant::now());
     DriverConfig {
         min_backoff: Duration::from_millis(5),
         rate: None,
+        clock: Arc::new(move || began + start.elapsed()),
         ..DriverConfig::default()
     }
 }
@@ -314,4 +317,62 @@ fn works_convert_to_the_types_of_the_api_and_back() {
     assert_eq!(back.status.hash(), original.status.hash());
     let json = |work: &Work| work.to_object::<Value>().unwrap();
     assert_eq!(json(&back)["spec"], json(&original)["spec"]);
+}
+
+/// Every end loses its link alone, at every point of a conversation: nothing that the bus took is lost for good.
+#[tokio::test(start_paused = true)]
+async fn ends_that_were_away_in_turn_agree_later() {
+    let source_role = drover_transport::Subscription::Source {
+        source: "hub-a".into(),
+        data_type: DataType::MANIFEST_BUNDLES,
+    };
+    let agent_role = drover_transport::Subscription::Agent {
+        cluster: "c1".into(),
+        data_type: DataType::MANIFEST_BUNDLES,
+    };
+    for turns in 0..64_u32 {
+        let Pair {
+            source, agent, bus, ..
+        } = &pair().await;
+        let (mut at_source, mut at_agent) = (source.watch(), agent.watch());
+        source.create(work("c1", "web", 1)).unwrap();
+        for turn in 0..turns % 8 {
+            tokio::task::yield_now().await;
+            if turn == turns / 8 {
+                bus.cut(&source_role);
+            }
+        }
+        bus.cut(&agent_role);
+        let copy = wait(&mut at_agent, |c| matches!(c, Change::Added(_))).await;
+        bus.cut(&source_role);
+        agent.update_status(&applied(&copy)).unwrap();
+        for _ in 0..turns / 8 {
+            tokio::task::yield_now().await;
+        }
+        bus.cut(&agent_role);
+        wait(&mut at_source, |c| c.object().status.is_true("Applied")).await;
+        source.delete("c1", "web");
+        bus.cut(&source_role);
+        wait(&mut at_agent, |c| c.object().metadata.deleting()).await;
+        let uid = copy.metadata.uid.clone();
+        if agent.get("web").is_some() {
+            drop(agent.remove_finalizer(&uid, names::WORK_FINALIZER));
+        }
+        bus.cut(&source_role);
+        let ended = async {
+            while source.get("c1", "web").is_some() {
+                // A copy that comes back in deletion has the finalizer again.
+                if agent
+                    .get("web")
+                    .is_some_and(|work| work.metadata.deleting())
+                {
+                    drop(agent.remove_finalizer(&uid, names::WORK_FINALIZER));
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended)
+            .await
+            .expect("the work ends");
+    }
 }

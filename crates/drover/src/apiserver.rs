@@ -17,11 +17,17 @@ use crate::{cli, print, up};
 pub async fn run(args: cli::Apiserver) -> Result<()> {
     let temporary = up::Place::choose(args.data.clone(), args.data.is_none())?;
     let path = temporary.path().to_owned();
-    let database = if args.data.is_some() { Database::open(&path)? } else { Database::memory() };
+    let database = if args.data.is_some() {
+        Database::open(&path)?
+    } else {
+        Database::memory()
+    };
     let mut folder = Folder::open(&path)?;
     let cancel = CancellationToken::new();
     let mut tasks = Tasks::new(cancel.clone());
-    let listener = Ports::new(args.listen).listen("apiserver", &mut folder).await?;
+    let listener = Ports::new(args.listen)
+        .listen("apiserver", &mut folder)
+        .await?;
     let member = Member::start("apiserver", &database, &mut folder, listener, &mut tasks).await?;
     folder.save()?;
     let file = match (&args.write_kubeconfig, &args.data) {
@@ -29,9 +35,16 @@ pub async fn run(args: cli::Apiserver) -> Result<()> {
         (None, Some(data)) => data.join("kubeconfig"),
         (None, None) => "kubeconfig".into(),
     };
-    write_private(&file, &serde_json::to_string_pretty(&kubeconfig(&[&member], &member.name))?)
-        .context("failed to write the kubeconfig")?;
-    print::line(&format!("https://{} serves; kubectl --kubeconfig {} get namespaces", member.address, file.display()))?;
+    write_private(
+        &file,
+        &serde_json::to_string_pretty(&kubeconfig(&[&member], &member.name))?,
+    )
+    .context("failed to write the kubeconfig")?;
+    print::line(&format!(
+        "https://{} serves; kubectl --kubeconfig {} get namespaces",
+        member.address,
+        file.display()
+    ))?;
     up::stop_on_signal(cancel);
     let outcome = tasks.wait(Duration::from_secs(10)).await;
     database.close()?;

@@ -7,7 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Moves and keeps fleets of Kubernetes clusters.
 #[derive(Debug, Parser)]
-#[command(name = "drover", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "drover",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -28,13 +33,32 @@ pub struct Global {
     #[arg(long, global = true, env = "DROVER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What to log to stderr, such as `info` or `warn,drover_agent=debug`
-    #[arg(long, global = true, env = "DROVER_LOG", value_name = "FILTER", default_value = "warn")]
+    #[arg(
+        long,
+        global = true,
+        env = "DROVER_LOG",
+        value_name = "FILTER",
+        default_value = "warn"
+    )]
     pub log: String,
     /// How log lines look
-    #[arg(long, global = true, env = "DROVER_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        env = "DROVER_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
     /// How results are printed
-    #[arg(long, short, global = true, env = "DROVER_OUTPUT", value_name = "FORMAT", default_value = "table")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "DROVER_OUTPUT",
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
     pub output: Output,
 }
 
@@ -92,16 +116,32 @@ pub struct Up {
     #[arg(long, env = "DROVER_UP_CLUSTERS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=5000))]
     pub clusters: u16,
     /// Folder that keeps the fleet; by default drover/fleet in the user's data folder
-    #[arg(long, env = "DROVER_UP_DATA", value_name = "DIR", conflicts_with = "ephemeral")]
+    #[arg(
+        long,
+        env = "DROVER_UP_DATA",
+        value_name = "DIR",
+        conflicts_with = "ephemeral"
+    )]
     pub data: Option<PathBuf>,
     /// Keep nothing when it stops
     #[arg(long, env = "DROVER_UP_EPHEMERAL")]
     pub ephemeral: bool,
     /// Address of the first API; the others follow it. Port 0 lets the system choose, and a fleet that is kept keeps its ports
-    #[arg(long, env = "DROVER_UP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    #[arg(
+        long,
+        env = "DROVER_UP_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:0"
+    )]
     pub listen: SocketAddr,
     /// Files or folders to apply to hub1 once the fleet is ready
-    #[arg(long, short, env = "DROVER_UP_FILE", value_name = "FILE", value_delimiter = ',')]
+    #[arg(
+        long,
+        short,
+        env = "DROVER_UP_FILE",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
     pub file: Vec<PathBuf>,
 }
 
@@ -112,7 +152,12 @@ pub struct Apiserver {
     #[arg(long, env = "DROVER_APISERVER_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Address to serve HTTPS on
-    #[arg(long, env = "DROVER_APISERVER_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:6443")]
+    #[arg(
+        long,
+        env = "DROVER_APISERVER_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:6443"
+    )]
     pub listen: SocketAddr,
     /// Where to write the administrator's kubeconfig; by default `kubeconfig` in the data folder, or in the current one
     #[arg(long, env = "DROVER_APISERVER_WRITE_KUBECONFIG", value_name = "FILE")]
@@ -131,7 +176,13 @@ pub struct Status {
 #[derive(Debug, Clone, Args)]
 pub struct Apply {
     /// Files or folders of YAML or JSON; `-` is stdin
-    #[arg(long, short, required = true, value_name = "FILE", value_delimiter = ',')]
+    #[arg(
+        long,
+        short,
+        required = true,
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
     pub file: Vec<PathBuf>,
     /// Namespace of objects that name none
     #[arg(long, short, value_name = "NAME")]

@@ -13,13 +13,16 @@ use crate::cli::Cli;
 /// or in `$DROVER_CONFIG`.
 pub fn command(arguments: &[OsString]) -> Result<Command> {
     let command = Cli::command();
-    let Some(path) = file(arguments) else { return Ok(command) };
+    let Some(path) = file(arguments) else {
+        return Ok(command);
+    };
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("failed to read configuration file {}", path.display()))?;
     let table: Table = text
         .parse()
         .with_context(|| format!("configuration file {} is malformed", path.display()))?;
-    with_defaults(command, table).with_context(|| format!("in configuration file {}", path.display()))
+    with_defaults(command, table)
+        .with_context(|| format!("in configuration file {}", path.display()))
 }
 
 fn file(arguments: &[OsString]) -> Option<PathBuf> {
@@ -28,7 +31,10 @@ fn file(arguments: &[OsString]) -> Option<PathBuf> {
         if argument == "--config" {
             return arguments.next().map(PathBuf::from);
         }
-        if let Some(path) = argument.to_str().and_then(|text| text.strip_prefix("--config=")) {
+        if let Some(path) = argument
+            .to_str()
+            .and_then(|text| text.strip_prefix("--config="))
+        {
             return Some(path.into());
         }
     }
@@ -40,7 +46,10 @@ fn with_defaults(mut command: Command, table: Table) -> Result<Command> {
         if let Value::Table(options) = value {
             let Some(found) = command.find_subcommand(&key).cloned() else {
                 let known: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
-                bail!("table [{key}] is no command; commands are {}", known.join(", "));
+                bail!(
+                    "table [{key}] is no command; commands are {}",
+                    known.join(", ")
+                );
             };
             let filled = with_defaults(found, options).with_context(|| format!("table [{key}]"))?;
             command = command.mut_subcommand(&key, |_| filled);
@@ -52,7 +61,11 @@ fn with_defaults(mut command: Command, table: Table) -> Result<Command> {
 }
 
 fn with_default(command: Command, key: &str, value: &Value) -> Result<Command> {
-    let names: Vec<String> = command.get_arguments().filter_map(|a| a.get_long()).map(ToOwned::to_owned).collect();
+    let names: Vec<String> = command
+        .get_arguments()
+        .filter_map(|a| a.get_long())
+        .map(ToOwned::to_owned)
+        .collect();
     let argument = command.get_arguments().find(|a| a.get_long() == Some(key));
     let Some(id) = argument.map(|argument| argument.get_id().clone()) else {
         bail!("key {key} is no option; options are {}", names.join(", "));
@@ -61,13 +74,20 @@ fn with_default(command: Command, key: &str, value: &Value) -> Result<Command> {
         Value::Array(items) => items.iter().map(plain).collect(),
         other => vec![plain(other)],
     };
-    Ok(command.mut_arg(id, |argument| argument.default_values(values).required(false)))
+    Ok(command.mut_arg(id, |argument| {
+        argument.default_values(values).required(false)
+    }))
 }
 
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(yes) => yes.to_string(),
+        Value::Datetime(time) => time.to_string(),
+        // Neither is a single value: the option's own parser says what it would take.
+        Value::Array(_) | Value::Table(_) => String::new(),
     }
 }
 
@@ -79,15 +99,22 @@ mod tests {
 
     fn parse(toml: &str, arguments: &[&str]) -> Result<Cli> {
         let command = with_defaults(Cli::command(), toml.parse()?)?;
-        Ok(Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)?)
+        Ok(Cli::from_arg_matches(
+            &command.try_get_matches_from(arguments)?,
+        )?)
     }
 
     #[test]
     fn a_key_is_a_default_that_flags_override() {
         let toml = "log = \"debug\"\n[up]\nhubs = 4\nephemeral = true\nfile = [\"a\", \"b\"]\n";
         let cli = parse(toml, &["drover", "up", "--clusters", "7"]).unwrap();
-        let crate::cli::Command::Up(up) = cli.command else { panic!("not up") };
-        assert_eq!((up.hubs, up.clusters, up.ephemeral, up.file.len()), (4, 7, true, 2));
+        let crate::cli::Command::Up(up) = cli.command else {
+            panic!("not up")
+        };
+        assert_eq!(
+            (up.hubs, up.clusters, up.ephemeral, up.file.len()),
+            (4, 7, true, 2)
+        );
         assert_eq!(cli.global.log, "debug");
         let cli = parse(toml, &["drover", "up", "--hubs=1"]).unwrap();
         assert!(matches!(cli.command, crate::cli::Command::Up(up) if up.hubs == 1));
@@ -96,8 +123,14 @@ mod tests {
     #[test]
     fn what_no_option_is_called_is_refused() {
         let error = parse("[up]\nhub = 1\n", &["drover", "up"]).unwrap_err();
-        assert!(format!("{error:#}").starts_with("table [up]: key hub is no option; options are hubs"), "{error:#}");
+        assert!(
+            format!("{error:#}").starts_with("table [up]: key hub is no option; options are hubs"),
+            "{error:#}"
+        );
         let error = parse("[down]\n", &["drover", "up"]).unwrap_err();
-        assert!(error.to_string().starts_with("table [down] is no command"), "{error}");
+        assert!(
+            error.to_string().starts_with("table [down] is no command"),
+            "{error}"
+        );
     }
 }

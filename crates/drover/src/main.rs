@@ -1,9 +1,14 @@
 //! The program: roles and commands, configuration, wiring. It decides nothing about fleets.
+#![expect(
+    unreachable_pub,
+    reason = "a program has no outside that could reach anything"
+)]
 
 mod apiserver;
 mod cli;
 mod config;
 mod connect;
+mod kinds;
 mod objects;
 mod print;
 mod status;
@@ -14,22 +19,38 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 use cli::{Cli, Command};
 
+/// Objects come and go in thousands of small pieces on all threads: that is what it is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Told wrong: the same code that the argument parser uses.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     // The only cryptography of the process; whoever asks for "the default" gets it.
-    rustls::crypto::ring::default_provider().install_default().ok();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
     let cli = match parse() {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    if let Err(error) = drover_runtime::telemetry::init(&cli.global.log, cli.global.log_format.into()) {
+    if let Err(error) =
+        drover_runtime::telemetry::init(&cli.global.log, cli.global.log_format.into())
+    {
         return fail(&anyhow::Error::new(error), USAGE);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&anyhow::Error::new(error).context("failed to start the runtime"), 1),
+        Err(error) => {
+            return fail(
+                &anyhow::Error::new(error).context("failed to start the runtime"),
+                1,
+            );
+        }
     };
     let outcome = runtime.block_on(run(cli));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
@@ -46,7 +67,9 @@ fn parse() -> Result<Cli, ExitCode> {
         Ok(command) => command,
         Err(error) => return Err(fail(&error, USAGE)),
     };
-    let parsed = command.try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found));
+    let parsed = command
+        .try_get_matches_from(arguments)
+        .and_then(|found| Cli::from_arg_matches(&found));
     parsed.map_err(|error| {
         // Nobody reads any more: there is nobody to tell.
         error.print().ok();

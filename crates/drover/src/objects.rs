@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::GroupVersionKind;
-use kube::discovery::{ApiCapabilities, ApiResource, Discovery, Scope};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::cli::{self, Global, Output};
+use crate::kinds::{Kind, Kinds};
 use crate::{connect, print};
 
 const FIELD_MANAGER: &str = "drover";
@@ -20,7 +19,13 @@ pub async fn apply(args: cli::Apply, global: &Global) -> Result<()> {
     let kubeconfig = connect::kubeconfig(global)?;
     let client = connect::client(&kubeconfig, global.context.as_deref()).await?;
     let objects = read(&args.file)?;
-    let failed = apply_all(&client, objects, args.namespace.as_deref(), args.force_conflicts).await?;
+    let failed = apply_all(
+        &client,
+        objects,
+        args.namespace.as_deref(),
+        args.force_conflicts,
+    )
+    .await?;
     if failed > 0 {
         bail!("{failed} objects were not applied");
     }
@@ -28,30 +33,37 @@ pub async fn apply(args: cli::Apply, global: &Global) -> Result<()> {
 }
 
 /// Applies objects in the order given and tells each; the answer is how many failed.
-pub async fn apply_all(client: &Client, objects: Vec<Value>, namespace: Option<&str>, force: bool) -> Result<usize> {
-    let mut discovery = discover(client).await?;
+pub async fn apply_all(
+    client: &Client,
+    objects: Vec<Value>,
+    namespace: Option<&str>,
+    force: bool,
+) -> Result<usize> {
+    let mut kinds = Kinds::discover(client).await?;
     let mut params = PatchParams::apply(FIELD_MANAGER);
     params.force = force;
     let mut failed = 0;
     for mut object in objects {
         let shown = describe(&object);
-        let kind = gvk(&object)?;
-        let mut found = discovery.resolve_gvk(&kind);
-        if found.is_none() {
+        let (version, kind) = type_of(&object)?;
+        if kinds.of(version, kind).is_none() {
             // Perhaps an object before this one defined the kind.
-            discovery = discover(client).await?;
-            found = discovery.resolve_gvk(&kind);
+            kinds = Kinds::discover(client).await?;
         }
-        let Some((resource, capabilities)) = found else {
-            print::error(&format!("{shown}: the API knows no {} of {}", kind.kind, kind.api_version()));
+        let Some(found) = kinds.of(version, kind) else {
+            print::error(&format!("{shown}: the API knows no {kind} of {version}"));
             failed += 1;
             continue;
         };
-        let api = api(client, &resource, &capabilities, namespace_of(&object, namespace));
-        if capabilities.scope == Scope::Namespaced && object["metadata"]["namespace"].is_null() {
-            object["metadata"]["namespace"] = json!(namespace.unwrap_or(client.default_namespace()));
+        let api = api(client, found, namespace_of(&object, namespace));
+        if found.namespaced && object["metadata"]["namespace"].is_null() {
+            object["metadata"]["namespace"] =
+                json!(namespace.unwrap_or(client.default_namespace()));
         }
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let name = object["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         match api.patch(&name, &params, &Patch::Apply(&object)).await {
             Ok(_) => print::line(&format!("{shown} applied"))?,
             Err(error) => {
@@ -67,19 +79,21 @@ pub async fn apply_all(client: &Client, objects: Vec<Value>, namespace: Option<&
 pub async fn get(args: cli::Get, global: &Global) -> Result<()> {
     let kubeconfig = connect::kubeconfig(global)?;
     let client = connect::client(&kubeconfig, global.context.as_deref()).await?;
-    let discovery = discover(&client).await?;
-    let (resource, capabilities) = find_kind(&discovery, &args.kind)?;
-    let namespaced = capabilities.scope == Scope::Namespaced;
-    let namespace = match (namespaced, args.all_namespaces) {
-        (true, false) => Some(args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())),
-        _ => None,
-    };
+    let kinds = Kinds::discover(&client).await?;
+    let kind = kinds
+        .named(&args.kind)
+        .with_context(|| format!("the API knows no {:?}", args.kind))?;
+    let namespace = (kind.namespaced && !args.all_namespaces).then(|| {
+        args.namespace
+            .clone()
+            .unwrap_or_else(|| client.default_namespace().to_owned())
+    });
     if global.output == Output::Table {
-        return table(&client, &resource, &args, namespace.as_deref()).await;
+        return table(&client, kind, &args, namespace.as_deref()).await;
     }
     let api = match &namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::<DynamicObject>::all_with(client.clone(), &resource),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource),
+        None => Api::<DynamicObject>::all_with(client.clone(), &kind.resource),
     };
     let failed = |error: kube::Error| anyhow::anyhow!(connect::explain(&error));
     let shown = if let Some(name) = &args.name {
@@ -94,24 +108,45 @@ pub async fn get(args: cli::Get, global: &Global) -> Result<()> {
 }
 
 /// The API prints the rows itself, as it does for kubectl.
-async fn table(client: &Client, resource: &ApiResource, args: &cli::Get, namespace: Option<&str>) -> Result<()> {
+async fn table(
+    client: &Client,
+    kind: &Kind,
+    args: &cli::Get,
+    namespace: Option<&str>,
+) -> Result<()> {
+    let resource = &kind.resource;
     let base = if resource.group.is_empty() {
         format!("/api/{}", resource.version)
     } else {
         format!("/apis/{}/{}", resource.group, resource.version)
     };
     let place = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
-    let name = args.name.as_ref().map_or_else(String::new, |name| format!("/{name}"));
+    let name = args
+        .name
+        .as_ref()
+        .map_or_else(String::new, |name| format!("/{name}"));
     let query = args.selector.as_ref().map_or_else(String::new, |selector| {
-        format!("?labelSelector={}", selector.replace('%', "%25").replace('=', "%3D").replace(',', "%2C").replace(' ', "%20"))
+        format!(
+            "?labelSelector={}",
+            selector
+                .replace('%', "%25")
+                .replace('=', "%3D")
+                .replace(',', "%2C")
+                .replace(' ', "%20")
+        )
     });
     let request = http::Request::get(format!("{base}{place}/{}{name}{query}", resource.plural))
         .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
         .body(Vec::new())?;
-    let table: Value = client.request(request).await.map_err(|error| anyhow::anyhow!(connect::explain(&error)))?;
+    let table: Value = client
+        .request(request)
+        .await
+        .map_err(|error| anyhow::anyhow!(connect::explain(&error)))?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let columns = list(&table["columnDefinitions"]);
-    let shown: Vec<usize> = (0..columns.len()).filter(|i| columns[*i]["priority"].as_i64().unwrap_or(0) == 0).collect();
+    let shown: Vec<usize> = (0..columns.len())
+        .filter(|i| columns[*i]["priority"].as_i64().unwrap_or(0) == 0)
+        .collect();
     let rows = list(&table["rows"]);
     if rows.is_empty() {
         print::note(&namespace.map_or_else(
@@ -121,7 +156,10 @@ async fn table(client: &Client, resource: &ApiResource, args: &cli::Get, namespa
         return Ok(());
     }
     let mut headings: Vec<String> = Vec::new();
-    let with_namespace = args.all_namespaces && rows.iter().any(|row| !row["object"]["metadata"]["namespace"].is_null());
+    let with_namespace = args.all_namespaces
+        && rows
+            .iter()
+            .any(|row| !row["object"]["metadata"]["namespace"].is_null());
     if with_namespace {
         headings.push("Namespace".to_owned());
     }
@@ -145,40 +183,11 @@ fn plain(value: &Value) -> String {
     }
 }
 
-async fn discover(client: &Client) -> Result<Discovery> {
-    let found = Discovery::new(client.clone()).run_aggregated().await;
-    found.map_err(|error| anyhow::anyhow!(connect::explain(&error)))
-}
-
-fn find_kind(discovery: &Discovery, asked: &str) -> Result<(ApiResource, ApiCapabilities)> {
-    let (name, group) = asked.split_once('.').map_or((asked, None), |(name, group)| (name, Some(group)));
-    let name = name.to_lowercase();
-    let mut found: Vec<(ApiResource, ApiCapabilities)> = Vec::new();
-    for known in discovery.groups() {
-        if group.is_some_and(|group| group != known.name()) {
-            continue;
-        }
-        for (resource, capabilities) in known.recommended_resources() {
-            let names = [resource.plural.clone(), resource.kind.to_lowercase()];
-            if names.contains(&name) || capabilities.short_names.contains(&name) {
-                found.push((resource, capabilities));
-            }
-        }
-    }
-    // `works` is what everybody calls them.
-    if found.is_empty() && matches!(name.as_str(), "works" | "work") {
-        return find_kind(discovery, "manifestworks.work.open-cluster-management.io");
-    }
-    // The core group is meant when several groups have the name, as for events.
-    found.sort_by_key(|(resource, _)| !resource.group.is_empty());
-    found.into_iter().next().with_context(|| format!("the API knows no {asked:?}"))
-}
-
-fn api(client: &Client, resource: &ApiResource, capabilities: &ApiCapabilities, namespace: Option<&str>) -> Api<DynamicObject> {
-    match (&capabilities.scope, namespace) {
-        (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client.clone(), namespace, resource),
-        (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), resource),
-        (Scope::Cluster, _) => Api::all_with(client.clone(), resource),
+fn api(client: &Client, kind: &Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+    match (kind.namespaced, namespace) {
+        (true, Some(namespace)) => Api::namespaced_with(client.clone(), namespace, &kind.resource),
+        (true, None) => Api::default_namespaced_with(client.clone(), &kind.resource),
+        (false, _) => Api::all_with(client.clone(), &kind.resource),
     }
 }
 
@@ -186,17 +195,19 @@ fn namespace_of<'o>(object: &'o Value, default: Option<&'o str>) -> Option<&'o s
     object["metadata"]["namespace"].as_str().or(default)
 }
 
-fn gvk(object: &Value) -> Result<GroupVersionKind> {
-    let (Some(version), Some(kind)) = (object["apiVersion"].as_str(), object["kind"].as_str()) else {
+fn type_of(object: &Value) -> Result<(&str, &str)> {
+    let (Some(version), Some(kind)) = (object["apiVersion"].as_str(), object["kind"].as_str())
+    else {
         bail!("an object has no apiVersion or kind: {}", describe(object));
     };
-    let (group, version) = version.split_once('/').unwrap_or(("", version));
-    Ok(GroupVersionKind::gvk(group, version, kind))
+    Ok((version, kind))
 }
 
 fn describe(object: &Value) -> String {
     let kind = object["kind"].as_str().unwrap_or("object").to_lowercase();
-    let name = object["metadata"]["name"].as_str().unwrap_or("without a name");
+    let name = object["metadata"]["name"]
+        .as_str()
+        .unwrap_or("without a name");
     format!("{kind}/{name}")
 }
 
@@ -206,14 +217,21 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
     for path in paths {
         if path.as_os_str() == "-" {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("failed to read stdin")?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("failed to read stdin")?;
             parse(&text, Path::new("stdin"), &mut objects)?;
         } else if path.is_dir() {
             let mut files = Vec::new();
-            for entry in std::fs::read_dir(path).with_context(|| format!("failed to list {}", path.display()))? {
+            for entry in std::fs::read_dir(path)
+                .with_context(|| format!("failed to list {}", path.display()))?
+            {
                 files.push(entry?.path());
             }
-            files.retain(|file| file.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json"));
+            files.retain(|file| {
+                file.extension()
+                    .is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
+            });
             files.sort();
             for file in files {
                 read_file(&file, &mut objects)?;
@@ -229,15 +247,20 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
 }
 
 fn read_file(path: &Path, objects: &mut Vec<Value>) -> Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read {}", path.display()))?;
     parse(&text, path, objects)
 }
 
 fn parse(text: &str, path: &Path, objects: &mut Vec<Value>) -> Result<()> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).with_context(|| format!("{} is malformed", path.display()))?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text)
+        .with_context(|| format!("{} is malformed", path.display()))?;
     for document in documents {
-        if document["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && document["items"].is_array() {
+        if document["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.ends_with("List"))
+            && document["items"].is_array()
+        {
             objects.extend(document["items"].as_array().cloned().unwrap_or_default());
         } else if !document.is_null() {
             objects.push(document);

@@ -46,7 +46,7 @@ pub fn value(value: &Value, output: Output) -> Result<()> {
 /// Writes rows under headings, in columns as kubectl does.
 pub fn table(headings: &[String], rows: Vec<Vec<String>>) -> Result<()> {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
     for row in rows {
         table.add_row(row);

@@ -59,14 +59,18 @@ pub async fn run(args: cli::Status, global: &Global) -> Result<()> {
     let mut fleet = Fleet { hubs: Vec::new() };
     for name in hubs(&kubeconfig, global.context.as_deref()) {
         let client = connect::client(&kubeconfig, name.as_deref()).await?;
-        let shown = name.or_else(|| kubeconfig.current_context.clone()).unwrap_or_default();
+        let shown = name
+            .or_else(|| kubeconfig.current_context.clone())
+            .unwrap_or_default();
         fleet.hubs.push(look(&client, shown).await);
     }
     if let Some(wanted) = &args.cluster {
         for hub in &mut fleet.hubs {
             hub.clusters.retain(|cluster| cluster.name == *wanted);
         }
-        fleet.hubs.retain(|hub| !hub.clusters.is_empty() || hub.problem.is_some());
+        fleet
+            .hubs
+            .retain(|hub| !hub.clusters.is_empty() || hub.problem.is_some());
         if fleet.hubs.iter().all(|hub| hub.clusters.is_empty()) {
             bail!("no hub has a cluster {wanted:?}; `drover status` lists them");
         }
@@ -82,28 +86,58 @@ fn hubs(kubeconfig: &Kubeconfig, context: Option<&str>) -> Vec<Option<String>> {
     if context.is_some() {
         return vec![context.map(ToOwned::to_owned)];
     }
-    let number = |name: &str| name.strip_prefix("hub").and_then(|rest| rest.parse::<u32>().ok());
-    let mut found: Vec<&String> =
-        kubeconfig.contexts.iter().map(|c| &c.name).filter(|name| number(name).is_some()).collect();
+    let number = |name: &str| {
+        name.strip_prefix("hub")
+            .and_then(|rest| rest.parse::<u32>().ok())
+    };
+    let mut found: Vec<&String> = kubeconfig
+        .contexts
+        .iter()
+        .map(|c| &c.name)
+        .filter(|name| number(name).is_some())
+        .collect();
     found.sort_by_key(|name| number(name));
-    if found.is_empty() { vec![None] } else { found.into_iter().cloned().map(Some).collect() }
+    if found.is_empty() {
+        vec![None]
+    } else {
+        found.into_iter().cloned().map(Some).collect()
+    }
 }
 
 async fn look(client: &Client, name: String) -> Hub {
     match clusters(client).await {
-        Ok(clusters) => Hub { name, problem: None, clusters },
-        Err(error) => Hub { name, problem: Some(error.to_string()), clusters: Vec::new() },
+        Ok(clusters) => Hub {
+            name,
+            problem: None,
+            clusters,
+        },
+        Err(error) => Hub {
+            name,
+            problem: Some(error.to_string()),
+            clusters: Vec::new(),
+        },
     }
 }
 
 async fn clusters(client: &Client) -> Result<Vec<Cluster>> {
     let failed = |error: kube::Error| anyhow!(connect::explain(&error));
     let params = ListParams::default();
-    let found = Api::<ManagedCluster>::all(client.clone()).list(&params).await.map_err(failed)?;
-    let works = Api::<ManifestWork>::all(client.clone()).list(&params).await.map_err(failed)?;
-    let mut clusters: Vec<Cluster> = found.items.iter().map(|cluster| summary(cluster, &works.items)).collect();
+    let found = Api::<ManagedCluster>::all(client.clone())
+        .list(&params)
+        .await
+        .map_err(failed)?;
+    let works = Api::<ManifestWork>::all(client.clone())
+        .list(&params)
+        .await
+        .map_err(failed)?;
+    let mut clusters: Vec<Cluster> = found
+        .items
+        .iter()
+        .map(|cluster| summary(cluster, &works.items))
+        .collect();
     clusters.sort_by_key(|cluster| {
-        let wrong = cluster.problem.is_some() || cluster.works.iter().any(|work| !work.problems.is_empty());
+        let wrong =
+            cluster.problem.is_some() || cluster.works.iter().any(|work| !work.problems.is_empty());
         (!wrong, natural(&cluster.name))
     });
     Ok(clusters)
@@ -118,17 +152,24 @@ fn natural(name: &str) -> (String, u64) {
 fn summary(cluster: &ManagedCluster, works: &[ManifestWork]) -> Cluster {
     let name = cluster.name_any();
     let status = cluster.status.clone().unwrap_or_default();
-    let is = |kind: &str| find(&status.conditions, kind).is_some_and(|c| Status::read(&c.status) == Status::True);
+    let is = |kind: &str| {
+        find(&status.conditions, kind).is_some_and(|c| Status::read(&c.status) == Status::True)
+    };
     let available = find(&status.conditions, names::cluster::AVAILABLE);
     let problem = if !cluster.spec.hub_accepts_client {
         Some("not accepted: set spec.hubAcceptsClient to let it in".to_owned())
     } else if !is(names::cluster::JOINED) {
         Some("its agent has not joined yet".to_owned())
     } else {
-        available.filter(|c| c.status != "True").map(|c| format!("{}: {}", c.reason, c.message))
+        available
+            .filter(|c| c.status != "True")
+            .map(|c| format!("{}: {}", c.reason, c.message))
     };
-    let mut own: Vec<Work> =
-        works.iter().filter(|work| work.namespace().as_deref() == Some(name.as_str())).map(work_summary).collect();
+    let mut own: Vec<Work> = works
+        .iter()
+        .filter(|work| work.namespace().as_deref() == Some(name.as_str()))
+        .map(work_summary)
+        .collect();
     own.sort_by_key(|work| (work.problems.is_empty(), work.name.clone()));
     Cluster {
         accepted: cluster.spec.hub_accepts_client,
@@ -145,9 +186,14 @@ fn work_summary(work: &ManifestWork) -> Work {
     let status = work.status.clone().unwrap_or_default();
     let generation = work.metadata.generation;
     let current = |kind: &str| {
-        find(&status.conditions, kind).filter(|c| c.observed_generation.is_none_or(|seen| Some(seen) >= generation))
+        find(&status.conditions, kind).filter(|c| {
+            c.observed_generation
+                .is_none_or(|seen| Some(seen) >= generation)
+        })
     };
-    let text = |condition: Option<&Condition>| condition.map_or_else(|| "Unknown".to_owned(), |c| c.status.clone());
+    let text = |condition: Option<&Condition>| {
+        condition.map_or_else(|| "Unknown".to_owned(), |c| c.status.clone())
+    };
     let mut problems = Vec::new();
     if work.metadata.deletion_timestamp.is_some() {
         problems.push("being deleted".to_owned());
@@ -155,23 +201,41 @@ fn work_summary(work: &ManifestWork) -> Work {
     let mut feedback = Vec::new();
     for manifest in &status.resource_status.manifests {
         let meta = &manifest.resource_meta;
-        let place = if meta.namespace.is_empty() { String::new() } else { format!("{}/", meta.namespace) };
+        let place = if meta.namespace.is_empty() {
+            String::new()
+        } else {
+            format!("{}/", meta.namespace)
+        };
         let shown = format!("{} {place}{}", meta.kind, meta.name);
         for condition in manifest.conditions.iter().filter(|c| c.status != "True") {
-            let matters = [names::work::APPLIED, names::work::AVAILABLE].contains(&condition.type_.as_str());
+            let matters =
+                [names::work::APPLIED, names::work::AVAILABLE].contains(&condition.type_.as_str());
             if matters {
-                problems.push(format!("{shown}: {}: {}", condition.reason, condition.message));
+                problems.push(format!(
+                    "{shown}: {}: {}",
+                    condition.reason, condition.message
+                ));
             }
         }
         let values = serde_json::to_value(&manifest.status_feedback).unwrap_or_default();
         for value in values["values"].as_array().into_iter().flatten() {
-            let field = value["fieldValue"].as_object().and_then(|fields| fields.iter().find(|(key, _)| *key != "type"));
+            let field = value["fieldValue"]
+                .as_object()
+                .and_then(|fields| fields.iter().find(|(key, _)| *key != "type"));
             if let (Some(name), Some((_, field))) = (value["name"].as_str(), field) {
-                feedback.push(format!("{shown}: {name}={}", field.as_str().map_or_else(|| field.to_string(), ToOwned::to_owned)));
+                feedback.push(format!(
+                    "{shown}: {name}={}",
+                    field
+                        .as_str()
+                        .map_or_else(|| field.to_string(), ToOwned::to_owned)
+                ));
             }
         }
     }
-    let (applied, available) = (current(names::work::APPLIED), current(names::work::AVAILABLE));
+    let (applied, available) = (
+        current(names::work::APPLIED),
+        current(names::work::AVAILABLE),
+    );
     if applied.is_none() && problems.is_empty() {
         problems.push("not reported yet".to_owned());
     }
@@ -189,11 +253,19 @@ fn tree(fleet: &Fleet, detailed: bool) -> Result<()> {
     for hub in &fleet.hubs {
         match &hub.problem {
             Some(problem) => print::line(&format!("{}  {problem}", hub.name))?,
-            None => print::line(&format!("{}  {}", hub.name, count(hub.clusters.len(), "cluster")))?,
+            None => print::line(&format!(
+                "{}  {}",
+                hub.name,
+                count(hub.clusters.len(), "cluster")
+            ))?,
         }
         for (i, cluster) in hub.clusters.iter().enumerate() {
             let last = i + 1 == hub.clusters.len();
-            let (branch, stem) = if last { ("└─", "   ") } else { ("├─", "│  ") };
+            let (branch, stem) = if last {
+                ("└─", "   ")
+            } else {
+                ("├─", "│  ")
+            };
             print::line(&format!("{branch} {}", headline(cluster)))?;
             branches(cluster, stem, detailed)?;
         }
@@ -206,14 +278,27 @@ fn headline(cluster: &Cluster) -> String {
         Some(problem) => format!("✗ {problem}"),
         None => "✓ Available".to_owned(),
     };
-    format!("{}  {state}  {}  {}", cluster.name, cluster.kubernetes, count(cluster.works.len(), "work"))
+    format!(
+        "{}  {state}  {}  {}",
+        cluster.name,
+        cluster.kubernetes,
+        count(cluster.works.len(), "work")
+    )
 }
 
 fn branches(cluster: &Cluster, stem: &str, detailed: bool) -> Result<()> {
     for (i, work) in cluster.works.iter().enumerate() {
         let last = i + 1 == cluster.works.len();
-        let (branch, deeper) = if last { ("└─", "   ") } else { ("├─", "│  ") };
-        let mark = if work.problems.is_empty() { "✓" } else { "✗" };
+        let (branch, deeper) = if last {
+            ("└─", "   ")
+        } else {
+            ("├─", "│  ")
+        };
+        let mark = if work.problems.is_empty() {
+            "✓"
+        } else {
+            "✗"
+        };
         print::line(&format!(
             "{stem}{branch} {mark} {}  {}, Applied={} Available={}",
             work.name,
@@ -221,7 +306,11 @@ fn branches(cluster: &Cluster, stem: &str, detailed: bool) -> Result<()> {
             work.applied,
             work.available
         ))?;
-        let more = if detailed { work.feedback.as_slice() } else { &[] };
+        let more = if detailed {
+            work.feedback.as_slice()
+        } else {
+            &[]
+        };
         for text in work.problems.iter().chain(more) {
             print::line(&format!("{stem}{deeper}{text}"))?;
         }

@@ -108,7 +108,10 @@ async fn apply_files(args: &cli::Up, fleet: &Fleet) -> Result<()> {
     let objects = objects::read(&args.file)?;
     let failed = objects::apply_all(&fleet.hubs[0].client, objects, None, true).await?;
     if failed > 0 {
-        bail!("{failed} objects were not applied to {}", fleet.hubs[0].name);
+        bail!(
+            "{failed} objects were not applied to {}",
+            fleet.hubs[0].name
+        );
     }
     Ok(())
 }
@@ -122,10 +125,20 @@ struct Fleet {
 }
 
 impl Fleet {
-    async fn start(args: &cli::Up, place: &Place, database: &Database, tasks: &mut Tasks) -> Result<Self> {
+    async fn start(
+        args: &cli::Up,
+        place: &Place,
+        database: &Database,
+        tasks: &mut Tasks,
+    ) -> Result<Self> {
         let mut folder = Folder::open(place.path())?;
         let mut ports = Ports::new(args.listen);
-        let mut starting = Starting { database, folder: &mut folder, ports: &mut ports, tasks };
+        let mut starting = Starting {
+            database,
+            folder: &mut folder,
+            ports: &mut ports,
+            tasks,
+        };
         let global = starting.member("global").await?;
         let mut hubs = Vec::new();
         let mut endpoints = Vec::new();
@@ -136,17 +149,31 @@ impl Fleet {
         }
         let mut clusters = Vec::new();
         for number in 0..usize::from(args.clusters) {
-            let endpoint = &endpoints[number % endpoints.len()];
-            clusters.push(starting.cluster(&format!("cluster{}", number + 1), endpoint.clone()).await?);
+            let hub = number % endpoints.len();
+            let name = format!("cluster{}", number + 1);
+            clusters.push(
+                starting
+                    .cluster(&name, &hubs[hub].name, endpoints[hub].clone())
+                    .await?,
+            );
         }
         folder.save()?;
-        let fleet = Self { global, hubs, clusters, brokers: endpoints.into_iter().map(|e| e.url).collect() };
+        let fleet = Self {
+            global,
+            hubs,
+            clusters,
+            brokers: endpoints.into_iter().map(|e| e.url).collect(),
+        };
         fleet.write_kubeconfig(place)?;
         Ok(fleet)
     }
 
     fn write_kubeconfig(&self, place: &Place) -> Result<()> {
-        let all: Vec<&Member> = [&self.global].into_iter().chain(&self.hubs).chain(&self.clusters).collect();
+        let all: Vec<&Member> = [&self.global]
+            .into_iter()
+            .chain(&self.hubs)
+            .chain(&self.clusters)
+            .collect();
         let text = serde_json::to_string_pretty(&kubeconfig(&all, "hub1"))?;
         write_private(&place.kubeconfig(), &text).context("failed to write the kubeconfig")
     }
@@ -155,8 +182,12 @@ impl Fleet {
     fn tell(&self, place: &Place, output: Output, start: Instant) -> Result<()> {
         let file = place.kubeconfig();
         if output != Output::Table {
-            let brokers: serde_json::Map<_, _> =
-                self.hubs.iter().zip(&self.brokers).map(|(hub, url)| (hub.name.clone(), json!(url))).collect();
+            let brokers: serde_json::Map<_, _> = self
+                .hubs
+                .iter()
+                .zip(&self.brokers)
+                .map(|(hub, url)| (hub.name.clone(), json!(url)))
+                .collect();
             let told = json!({
                 "ready": true, "kubeconfig": file, "console": null, "brokers": brokers, "dataDir": place.kept(),
             });
@@ -201,30 +232,41 @@ impl Starting<'_> {
 
     async fn hub(&mut self, name: &str) -> Result<(Member, HubEndpoint)> {
         let member = self.member(name).await?;
-        let listener = self.ports.listen(&format!("{name}-broker"), self.folder).await?;
+        let listener = self
+            .ports
+            .listen(&format!("{name}-broker"), self.folder)
+            .await?;
         let address = listener.local_addr()?;
         let now = Timestamp::now();
         // One authority for all that agents need: they verify the broker with it, and it signs them.
         let authority = Arc::new(self.folder.authority(&format!("{name}-agents"), now)?);
-        let issued = authority.issue_server(&host_names(address), SignedDuration::from_hours(24 * 365), now)?;
+        let issued = authority.issue_server(
+            &host_names(address),
+            SignedDuration::from_hours(24 * 365),
+            now,
+        )?;
         let tls = ServerTls::new(&ServerPem {
             cert: issued.certificate.clone().into_bytes(),
             key: issued.key.clone().into_bytes(),
             client_ca: Some(authority.certificate_pem().as_bytes().to_vec()),
         })?;
         let token = self.folder.bootstrap(name);
-        drover_hub::install::bootstrap_token(&member.client, &token, TOKEN_LIFE, &Clock::system()).await?;
+        drover_hub::install::bootstrap_token(&member.client, &token, TOKEN_LIFE, &Clock::system())
+            .await?;
         let endpoint = HubEndpoint {
-            url: format!("https://{address}"),
-            ca_pem: authority.certificate_pem().to_owned(),
-            bootstrap_token: token.bearer(),
-            // The port may change from one start to the next, the hub stays the same.
-            identity: format!("drover:{name}"),
+            url: address.to_string(),
+            ca_pem: authority.certificate_pem().as_bytes().to_vec(),
+            server_name: None,
+            bootstrap_token: Some(token.bearer()),
         };
         let signer: Sign = Arc::new(move |request, seconds| {
-            let life = seconds.map_or(AGENT_LIFE, |seconds| SignedDuration::from_secs(i64::from(seconds)));
-            let usages = ["digital signature", "key encipherment", "client auth"].map(ToOwned::to_owned);
-            csr::sign(&authority, request, life, &usages, Timestamp::now()).map_err(|error| error.to_string())
+            let life = seconds.map_or(AGENT_LIFE, |seconds| {
+                SignedDuration::from_secs(i64::from(seconds))
+            });
+            let usages =
+                ["digital signature", "key encipherment", "client auth"].map(ToOwned::to_owned);
+            csr::sign(&authority, request, life, &usages, Timestamp::now())
+                .map_err(|error| error.to_string())
         });
         let hub = Hub {
             client: member.client.clone(),
@@ -239,13 +281,23 @@ impl Starting<'_> {
         Ok((member, endpoint))
     }
 
-    async fn cluster(&mut self, name: &str, hub: HubEndpoint) -> Result<Member> {
+    async fn cluster(&mut self, name: &str, hub: &str, endpoint: HubEndpoint) -> Result<Member> {
         let member = self.member(name).await?;
         let cancel = self.tasks.cancel_token();
-        let workloads = drover_workloads::run(member.client.clone(), Clock::system(), cancel.clone());
+        let workloads =
+            drover_workloads::run(member.client.clone(), Clock::system(), cancel.clone());
         self.tasks.spawn(format!("workloads of {name}"), workloads);
-        let options = AgentOptions::new(name, hub, member.client.clone());
-        self.tasks.spawn(format!("agent of {name}"), drover_agent::run(options, cancel));
+        // The port may change from one start to the next, the hub stays the same.
+        let options = AgentOptions::new(
+            name,
+            endpoint,
+            &format!("drover:{hub}"),
+            member.client.clone(),
+        );
+        self.tasks.spawn(
+            format!("agent of {name}"),
+            drover_agent::run(options, cancel),
+        );
         Ok(member)
     }
 }
@@ -264,11 +316,17 @@ impl Place {
     pub fn choose(named: Option<PathBuf>, temporary: bool) -> Result<Self> {
         if temporary {
             let folder = tempfile::Builder::new().prefix("drover-").tempdir();
-            return Ok(Self::Temporary(folder.context("failed to make a temporary folder")?));
+            return Ok(Self::Temporary(
+                folder.context("failed to make a temporary folder")?,
+            ));
         }
         let path = named.map_or_else(connect::data_folder, Ok)?;
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("failed to make the folder {}; choose another one with --data", path.display()))?;
+        std::fs::create_dir_all(&path).with_context(|| {
+            format!(
+                "failed to make the folder {}; choose another one with --data",
+                path.display()
+            )
+        })?;
         Ok(Self::Kept(std::path::absolute(path)?))
     }
 
@@ -312,7 +370,10 @@ pub fn stop_on_signal(cancel: CancellationToken) {
 
 async fn signalled() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use drover_protocol::DataType;
-use drover_transport::authn::{AuthnError, Caller, CertAuthenticator, TokenAuthenticator, TokenReview};
+use drover_transport::authn::{
+    AuthnError, Caller, CertAuthenticator, TokenAuthenticator, TokenReview,
+};
 use drover_transport::authz::{Access, Authorizer, Decision};
 use drover_transport::broker::AccessControl;
 use drover_transport::{Broker, BrokerConfig};
 use k8s_openapi::api::authentication::v1 as authentication;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
 use kube::api::PostParams;
 use kube::{Api, Client};
 
@@ -18,15 +22,23 @@ pub(crate) use drover_protocol::names::HUB_SOURCE as SOURCE;
 /// A broker whose callers are those of the hub's API: a token is reviewed, a certificate was verified in the handshake,
 /// and each access is asked of the API's authorizer.
 pub(crate) fn new(client: &Client) -> Broker {
-    let tokens = TokenAuthenticator(Reviews { client: client.clone() });
-    Broker::new(BrokerConfig::secured(SOURCE, AccessControl {
-        authenticators: vec![Arc::new(tokens), Arc::new(CertAuthenticator)],
-        authorizers: vec![Arc::new(Reviews { client: client.clone() })],
-    }))
+    let tokens = TokenAuthenticator(Reviews {
+        client: client.clone(),
+    });
+    Broker::new(BrokerConfig::secured(
+        SOURCE,
+        AccessControl {
+            authenticators: vec![Arc::new(tokens), Arc::new(CertAuthenticator)],
+            authorizers: vec![Arc::new(Reviews {
+                client: client.clone(),
+            })],
+        },
+    ))
 }
 
 /// The data types that a hub serves.
-pub(crate) const OBJECTS: [DataType; 3] = [DataType::MANAGED_CLUSTERS, DataType::CSRS, DataType::LEASES];
+pub(crate) const OBJECTS: [DataType; 3] =
+    [DataType::MANAGED_CLUSTERS, DataType::CSRS, DataType::LEASES];
 
 struct Reviews {
     client: Client,
@@ -36,13 +48,17 @@ struct Reviews {
 impl TokenReview for Reviews {
     async fn review(&self, token: &str) -> Result<Option<Caller>, AuthnError> {
         let review = authentication::TokenReview {
-            spec: authentication::TokenReviewSpec { token: Some(token.to_owned()), ..Default::default() },
+            spec: authentication::TokenReviewSpec {
+                token: Some(token.to_owned()),
+                ..Default::default()
+            },
             ..Default::default()
         };
         let api: Api<authentication::TokenReview> = Api::all(self.client.clone());
         let answer = api.create(&PostParams::default(), &review).await;
         // The API's own words may quote the token: they go no further.
-        let answer = answer.map_err(|_| AuthnError::Failed("the hub's API did not review the token".to_owned()))?;
+        let answer = answer
+            .map_err(|_| AuthnError::Failed("the hub's API did not review the token".to_owned()))?;
         let status = answer.status.unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true));
         Ok(user.map(|user| Caller {
@@ -77,7 +93,11 @@ impl Authorizer for Reviews {
         match api.create(&PostParams::default(), &review).await {
             Ok(answer) => match answer.status {
                 Some(status) if status.allowed => Decision::Allow,
-                Some(status) => Decision::Deny(status.reason.unwrap_or_else(|| "no role allows it".to_owned())),
+                Some(status) => Decision::Deny(
+                    status
+                        .reason
+                        .unwrap_or_else(|| "no role allows it".to_owned()),
+                ),
                 None => Decision::Deny("the hub's API gave no answer".to_owned()),
             },
             Err(error) => Decision::Deny(format!("the hub's API cannot be asked: {error}")),

@@ -20,9 +20,13 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::HubError;
+use crate::cache::WorkCache;
 
 /// The manager of the fields that the hub writes.
 pub(crate) const FIELD_MANAGER: &str = "drover-hub";
+
+/// Between two looks at a cluster that waits for the end of its works.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// The controller of managed clusters.
 pub(crate) struct Clusters {
@@ -32,7 +36,7 @@ pub(crate) struct Clusters {
     pub clusters: Store<ManagedCluster>,
     pub namespaces: Store<Namespace>,
     pub leases: Store<Lease>,
-    pub works: Store<ManifestWork>,
+    pub works: WorkCache,
     /// For which acceptance the roles of a cluster were written since this process started.
     pub written: Mutex<HashMap<String, bool>>,
 }
@@ -62,6 +66,10 @@ impl Clusters {
             } else {
                 self.act(&mut current, action).await?;
             }
+        }
+        // A work that nobody holds goes without a sign that it was about to.
+        if cluster.metadata.deletion_timestamp.is_some() && !works.is_empty() {
+            next = Next::After(LEAVING);
         }
         Ok(next)
     }
@@ -93,12 +101,8 @@ impl Clusters {
     }
 
     fn works_of(&self, cluster: &str) -> Vec<String> {
-        let works = self.works.state();
-        works
-            .iter()
-            .filter(|work| work.namespace().as_deref() == Some(cluster))
-            .map(|work| work.name_any())
-            .collect()
+        let works = self.works.of_cluster(cluster);
+        works.iter().map(|work| work.name_any()).collect()
     }
 
     async fn act(&self, cluster: &mut ManagedCluster, action: Action) -> Result<(), HubError> {

@@ -9,6 +9,7 @@ mod clusters;
 mod requests;
 mod broker;
 mod works;
+mod cache;
 mod objects;
 
 pub use requests::Sign;
@@ -69,3 +70,6 @@ fn stamp(clock: &drover_runtime::clock::Clock) -> drover_protocol::Stamp<'static
         sequence: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,17 @@
 //! Agents write here what is theirs and nothing else: a new cluster is never accepted by its own word, a request carries
 //! the name of who really asked, a lease is only renewed.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use drover_api::cluster::v1::ManagedCluster;
 use drover_api::names::{self, CLUSTER_NAME_LABEL};
 use drover_core::registration::request;
-use drover_protocol::{Action, CloudEvent, Codec, DataType, EventType, Object, ObjectCodec, SubResource};
+use drover_protocol::names as wire;
+use drover_protocol::{
+    Action, CloudEvent, Codec, DataType, EventType, Object, ObjectCodec, SubResource,
+};
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::Next;
 use drover_transport::authn::Caller;
@@ -34,6 +39,17 @@ pub(crate) struct Objects {
     pub clusters: Store<ManagedCluster>,
     pub requests: Store<CertificateSigningRequest>,
     pub leases: Store<Lease>,
+    pub told: Arc<Mutex<HashMap<String, Told>>>,
+}
+
+/// What subscribers were told of an object last. It is only there to say that the object went, and may be lost: who comes
+/// back asks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Told {
+    data_type: DataType,
+    cluster: String,
+    uid: String,
+    version: String,
 }
 
 /// One data type of [`Objects`].
@@ -46,32 +62,89 @@ impl Objects {
     /// Tells subscribers of an object that changed: `managedclusters/NAME`, `leases/NAMESPACE`, `requests/NAME`.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, HubError> {
         let (kind, name) = key.split_once('/').unwrap_or_default();
-        let event = match kind {
-            "managedclusters" => {
-                self.clusters.get(&ObjectRef::new(name)).map(|found| self.event(&DataType::MANAGED_CLUSTERS, &*found))
-            }
-            "requests" => self
-                .requests
+        let now = match kind {
+            "managedclusters" => self
+                .clusters
                 .get(&ObjectRef::new(name))
-                .filter(|found| found.labels().contains_key(CLUSTER_NAME_LABEL))
-                .map(|found| self.event(&DataType::CSRS, &*found)),
-            _ => self.lease(name).map(|found| self.event(&DataType::LEASES, &*found)),
+                .map(|found| self.telling(DataType::MANAGED_CLUSTERS, name, &*found)),
+            "requests" => self.requests.get(&ObjectRef::new(name)).and_then(|found| {
+                let cluster = found.labels().get(CLUSTER_NAME_LABEL)?;
+                Some(self.telling(DataType::CSRS, cluster, &*found))
+            }),
+            _ => self
+                .lease(name)
+                .map(|found| self.telling(DataType::LEASES, name, &*found)),
         };
-        if let Some(event) = event {
-            self.broker.publish(event.map_err(|error| HubError::Internal(error.to_string()))?);
+        let now = now
+            .transpose()
+            .map_err(|error| HubError::Internal(error.to_string()))?;
+        let told = now.as_ref().map(|(told, _)| told.clone());
+        let before = self.remember(key, told.clone());
+        let same = |before: &Told| {
+            told.as_ref()
+                .is_some_and(|now| (&now.uid, &now.cluster) == (&before.uid, &before.cluster))
+        };
+        if let Some(gone) = before.filter(|before| !same(before)) {
+            self.broker.publish(self.deletion(gone));
+        }
+        if let Some((_, event)) = now {
+            self.broker.publish(event);
         }
         Ok(Next::OnChange)
     }
 
-    fn lease(&self, cluster: &str) -> Option<std::sync::Arc<Lease>> {
-        self.leases.get(&ObjectRef::new(names::CLUSTER_LEASE).within(cluster))
+    fn remember(&self, key: &str, told: Option<Told>) -> Option<Told> {
+        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match told {
+            Some(told) => all.insert(key.to_owned(), told),
+            None => all.remove(key),
+        }
     }
 
-    fn event(&self, data_type: &DataType, object: &(impl Serialize + Debug)) -> Result<CloudEvent, ServiceError> {
+    fn telling<K: Serialize + Debug + ResourceExt>(
+        &self,
+        data_type: DataType,
+        cluster: &str,
+        found: &K,
+    ) -> Result<(Told, CloudEvent), ServiceError> {
+        let event = self.event(&data_type, found)?;
+        let told = Told {
+            cluster: cluster.to_owned(),
+            uid: found.uid().unwrap_or_default(),
+            version: found.resource_version().unwrap_or_default(),
+            data_type,
+        };
+        Ok((told, event))
+    }
+
+    /// An object went: its copies shall go.
+    fn deletion(&self, gone: Told) -> CloudEvent {
+        let stamp = crate::stamp(&self.clock);
+        let kind = gone.data_type.event(SubResource::Spec, Action::Delete);
+        CloudEvent::new(stamp.id, stamp.source, &kind, stamp.time)
+            .with(wire::EXT_CLUSTER_NAME, gone.cluster)
+            .with(wire::EXT_ORIGINAL_SOURCE, "")
+            .with(wire::EXT_RESOURCE_ID, gone.uid)
+            .with(wire::EXT_RESOURCE_VERSION, gone.version)
+            .with(wire::EXT_DELETION_TIMESTAMP, stamp.time)
+    }
+
+    fn lease(&self, cluster: &str) -> Option<std::sync::Arc<Lease>> {
+        self.leases
+            .get(&ObjectRef::new(names::CLUSTER_LEASE).within(cluster))
+    }
+
+    fn event(
+        &self,
+        data_type: &DataType,
+        object: &(impl Serialize + Debug),
+    ) -> Result<CloudEvent, ServiceError> {
         let object = Object::from_object(object).map_err(ServiceError::internal)?;
         let codec = ObjectCodec::of(data_type).ok_or_else(|| ServiceError::internal("no codec"))?;
         let kind = data_type.event(SubResource::Spec, Action::Update);
-        codec.encode(crate::stamp(&self.clock), &kind, &object).map_err(ServiceError::internal)
+        codec
+            .encode(crate::stamp(&self.clock), &kind, &object)
+            .map_err(ServiceError::internal)
     }
 
     /// A cluster asks to join. What it says of itself counts, what the administrator says does not come from it.
@@ -87,9 +160,13 @@ impl Objects {
                 "managedClusterClientConfigs": cluster.spec.managed_cluster_client_configs,
             },
         });
-        let made: ManagedCluster = serde_json::from_value(made).map_err(|e| ServiceError::bad_request(e.to_string()))?;
+        let made: ManagedCluster =
+            serde_json::from_value(made).map_err(|e| ServiceError::bad_request(e.to_string()))?;
         let api: Api<ManagedCluster> = Api::all(self.client.clone());
-        api.create(&PostParams::default(), &made).await.map(|_| ()).map_err(refusal)
+        api.create(&PostParams::default(), &made)
+            .await
+            .map(|_| ())
+            .map_err(refusal)
     }
 
     /// A cluster renews what it says of itself: addresses, labels and annotations.
@@ -99,7 +176,10 @@ impl Objects {
             "spec": {"managedClusterClientConfigs": cluster.spec.managed_cluster_client_configs},
         });
         let api: Api<ManagedCluster> = Api::all(self.client.clone());
-        api.patch(&cluster.name_any(), &params(), &Patch::Merge(patch)).await.map(|_| ()).map_err(refusal)
+        api.patch(&cluster.name_any(), &params(), &Patch::Merge(patch))
+            .await
+            .map(|_| ())
+            .map_err(refusal)
     }
 
     /// A cluster reports. Conditions of the hub stay as they are.
@@ -109,8 +189,15 @@ impl Objects {
         let current = api.get(&name).await.map_err(refusal)?;
         let known = current.status.unwrap_or_default();
         let news = reported.status.unwrap_or_default();
-        let theirs = [names::cluster::JOINED, names::cluster::AVAILABLE, names::cluster::CERTIFICATE_ROTATED];
-        let conditions = news.conditions.into_iter().filter(|c| theirs.contains(&c.type_.as_str()));
+        let theirs = [
+            names::cluster::JOINED,
+            names::cluster::AVAILABLE,
+            names::cluster::CERTIFICATE_ROTATED,
+        ];
+        let conditions = news
+            .conditions
+            .into_iter()
+            .filter(|c| theirs.contains(&c.type_.as_str()));
         let patch = json!({
             "metadata": {"resourceVersion": current.metadata.resource_version},
             "status": {
@@ -119,12 +206,23 @@ impl Objects {
                 "clusterClaims": news.cluster_claims, "managedNamespaces": news.managed_namespaces,
             },
         });
-        api.patch_status(&name, &params(), &Patch::Merge(patch)).await.map(|_| ()).map_err(refusal)
+        api.patch_status(&name, &params(), &Patch::Merge(patch))
+            .await
+            .map(|_| ())
+            .map_err(refusal)
     }
 
     /// An agent asks for a certificate; the request says who really asked.
-    async fn create_request(&self, caller: &Caller, asked: CertificateSigningRequest) -> Result<(), ServiceError> {
-        let cluster = asked.labels().get(CLUSTER_NAME_LABEL).cloned().unwrap_or_default();
+    async fn create_request(
+        &self,
+        caller: &Caller,
+        asked: CertificateSigningRequest,
+    ) -> Result<(), ServiceError> {
+        let cluster = asked
+            .labels()
+            .get(CLUSTER_NAME_LABEL)
+            .cloned()
+            .unwrap_or_default();
         let mut labels = asked.labels().clone();
         labels.insert(CLUSTER_NAME_LABEL.to_owned(), cluster);
         let made = CertificateSigningRequest {
@@ -139,17 +237,26 @@ impl Objects {
             status: None,
         };
         let api: Api<CertificateSigningRequest> = Api::all(self.client.clone());
-        api.create(&PostParams::default(), &made).await.map(|_| ()).map_err(refusal)
+        api.create(&PostParams::default(), &made)
+            .await
+            .map(|_| ())
+            .map_err(refusal)
     }
 
     async fn renew_lease(&self, cluster: &str, lease: Lease) -> Result<(), ServiceError> {
         if lease.name_any() != names::CLUSTER_LEASE {
-            return Err(ServiceError::bad_request(format!("an agent renews the lease {}, no other", names::CLUSTER_LEASE)));
+            return Err(ServiceError::bad_request(format!(
+                "an agent renews the lease {}, no other",
+                names::CLUSTER_LEASE
+            )));
         }
         let renewed = lease.spec.and_then(|spec| spec.renew_time);
         let patch = json!({"spec": {"renewTime": renewed}});
         let api: Api<Lease> = Api::namespaced(self.client.clone(), cluster);
-        api.patch(names::CLUSTER_LEASE, &params(), &Patch::Merge(patch)).await.map(|_| ()).map_err(refusal)
+        api.patch(names::CLUSTER_LEASE, &params(), &Patch::Merge(patch))
+            .await
+            .map(|_| ())
+            .map_err(refusal)
     }
 }
 
@@ -159,33 +266,62 @@ impl Service for Served {
         let objects = &self.objects;
         if self.data_type == DataType::MANAGED_CLUSTERS {
             let found = objects.clusters.get(&ObjectRef::new(cluster));
-            return found.iter().map(|found| objects.event(&self.data_type, &**found)).collect();
+            return found
+                .iter()
+                .map(|found| objects.event(&self.data_type, &**found))
+                .collect();
         }
         if self.data_type == DataType::LEASES {
-            return objects.lease(cluster).iter().map(|found| objects.event(&self.data_type, &**found)).collect();
+            return objects
+                .lease(cluster)
+                .iter()
+                .map(|found| objects.event(&self.data_type, &**found))
+                .collect();
         }
         let all = objects.requests.state();
-        let own = all.iter().filter(|found| found.labels().get(CLUSTER_NAME_LABEL).is_some_and(|name| name == cluster));
-        own.map(|found| objects.event(&self.data_type, &**found)).collect()
+        let own = all.iter().filter(|found| {
+            found
+                .labels()
+                .get(CLUSTER_NAME_LABEL)
+                .is_some_and(|name| name == cluster)
+        });
+        own.map(|found| objects.event(&self.data_type, &**found))
+            .collect()
     }
 
     async fn receive(&self, caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
-        let kind: EventType = event.event_type.parse().map_err(|e| ServiceError::bad_request(format!("{e}")))?;
+        let kind: EventType = event
+            .event_type
+            .parse()
+            .map_err(|e| ServiceError::bad_request(format!("{e}")))?;
         let cluster = event.cluster().unwrap_or_default().to_owned();
-        let body: Value =
-            serde_json::from_slice(event.payload()).map_err(|e| ServiceError::bad_request(format!("the data of the event: {e}")))?;
+        let body: Value = serde_json::from_slice(event.payload())
+            .map_err(|e| ServiceError::bad_request(format!("the data of the event: {e}")))?;
         let objects = &self.objects;
         match (kind.data_type.resource(), kind.subresource, &kind.action) {
-            ("managedclusters", SubResource::Spec, Action::Create) => objects.create_cluster(typed(body)?).await,
-            ("managedclusters", SubResource::Spec, Action::Update) => objects.update_cluster(typed(body)?).await,
-            ("managedclusters", SubResource::Status, Action::Update) => objects.report_cluster(typed(body)?).await,
-            ("certificatesigningrequests", SubResource::Spec, Action::Create) => objects.create_request(caller, typed(body)?).await,
-            ("leases", SubResource::Spec, Action::Update) => objects.renew_lease(&cluster, typed(body)?).await,
-            _ => Err(ServiceError::bad_request(format!("{SOURCE} takes no {kind} from an agent"))),
+            ("managedclusters", SubResource::Spec, Action::Create) => {
+                objects.create_cluster(typed(body)?).await
+            }
+            ("managedclusters", SubResource::Spec, Action::Update) => {
+                objects.update_cluster(typed(body)?).await
+            }
+            ("managedclusters", SubResource::Status, Action::Update) => {
+                objects.report_cluster(typed(body)?).await
+            }
+            ("certificatesigningrequests", SubResource::Spec, Action::Create) => {
+                objects.create_request(caller, typed(body)?).await
+            }
+            ("leases", SubResource::Spec, Action::Update) => {
+                objects.renew_lease(&cluster, typed(body)?).await
+            }
+            _ => Err(ServiceError::bad_request(format!(
+                "{SOURCE} takes no {kind} from an agent"
+            ))),
         }
     }
 }
 
 fn typed<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, ServiceError> {
-    serde_json::from_value(body).map_err(|error| ServiceError::bad_request(format!("the data of the event: {error}")))
+    serde_json::from_value(body)
+        .map_err(|error| ServiceError::bad_request(format!("the data of the event: {error}")))
 }

@@ -49,7 +49,7 @@ impl Requests {
                 }
             }
             Verdict::Ignore { why } => {
-                tracing::trace!(request = name, why, "a request is left alone")
+                tracing::trace!(request = name, why, "a request is left alone");
             }
         }
         let ours = found.spec.signer_name == request::GRPC_SIGNER;

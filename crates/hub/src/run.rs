@@ -24,6 +24,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::{Names, WorkCache};
 use crate::clusters::Clusters;
 use crate::objects::{Objects, Served};
 use crate::requests::{Requests, Sign};
@@ -64,7 +65,10 @@ impl Hub {
         let broker_user = whoami(&self.client).await?;
         let mut tasks = Tasks::new(cancel.child_token());
         self.start(broker_user, &mut tasks);
-        tasks.wait(GRACE).await.map_err(|failed| HubError::Internal(failed.to_string()))
+        tasks
+            .wait(GRACE)
+            .await
+            .map_err(|failed| HubError::Internal(failed.to_string()))
     }
 
     fn start(self, broker_user: String, tasks: &mut Tasks) {
@@ -75,44 +79,73 @@ impl Hub {
         let objects_queue = Arc::new(WorkQueue::<String>::new());
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
-        let (clusters, task) = mirror(Api::all(self.client.clone()), Config::default(), stop.clone(), move |found: &ManagedCluster| {
-            queue.add(found.name_any());
-            told.add(format!("managedclusters/{}", found.name_any()));
-        });
+        let (clusters, task) = mirror(
+            Api::all(self.client.clone()),
+            Config::default(),
+            stop.clone(),
+            move |found: &ManagedCluster| {
+                queue.add(found.name_any());
+                told.add(format!("managedclusters/{}", found.name_any()));
+            },
+        );
         tasks.run("the cache of clusters", task);
 
         let queue = clusters_queue.clone();
         let labelled = Config::default().labels(names::CLUSTER_NAME_LABEL);
-        let (namespaces, task) = mirror(Api::all(self.client.clone()), labelled, stop.clone(), move |found: &Namespace| {
-            queue.add(found.name_any());
-        });
+        let (namespaces, task) = mirror(
+            Api::all(self.client.clone()),
+            labelled,
+            stop.clone(),
+            move |found: &Namespace| {
+                queue.add(found.name_any());
+            },
+        );
         tasks.run("the cache of namespaces", task);
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
         let own = Config::default().fields(&format!("metadata.name={}", names::CLUSTER_LEASE));
-        let (leases, task) = mirror(Api::all(self.client.clone()), own, stop.clone(), move |found: &Lease| {
-            let cluster = found.namespace().unwrap_or_default();
-            told.add(format!("leases/{cluster}"));
-            queue.add(cluster);
-        });
+        let (leases, task) = mirror(
+            Api::all(self.client.clone()),
+            own,
+            stop.clone(),
+            move |found: &Lease| {
+                let cluster = found.namespace().unwrap_or_default();
+                told.add(format!("leases/{cluster}"));
+                queue.add(cluster);
+            },
+        );
         tasks.run("the cache of leases", task);
 
         let (queue, changed) = (clusters_queue.clone(), works_queue.clone());
-        let (works, task) = mirror(Api::all(self.client.clone()), Config::default(), stop.clone(), move |found: &ManifestWork| {
-            let cluster = found.namespace().unwrap_or_default();
-            changed.add(format!("{cluster}/{}", found.name_any()));
-            // Only a cluster that leaves waits for its works.
-            if found.metadata.deletion_timestamp.is_some() {
-                queue.add(cluster);
-            }
-        });
+        let names = Arc::new(Names::default());
+        let noted = names.clone();
+        let (works, task) = mirror(
+            Api::all(self.client.clone()),
+            Config::default(),
+            stop.clone(),
+            move |found: &ManifestWork| {
+                noted.note(found);
+                let cluster = found.namespace().unwrap_or_default();
+                changed.add(format!("{cluster}/{}", found.name_any()));
+                // Only a cluster that leaves waits for its works.
+                if found.metadata.deletion_timestamp.is_some() {
+                    queue.add(cluster);
+                }
+            },
+        );
         tasks.run("the cache of works", task);
+        let works = WorkCache::new(works, names);
 
         let (queue, told) = (requests_queue.clone(), objects_queue.clone());
-        let (requests, task) = mirror(Api::all(self.client.clone()), Config::default(), stop.clone(), move |found: &CertificateSigningRequest| {
-            queue.add(found.name_any());
-            told.add(format!("requests/{}", found.name_any()));
-        });
+        let (requests, task) = mirror(
+            Api::all(self.client.clone()),
+            Config::default(),
+            stop.clone(),
+            move |found: &CertificateSigningRequest| {
+                queue.add(found.name_any());
+                told.add(format!("requests/{}", found.name_any()));
+            },
+        );
         tasks.run("the cache of certificate requests", task);
 
         let broker = broker::new(&self.client);
@@ -123,9 +156,13 @@ impl Hub {
             clusters: clusters.clone(),
             requests: requests.clone(),
             leases: leases.clone(),
+            told: Arc::default(),
         };
         for data_type in broker::OBJECTS {
-            let served = Served { data_type: data_type.clone(), objects: objects.clone() };
+            let served = Served {
+                data_type: data_type.clone(),
+                objects: objects.clone(),
+            };
             broker.register(data_type, Arc::new(served));
         }
         let bundles = Arc::new(Works {
@@ -139,17 +176,22 @@ impl Hub {
 
         let acceptance = Clusters {
             client: self.client.clone(),
-            policy: cluster::Policy { accept_all: self.accept_all },
+            policy: cluster::Policy {
+                accept_all: self.accept_all,
+            },
             clock: self.clock.clone(),
             clusters: clusters.clone(),
-            namespaces,
-            leases,
+            namespaces: namespaces.clone(),
+            leases: leases.clone(),
             works: works.clone(),
             written: std::sync::Mutex::default(),
         };
         let approval = Requests {
             client: self.client,
-            policy: request::Policy { approve_bootstrap: self.approve_bootstrap, brokers: vec![broker_user] },
+            policy: request::Policy {
+                approve_bootstrap: self.approve_bootstrap,
+                brokers: vec![broker_user],
+            },
             clock: self.clock,
             requests: requests.clone(),
             sign: self.sign,
@@ -159,14 +201,17 @@ impl Hub {
             // Nobody is answered from a cache that is not filled yet.
             let ready = async {
                 clusters.wait_until_ready().await.ok();
-                works.wait_until_ready().await.ok();
+                namespaces.wait_until_ready().await.ok();
+                leases.wait_until_ready().await.ok();
                 requests.wait_until_ready().await.ok();
+                works.ready().await;
             };
             tokio::select! {
                 () = ready => {}
                 () = stop.cancelled() => return,
             }
-            let (acceptance, approval, bundles, objects) = (&acceptance, &approval, &bundles, &objects);
+            let (acceptance, approval, bundles, objects) =
+                (&acceptance, &approval, &bundles, &objects);
             let serve = async {
                 if let Err(error) = broker.serve(listener, tls, serving).await {
                     tracing::error!(%error, "the broker stopped");
@@ -174,10 +219,34 @@ impl Hub {
                 }
             };
             tokio::join!(
-                controller::run("clusters", clusters_queue, WORKERS, stop.clone(), |key| async move { acceptance.reconcile(&key).await }),
-                controller::run("certificate requests", requests_queue, WORKERS, stop.clone(), |key| async move { approval.reconcile(&key).await }),
-                controller::run("work events", works_queue, 1, stop.clone(), |key| async move { bundles.reconcile(&key).await }),
-                controller::run("object events", objects_queue, 1, stop.clone(), |key| async move { objects.reconcile(&key).await }),
+                controller::run(
+                    "clusters",
+                    clusters_queue,
+                    WORKERS,
+                    stop.clone(),
+                    |key| async move { acceptance.reconcile(&key).await }
+                ),
+                controller::run(
+                    "certificate requests",
+                    requests_queue,
+                    WORKERS,
+                    stop.clone(),
+                    |key| async move { approval.reconcile(&key).await }
+                ),
+                controller::run(
+                    "work events",
+                    works_queue,
+                    1,
+                    stop.clone(),
+                    |key| async move { bundles.reconcile(&key).await }
+                ),
+                controller::run(
+                    "object events",
+                    objects_queue,
+                    1,
+                    stop.clone(),
+                    |key| async move { objects.reconcile(&key).await }
+                ),
                 serve,
             );
         });
@@ -187,7 +256,13 @@ impl Hub {
 /// The name under which the hub itself writes.
 async fn whoami(client: &Client) -> Result<String, HubError> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
-    let answer = api.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let answer = api
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await;
     let answer = answer.map_err(|error| HubError::read("who the hub is", "itself", error))?;
-    Ok(answer.status.and_then(|status| status.user_info).and_then(|user| user.username).unwrap_or_default())
+    Ok(answer
+        .status
+        .and_then(|status| status.user_info)
+        .and_then(|user| user.username)
+        .unwrap_or_default())
 }

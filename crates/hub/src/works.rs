@@ -1,33 +1,40 @@
 //! Manifest works behind the broker: specs out, statuses in (ocm: pkg/server/services/work).
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use drover_api::names;
 use drover_api::work::v1::ManifestWork;
 use drover_protocol::resync::{Versions, must_send};
 use drover_protocol::{
-    Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource, Work, sequence,
+    Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource, Work,
+    sequence,
 };
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::Next;
 use drover_transport::authn::Caller;
 use drover_transport::broker::Listing;
 use drover_transport::{Broker, Service, ServiceError};
-use kube::api::{Patch, PatchParams};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::HubError;
+use crate::cache::WorkCache;
 use crate::clusters::FIELD_MANAGER;
+
+/// Reports that may be written at the same time, at most.
+const TURNS: usize = 32;
+/// How often a write is tried when others write the same work.
+const TRIES: usize = 4;
 
 /// The service of manifest works.
 pub(crate) struct Works {
     pub client: Client,
     pub clock: Clock,
     pub broker: Broker,
-    pub works: Store<ManifestWork>,
+    pub works: WorkCache,
     pub memory: Memory,
 }
 
@@ -38,6 +45,18 @@ pub(crate) struct Memory {
     told: Mutex<HashMap<String, Told>>,
     /// The sequence id of the last status of each work, by uid.
     sequences: Mutex<HashMap<String, String>>,
+    /// One report about a work at a time: what is older must not be written later.
+    turns: [tokio::sync::Mutex<()>; TURNS],
+}
+
+impl Memory {
+    async fn turn(&self, uid: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        uid.hash(&mut hasher);
+        // The remainder fits every number type.
+        let at = (hasher.finish() % TURNS as u64) as usize;
+        self.turns[at].lock().await
+    }
 }
 
 #[derive(Clone, PartialEq)]
@@ -69,14 +88,17 @@ impl Works {
     /// Tells subscribers of a work that changed in a way that concerns them.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, HubError> {
         let (namespace, name) = key.split_once('/').unwrap_or_default();
-        let found = self.works.get(&ObjectRef::new(name).within(namespace));
+        let found = self.works.get(namespace, name);
+        if found.is_none() {
+            self.works.prune(namespace, name);
+        }
         let before = lock(&self.memory.told).get(key).cloned();
         let now = found.as_deref().map(Told::of);
         if let Some(before) = &before
             && now.as_ref().is_none_or(|now| now.uid != before.uid)
         {
             lock(&self.memory.sequences).remove(&before.uid);
-            self.broker.publish(self.deletion(namespace, before));
+            self.broker.publish(self.deletion(namespace, name, before));
         }
         let Some((work, now)) = found.zip(now) else {
             lock(&self.memory.told).remove(key);
@@ -88,7 +110,9 @@ impl Works {
                 Some(before) if before.uid == now.uid => Action::Update,
                 _ => Action::Create,
             };
-            let event = self.spec(&work, action).map_err(|error| HubError::Internal(error.to_string()))?;
+            let event = self
+                .spec(&work, action)
+                .map_err(|error| HubError::Internal(error.to_string()))?;
             self.broker.publish(event);
             lock(&self.memory.told).insert(key.to_owned(), now);
         }
@@ -98,61 +122,166 @@ impl Works {
     fn spec(&self, work: &ManifestWork, action: Action) -> Result<CloudEvent, ServiceError> {
         let work = Work::from_object(work).map_err(ServiceError::internal)?;
         let kind = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, action);
-        SourceBundleCodec.encode(self.stamp(), &kind, &work).map_err(ServiceError::internal)
+        SourceBundleCodec
+            .encode(self.stamp(), &kind, &work)
+            .map_err(ServiceError::internal)
     }
 
     /// Orders the removal of a work that went without a trace: nobody had claimed it yet, but somebody may have begun.
-    fn deletion(&self, cluster: &str, gone: &Told) -> CloudEvent {
+    fn deletion(&self, cluster: &str, name: &str, gone: &Told) -> CloudEvent {
         let stamp = self.stamp();
         let kind = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, Action::Delete);
         let version = i32::try_from(gone.generation).unwrap_or(i32::MAX);
         let now = stamp.time;
+        // An agent that forgot the work finds what it applied by the name.
+        let metadata = json!({"name": name, "namespace": cluster, "uid": gone.uid, "generation": gone.generation});
         CloudEvent::new(stamp.id, stamp.source, &kind, stamp.time)
             .with(drover_protocol::names::EXT_CLUSTER_NAME, cluster)
             .with(drover_protocol::names::EXT_ORIGINAL_SOURCE, "")
             .with(drover_protocol::names::EXT_RESOURCE_ID, gone.uid.as_str())
             .with(drover_protocol::names::EXT_RESOURCE_VERSION, version)
             .with(drover_protocol::names::EXT_DELETION_TIMESTAMP, now)
+            .with(
+                drover_protocol::names::EXT_METADATA,
+                metadata.to_string().as_str(),
+            )
     }
 
     fn stamp(&self) -> Stamp<'static> {
         crate::stamp(&self.clock)
     }
 
-    fn of_cluster(&self, cluster: &str) -> Vec<Arc<ManifestWork>> {
-        let all = self.works.state();
-        all.into_iter().filter(|work| work.namespace().as_deref() == Some(cluster)).collect()
+    /// A work as the cache has it, or else the API: another copy of the hub may have told the agent of a work that this one
+    /// has not heard of yet.
+    async fn find(
+        &self,
+        cluster: &str,
+        reported: &Work,
+    ) -> Result<Option<Arc<ManifestWork>>, ServiceError> {
+        let uid = reported.metadata.uid.as_str();
+        if let Some(found) = self.works.find(cluster, uid) {
+            return Ok(Some(found));
+        }
+        let name = reported.metadata.name.as_str();
+        // Without a name of its own a report is named after the uid.
+        if name == uid {
+            let all = self.live(cluster).await?;
+            let same = |work: &ManifestWork| work.metadata.uid.as_deref() == Some(uid);
+            return Ok(all.into_iter().find(same).map(Arc::new));
+        }
+        self.newest(cluster, name, uid).await
+    }
+
+    /// A work as the API has it now.
+    async fn newest(
+        &self,
+        cluster: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<Option<Arc<ManifestWork>>, ServiceError> {
+        let api: Api<ManifestWork> = Api::namespaced(self.client.clone(), cluster);
+        let found = api.get_opt(name).await.map_err(refusal)?;
+        Ok(found
+            .filter(|work| work.metadata.uid.as_deref() == Some(uid))
+            .map(Arc::new))
+    }
+
+    /// The works of a cluster as the API has them now.
+    async fn live(&self, cluster: &str) -> Result<Vec<ManifestWork>, ServiceError> {
+        let api: Api<ManifestWork> = Api::namespaced(self.client.clone(), cluster);
+        let list = api.list(&ListParams::default()).await.map_err(refusal)?;
+        Ok(list.items)
     }
 
     async fn take(&self, event: &CloudEvent) -> Result<(), ServiceError> {
-        let reported = SourceBundleCodec.decode(event).map_err(|e| ServiceError::bad_request(e.to_string()))?;
+        let reported = SourceBundleCodec
+            .decode(event)
+            .map_err(|e| ServiceError::bad_request(e.to_string()))?;
         let cluster = event.cluster().unwrap_or_default();
         let uid = reported.metadata.uid.as_str();
-        let found = self.of_cluster(cluster).into_iter().find(|work| work.metadata.uid.as_deref() == Some(uid));
+        let _turn = self.memory.turn(uid).await;
         // The hub forgot the work: the agent is told to, by resync or by the deletion that was sent.
-        let Some(work) = found else { return Ok(()) };
+        let Some(mut work) = self.find(cluster, &reported).await? else {
+            return Ok(());
+        };
+        for tried in 1.. {
+            let outcome = self.note(&work, &reported).await;
+            match outcome {
+                // Somebody else wrote the work: once more, from what is there now.
+                Err(error) if error.code == 409 && tried < TRIES => {
+                    let newest = self.newest(cluster, &work.name_any(), uid).await?;
+                    let Some(newest) = newest else { return Ok(()) };
+                    work = newest;
+                }
+                other => return other,
+            }
+        }
+        Ok(())
+    }
+
+    async fn note(&self, work: &Arc<ManifestWork>, reported: &Work) -> Result<(), ServiceError> {
         if reported.status.is_deleted() {
-            return self.release(&work).await;
+            return self.ended(work).await;
         }
         // A status of an older spec says nothing of this one.
-        if reported.metadata.generation < work.metadata.generation.unwrap_or(0) && reported.metadata.generation != 0 {
+        if reported.metadata.generation < work.metadata.generation.unwrap_or(0)
+            && reported.metadata.generation != 0
+        {
             return Ok(());
         }
+        let uid = reported.metadata.uid.as_str();
         let annotations = &reported.metadata.annotations;
-        let sequence_id = annotations.get(drover_protocol::names::ANNOTATION_SEQUENCE_ID).cloned().unwrap_or_default();
-        let last = lock(&self.memory.sequences).get(uid).cloned().unwrap_or_default();
+        let sequence_id = annotations
+            .get(drover_protocol::names::ANNOTATION_SEQUENCE_ID)
+            .cloned()
+            .unwrap_or_default();
+        let last = lock(&self.memory.sequences)
+            .get(uid)
+            .cloned()
+            .unwrap_or_default();
         if !sequence::is_newer(&last, &sequence_id).unwrap_or(true) {
             return Ok(());
         }
-        self.claim(&work).await?;
-        self.write_status(&work, &reported).await?;
+        self.claim(work).await?;
+        self.write_status(work, reported).await?;
         lock(&self.memory.sequences).insert(uid.to_owned(), sequence_id);
         Ok(())
     }
 
+    /// An agent is done with a work for ever. One that shall still be is sent again.
+    async fn ended(&self, work: &Arc<ManifestWork>) -> Result<(), ServiceError> {
+        if work.metadata.deletion_timestamp.is_some() {
+            return self.release(work).await;
+        }
+        let (cluster, uid) = (
+            work.namespace().unwrap_or_default(),
+            work.uid().unwrap_or_default(),
+        );
+        match self.newest(&cluster, &work.name_any(), &uid).await? {
+            Some(newest) if newest.metadata.deletion_timestamp.is_some() => {
+                self.release(&newest).await
+            }
+            Some(newest) => {
+                tracing::info!(
+                    cluster,
+                    work = newest.name_any(),
+                    "an agent removed a work that shall be there; it is sent again"
+                );
+                self.broker.publish(self.spec(&newest, Action::Create)?);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// An agent holds the work: it must not vanish before the agent has cleaned up.
     async fn claim(&self, work: &ManifestWork) -> Result<(), ServiceError> {
-        if work.metadata.deletion_timestamp.is_some() || work.finalizers().iter().any(|f| f == names::work::FINALIZER) {
+        if work.metadata.deletion_timestamp.is_some()
+            || work
+                .finalizers()
+                .iter()
+                .any(|f| f == names::work::FINALIZER)
+        {
             return Ok(());
         }
         let mut finalizers = work.finalizers().to_vec();
@@ -171,9 +300,16 @@ impl Works {
         self.patch(work, patch).await
     }
 
-    async fn patch(&self, work: &ManifestWork, patch: serde_json::Value) -> Result<(), ServiceError> {
+    async fn patch(
+        &self,
+        work: &ManifestWork,
+        patch: serde_json::Value,
+    ) -> Result<(), ServiceError> {
         let api = self.api(work);
-        match api.patch(&work.name_any(), &params(), &Patch::Merge(patch)).await {
+        match api
+            .patch(&work.name_any(), &params(), &Patch::Merge(patch))
+            .await
+        {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(refusal(error)),
@@ -190,9 +326,21 @@ impl Works {
             return Ok(());
         }
         // No resource version: the agent is the only writer of a status, and the uid keeps it from a namesake.
-        let patch = json!({"metadata": {"uid": work.uid()}, "status": reported.status});
+        let mut status = json!(reported.status);
+        // What is not said any more must not stay.
+        for part in ["/conditions", "/resourceStatus/manifests"] {
+            if let Some((parent, name)) = part.rsplit_once('/')
+                && let Some(Value::Object(fields)) = status.pointer_mut(parent)
+            {
+                fields.entry(name).or_insert(Value::Null);
+            }
+        }
+        let patch = json!({"metadata": {"uid": work.uid()}, "status": status});
         let api = self.api(work);
-        match api.patch_status(&work.name_any(), &params(), &Patch::Merge(patch)).await {
+        match api
+            .patch_status(&work.name_any(), &params(), &Patch::Merge(patch))
+            .await
+        {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(refusal(error)),
@@ -211,12 +359,30 @@ impl Service for Works {
     }
 
     async fn resync(&self, cluster: &str, known: &Versions) -> Result<Listing, ServiceError> {
+        let mut works = self.works.of_cluster(cluster);
+        // What is not listed is deleted by the agent, with all that it applied: only the API itself may say so, for the cache
+        // may be behind the copy of the hub that told the agent.
+        let missing = |uid: &String| self.works.find(cluster, uid).is_none();
+        if known.0.keys().any(missing) {
+            works = self
+                .live(cluster)
+                .await?
+                .into_iter()
+                .map(Arc::new)
+                .collect();
+        }
         let mut listing = Listing::default();
-        for work in self.of_cluster(cluster) {
+        for work in works {
             let uid = work.uid().unwrap_or_default();
             let deleting = work.metadata.deletion_timestamp.is_some();
-            if must_send(work.metadata.generation, deleting, known.0.get(&uid).copied()) {
-                listing.events.push(self.spec(&work, if deleting { Action::Delete } else { Action::Update })?);
+            let held = known.0.get(&uid).copied();
+            if must_send(work.metadata.generation, deleting, held) {
+                let action = if deleting {
+                    Action::Delete
+                } else {
+                    Action::Update
+                };
+                listing.events.push(self.spec(&work, action)?);
             } else {
                 listing.unchanged.push(uid);
             }
@@ -225,16 +391,24 @@ impl Service for Works {
     }
 
     async fn receive(&self, _caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
-        let kind: EventType = event.event_type.parse().map_err(|e| ServiceError::bad_request(format!("{e}")))?;
+        let kind: EventType = event
+            .event_type
+            .parse()
+            .map_err(|e| ServiceError::bad_request(format!("{e}")))?;
         if kind.subresource != SubResource::Status || kind.action != Action::Update {
-            return Err(ServiceError::bad_request(format!("an agent of works sends status.update_request, not {kind}")));
+            return Err(ServiceError::bad_request(format!(
+                "an agent of works sends status.update_request, not {kind}"
+            )));
         }
         self.take(&event).await
     }
 }
 
 pub(crate) fn params() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 pub(crate) fn refusal(error: kube::Error) -> ServiceError {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 /// The first delay after a failure; each further one doubles it. Source: client-go's default.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 /// The longest delay. client-go waits up to 1,000 s; a fleet that heals wants to be seen sooner.
-const LONGEST_DELAY: Duration = Duration::from_secs(120);
+const LONGEST_DELAY: Duration = Duration::from_mins(2);
 
 /// A queue of keys.
 #[derive(Debug)]

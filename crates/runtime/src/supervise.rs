@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// A task ended though nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,8 @@ impl Tasks {
     ) {
         let name = name.into();
         let cancel = self.cancel.clone();
+        // What it logs stays under the span of whoever started it.
+        let task = task.in_current_span();
         self.set.spawn(async move {
             let outcome =
                 tokio::spawn(async move { task.await.map_err(|error| error.to_string()) });
@@ -144,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_failure_ends_all_and_is_told() {
         let text = ended("failing", |tasks| {
-            tasks.spawn("failing", async { Err("no disk") })
+            tasks.spawn("failing", async { Err("no disk") });
         })
         .await;
         assert_eq!(text, "failing stopped: no disk");

@@ -4,7 +4,7 @@ mod kinds;
 pub(crate) mod registry;
 pub(crate) mod go;
 pub(crate) mod time;
-pub(crate) mod quantity;
+pub mod quantity;
 mod edit;
 mod convert;
 mod defaults;
@@ -24,6 +24,10 @@ use crate::{field_error::FieldError, table::Column, types::Schema};
 use registry::{DefId, Registry};
 
 /// A built-in kind in one version.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the API calls it the kind of a kind"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
     /// API group, empty for the core group.
@@ -164,11 +168,19 @@ impl Kind {
     }
 
     /// The object in the shape that is stored.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "the object is converted, not the kind"
+    )]
     pub fn to_storage(&self, object: Value) -> Value {
         convert::to_storage(self, object)
     }
 
     /// A stored object in the shape of this kind.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "the object is converted, not the kind"
+    )]
     pub fn from_storage(&self, object: Value) -> Value {
         convert::from_storage(self, object)
     }

@@ -68,7 +68,9 @@ pub fn custom_cells(columns: &[Column], object: &Value, now: i64) -> Vec<Value> 
 /// The value as the column's type prints it; `null` when it is of another type.
 fn cell(kind: &str, value: &Value, now: i64) -> Value {
     match (kind, value) {
-        ("string", Value::String(_)) => value.clone(),
+        ("string", Value::String(_))
+        | ("number", Value::Number(_))
+        | ("boolean", Value::Bool(_)) => value.clone(),
         // Go prints nothing as `<nil>`.
         ("string", Value::Null) => Value::from("<nil>"),
         ("string", other) => Value::from(other.to_string()),
@@ -78,7 +80,6 @@ fn cell(kind: &str, value: &Value, now: i64) -> Value {
                 None => Value::Null,
             }
         }
-        ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
         ("date", Value::String(text)) => date(text, now),
         _ => Value::Null,
     }

@@ -271,7 +271,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for i in 1..10 {
             let items = vec![format!("*a{}", i - 1); 10].join(",");
-            bomb.push_str(&format!("a{i}: &a{i} [{items}]\n"));
+            bomb = format!("{bomb}a{i}: &a{i} [{items}]\n");
         }
         for text in [
             bomb.as_str(),
@@ -280,7 +280,7 @@ mod tests {
             "a: b\n---\nc: d\n",
             "\u{0}",
         ] {
-            assert!(decode(text.as_bytes()).is_err(), "{:.40}", text);
+            assert!(decode(text.as_bytes()).is_err(), "{text:.40}");
         }
     }
 }

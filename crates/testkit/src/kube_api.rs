@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -49,8 +49,17 @@ impl KubeApi {
         let pki = Pki::write(folder.path())?;
         let (client, peer, port) = (free_port()?, free_port()?, free_port()?);
         let url = format!("https://127.0.0.1:{port}");
-        write_kubeconfig(&folder.path().join("admin.kubeconfig"), &url, &pki.ca, json!({"token": TOKEN}))?;
-        let mut kube = Self { processes: Vec::new(), folder, url };
+        write_kubeconfig(
+            &folder.path().join("admin.kubeconfig"),
+            &url,
+            &pki.ca,
+            json!({"token": TOKEN}),
+        )?;
+        let mut kube = Self {
+            processes: Vec::new(),
+            folder,
+            url,
+        };
         kube.start_etcd(client, peer).await?;
         kube.start_api_server(client, port).await?;
         if options.controllers {
@@ -75,7 +84,8 @@ impl KubeApi {
     /// When the kubeconfig cannot be used.
     pub async fn client(&self) -> Result<kube::Client> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         Ok(kube::Client::try_from(config)?)
     }
 
@@ -100,7 +110,12 @@ impl KubeApi {
             "--log-level=warn".to_owned(),
         ];
         let mut etcd = Process::start("etcd", &program("etcd")?, args, folder)?;
-        etcd.wait_for(START, async || tokio::net::TcpStream::connect(("127.0.0.1", client)).await.is_ok()).await?;
+        etcd.wait_for(START, async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", client))
+                .await
+                .is_ok()
+        })
+        .await?;
         self.processes.push(etcd);
         Ok(())
     }
@@ -108,7 +123,10 @@ impl KubeApi {
     async fn start_api_server(&mut self, etcd: u16, port: u16) -> Result<()> {
         let folder = self.folder.path();
         let file = |name: &str| folder.join(name).display().to_string();
-        fs::write(folder.join("tokens.csv"), format!("{TOKEN},admin,admin,\"system:masters\"\n"))?;
+        fs::write(
+            folder.join("tokens.csv"),
+            format!("{TOKEN},admin,admin,\"system:masters\"\n"),
+        )?;
         let args = [
             format!("--etcd-servers=http://127.0.0.1:{etcd}"),
             format!("--secure-port={port}"),
@@ -123,19 +141,26 @@ impl KubeApi {
             "--allow-privileged=true".to_owned(),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", file("accounts.pub")),
-            format!("--service-account-signing-key-file={}", file("accounts.key")),
+            format!(
+                "--service-account-signing-key-file={}",
+                file("accounts.key")
+            ),
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
             "--profiling=false".to_owned(),
             // Nobody makes service accounts, takes off taints or ends protection when there are no controllers.
             "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,StorageObjectInUseProtection".to_owned(),
         ];
-        let mut server = Process::start("kube-apiserver", &program("kube-apiserver")?, args, folder)?;
+        let mut server =
+            Process::start("kube-apiserver", &program("kube-apiserver")?, args, folder)?;
         let client = self.client().await?;
         server
             .wait_for(START, async || {
                 let request = http_get("/readyz");
-                client.request_text(request).await.is_ok_and(|text| text == "ok")
+                client
+                    .request_text(request)
+                    .await
+                    .is_ok_and(|text| text == "ok")
             })
             .await?;
         self.processes.push(server);
@@ -147,7 +172,12 @@ impl KubeApi {
         let file = |name: &str| folder.join(name).display().to_string();
         let (certificate, key) = pki.client("system:kube-controller-manager", "")?;
         let user = json!({"client-certificate-data": encode(&certificate), "client-key-data": encode(&key)});
-        write_kubeconfig(&folder.join("controllers.kubeconfig"), &self.url, &pki.ca, user)?;
+        write_kubeconfig(
+            &folder.join("controllers.kubeconfig"),
+            &self.url,
+            &pki.ca,
+            user,
+        )?;
         let config = file("controllers.kubeconfig");
         let args = [
             format!("--kubeconfig={config}"),
@@ -157,17 +187,29 @@ impl KubeApi {
             format!("--secure-port={}", free_port()?),
             "--leader-elect=false".to_owned(),
             "--use-service-account-credentials=true".to_owned(),
-            format!("--service-account-private-key-file={}", file("accounts.key")),
+            format!(
+                "--service-account-private-key-file={}",
+                file("accounts.key")
+            ),
             format!("--root-ca-file={}", file("ca.crt")),
             format!("--cluster-signing-cert-file={}", file("ca.crt")),
             format!("--cluster-signing-key-file={}", file("ca.key")),
             format!("--controllers={}", only.unwrap_or(CONTROLLERS)),
         ];
-        let mut manager = Process::start("kube-controller-manager", &program("kube-controller-manager")?, args, folder)?;
+        let mut manager = Process::start(
+            "kube-controller-manager",
+            &program("kube-controller-manager")?,
+            args,
+            folder,
+        )?;
         let client = self.client().await?;
         // Every set of controllers of interest publishes the root certificate.
         let sign = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt";
-        manager.wait_for(START, async || client.request_text(http_get(sign)).await.is_ok()).await?;
+        manager
+            .wait_for(START, async || {
+                client.request_text(http_get(sign)).await.is_ok()
+            })
+            .await?;
         self.processes.push(manager);
         Ok(())
     }
@@ -194,17 +236,29 @@ struct Pki {
 impl Pki {
     fn write(folder: &Path) -> Result<Self> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "test-ca");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "test-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         let key = KeyPair::generate()?;
         let ca = params.self_signed(&key)?.pem();
         fs::write(folder.join("ca.crt"), &ca)?;
         fs::write(folder.join("ca.key"), key.serialize_pem())?;
-        let pki = Self { ca, issuer: Issuer::new(params, key) };
+        let pki = Self {
+            ca,
+            issuer: Issuer::new(params, key),
+        };
         let mut server = CertificateParams::new(vec!["localhost".to_owned()])?;
-        server.subject_alt_names.push(SanType::IpAddress("127.0.0.1".parse()?));
-        server.subject_alt_names.push(SanType::IpAddress("10.96.0.1".parse()?));
+        server
+            .subject_alt_names
+            .push(SanType::IpAddress("127.0.0.1".parse()?));
+        server
+            .subject_alt_names
+            .push(SanType::IpAddress("10.96.0.1".parse()?));
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let (certificate, key) = pki.sign(server)?;
         fs::write(folder.join("server.crt"), certificate)?;
@@ -219,7 +273,9 @@ impl Pki {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
         if !group.is_empty() {
-            params.distinguished_name.push(DnType::OrganizationName, group);
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, group);
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params)
@@ -227,7 +283,9 @@ impl Pki {
 
     fn sign(&self, params: CertificateParams) -> Result<(String, String)> {
         let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer).context("failed to sign a certificate")?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .context("failed to sign a certificate")?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
 }

@@ -55,8 +55,13 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
-        let child = spawn(command).with_context(|| format!("failed to start {}", program.display()))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        let child =
+            spawn(command).with_context(|| format!("failed to start {}", program.display()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 
     /// The process id.
@@ -68,14 +73,26 @@ impl Process {
     ///
     /// # Errors
     /// With the last lines of the log, when the program ends or takes too long.
-    pub async fn wait_for(&mut self, limit: Duration, mut ready: impl AsyncFnMut() -> bool) -> Result<()> {
+    pub async fn wait_for(
+        &mut self,
+        limit: Duration,
+        mut ready: impl AsyncFnMut() -> bool,
+    ) -> Result<()> {
         let start = Instant::now();
         while !ready().await {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended with {status} while it started:\n{}", self.name, self.tail());
+                bail!(
+                    "{} ended with {status} while it started:\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
             if start.elapsed() > limit {
-                bail!("{} is not ready after {limit:?}:\n{}", self.name, self.tail());
+                bail!(
+                    "{} is not ready after {limit:?}:\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -101,14 +118,20 @@ impl Process {
     /// # Errors
     /// When it does not end in time.
     pub fn terminate(&mut self, limit: Duration) -> Result<Option<i32>> {
-        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()?;
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status.code());
             }
             if start.elapsed() > limit {
-                bail!("{} did not end within {limit:?}:\n{}", self.name, self.tail());
+                bail!(
+                    "{} did not end within {limit:?}:\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,11 +1,10 @@
 //! The same inside one process: sources and agents on a bus, for tests, simulations and `--ephemeral` fleets.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drover_protocol::{CloudEvent, EventType, names};
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt as _};
+use futures::stream::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -19,10 +18,14 @@ const QUEUE: usize = 4096;
 pub struct MemoryBus(Arc<Bus>);
 
 #[derive(Default)]
-struct Bus {
-    next: AtomicU64,
-    down: AtomicBool,
-    members: Mutex<Vec<Member>>,
+struct Bus(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    down: bool,
+    /// The links that are alive.
+    members: Vec<Member>,
 }
 
 struct Member {
@@ -43,18 +46,25 @@ impl MemoryBus {
         Self::default()
     }
 
-    /// Cuts every link; `false` lets new ones be opened again.
+    /// Cuts every link; `false` lets new ones be opened again. A link that was cut never takes an event again.
     pub fn set_down(&self, down: bool) {
-        self.0.down.store(down, Ordering::SeqCst);
+        let mut state = self.0.state();
+        state.down = down;
         if down {
-            self.0.members().clear();
+            state.members.clear();
         }
+    }
+
+    /// Cuts the links of one subscription.
+    pub fn cut(&self, subscription: &Subscription) {
+        let mut state = self.0.state();
+        state.members.retain(|member| member.role != *subscription);
     }
 }
 
 impl Bus {
-    fn members(&self) -> std::sync::MutexGuard<'_, Vec<Member>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -62,31 +72,29 @@ impl Transport for MemoryBus {
     fn open(&self, subscription: Subscription) -> BoxFuture<'_, Result<Link, TransportError>> {
         let bus = Arc::clone(&self.0);
         Box::pin(async move {
-            if bus.down.load(Ordering::SeqCst) {
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            let mut state = bus.state();
+            if state.down {
                 return Err(TransportError::Connect {
                     to: "memory".to_owned(),
                     why: "the bus is down".to_owned(),
                 });
             }
-            let number = bus.next.fetch_add(1, Ordering::SeqCst);
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            let events = if subscription == Subscription::PublishOnly {
-                stream::pending().boxed()
-            } else {
-                bus.members().push(Member {
-                    number,
-                    role: subscription.clone(),
-                    events: sender,
-                });
-                ReceiverStream::new(receiver).boxed()
-            };
+            state.next += 1;
+            let number = state.next;
+            state.members.push(Member {
+                number,
+                role: subscription.clone(),
+                events: sender,
+            });
+            drop(state);
             Ok(Link {
                 publisher: Arc::new(MemoryPublisher {
                     bus,
                     number,
                     role: subscription,
                 }),
-                events,
+                events: ReceiverStream::new(receiver).boxed(),
             })
         })
     }
@@ -95,13 +103,17 @@ impl Transport for MemoryBus {
 impl Publisher for MemoryPublisher {
     fn publish(&self, event: CloudEvent) -> BoxFuture<'_, Result<(), TransportError>> {
         Box::pin(async move {
-            if self.bus.down.load(Ordering::SeqCst) {
-                return Err(TransportError::Lost("the bus is down".to_owned()));
+            let mut state = self.bus.state();
+            // A link that was cut must not take what its owner will believe to be sent: who should have got it may be gone.
+            let alive =
+                |member: &Member| member.number == self.number && !member.events.is_closed();
+            if !state.members.iter().any(alive) {
+                return Err(TransportError::Lost("the link was cut".to_owned()));
             }
             let Ok(event_type) = event.event_type.parse::<EventType>() else {
                 return Ok(());
             };
-            self.bus.members().retain(|member| {
+            state.members.retain(|member| {
                 member.number == self.number
                     || !member.wants(&self.role, &event, &event_type)
                     || member.events.try_send(Ok(event.clone())).is_ok()

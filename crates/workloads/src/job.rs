@@ -1,7 +1,7 @@
 //! Jobs: pods that end.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus, UncountedTerminatedPods};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -91,7 +91,7 @@ pub(crate) fn plan(job: &Job, pods: &[&Pod], now: Timestamp) -> Vec<Action> {
         succeeded: some(succeeded),
         failed: some(failed),
         terminating: Some(0),
-        uncounted_terminated_pods: Some(Default::default()),
+        uncounted_terminated_pods: Some(UncountedTerminatedPods::default()),
         completion_time: verdict.filter(|v| v.0 == "Complete").map(|_| Time(now)),
         conditions: verdict.map(|verdict| conditions(verdict, now)),
         ..JobStatus::default()

@@ -136,7 +136,9 @@ impl HubWorks for HubEvents {
         let status: WorkStatus = serde_json::to_value(status)
             .and_then(serde_json::from_value)
             .map_err(|error| HubError::Failed(error.to_string()))?;
-        let written = self.works.set_status(uid(work), status);
+        // The generation is what the status was computed for: a newer work gets a status of its own.
+        let generation = work.metadata.generation.unwrap_or(0);
+        let written = self.works.set_status_of(uid(work), generation, status);
         written.map(drop).map_err(failed)
     }
 }
@@ -209,6 +211,28 @@ mod tests {
                 break;
             }
         }
+
+        let mut next = Work::clone(&source.get("cluster1", "w").expect("it is there"));
+        next.metadata.labels.insert("a".to_owned(), "b".to_owned());
+        next.metadata.resource_version.clear();
+        source.update(next).expect("it is there");
+        let older = loop {
+            told.recv().await.expect("the change is told");
+            let newer = hub.get("w").expect("it is there");
+            if newer.metadata.generation != work.metadata.generation {
+                break work;
+            }
+        };
+        let nothing = ManifestWorkStatus::default();
+        let late = hub.write_status(&older, &nothing).await;
+        assert!(
+            matches!(late, Err(HubError::Stale)),
+            "a status claims no generation that it has not seen"
+        );
+        let newer = hub.get("w").expect("it is there");
+        hub.write_status(&newer, newer.status.as_ref().expect("it stayed"))
+            .await
+            .expect("it is the newest");
 
         source.delete("cluster1", "w");
         loop {

@@ -93,7 +93,9 @@ pub(super) fn object(resource: &Resource, headers: &HeaderMap, body: &[u8]) -> A
     }
     identify(resource, &mut decoded.object, body)?;
     let unknown = normalize(resource, &mut decoded.object)?;
-    let unknown = unknown.into_iter().map(|path| format!("unknown field {path:?}"));
+    let unknown = unknown
+        .into_iter()
+        .map(|path| format!("unknown field {path:?}"));
     decoded.strict.extend(unknown);
     Ok(decoded)
 }
@@ -208,7 +210,9 @@ fn check_builtin(resource: &Resource, kind: &str, version: &str) -> ApiResult<()
 
 /// Gives an object of a built-in kind its usual form; answers its unknown fields.
 fn normalize(resource: &Resource, object: &mut Value) -> ApiResult<Vec<String>> {
-    resource.normalize(object).map_err(|why| cannot_handle(resource, &why))
+    resource
+        .normalize(object)
+        .map_err(|why| cannot_handle(resource, &why))
 }
 
 /// The same after a patch, for kinds of all sorts.

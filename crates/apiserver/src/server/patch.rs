@@ -98,7 +98,10 @@ impl Call<'_> {
                     return Err(ApiError::not_found(self.resource.subject(self.name)));
                 }
                 self.authorize_create()?;
-                if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
+                if let Some(uid) = config["metadata"]["uid"]
+                    .as_str()
+                    .filter(|uid| !uid.is_empty())
+                {
                     let why = format!(
                         "uid mismatch: the provided object specified uid {uid}, and no existing object \
                          was found"
@@ -216,8 +219,16 @@ impl Call<'_> {
             if self.resource.is_custom() {
                 return error;
             }
-            let nothing = Subject { group: "", resource: "", name: "" };
-            let why = error.message.split_once(": ").map_or("", |(_, why)| why).to_owned();
+            let nothing = Subject {
+                group: "",
+                resource: "",
+                name: "",
+            };
+            let why = error
+                .message
+                .split_once(": ")
+                .map_or("", |(_, why)| why)
+                .to_owned();
             ApiError::invalid(nothing, &[FieldError::invalid("patch", shown, why)])
         })?;
         unknown.extend(self.resource.prune(&mut new));

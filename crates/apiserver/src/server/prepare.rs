@@ -71,7 +71,11 @@ impl Call<'_> {
             let spec = &other.value()["spec"];
             let list = |field: &str| spec[field].as_array().cloned().unwrap_or_default();
             let texts = list("clusterIPs");
-            addresses.extend(texts.iter().filter_map(|ip| ip.as_str()?.parse::<Ipv4Addr>().ok()));
+            addresses.extend(
+                texts
+                    .iter()
+                    .filter_map(|ip| ip.as_str()?.parse::<Ipv4Addr>().ok()),
+            );
             let numbers = list("ports");
             ports.extend(numbers.iter().filter_map(|port| port["nodePort"].as_u64()));
         }

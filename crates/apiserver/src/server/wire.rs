@@ -279,9 +279,9 @@ where
     let body = Limited::new(body.map_err(|error| error.to_string()), MAX_BODY);
     match body.collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(ApiError::too_large(format!("Request entity too large: limit is {MAX_BODY}")))
-        }
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ApiError::too_large(
+            format!("Request entity too large: limit is {MAX_BODY}"),
+        )),
         Err(error) => Err(ApiError::bad_request(format!(
             "failed to read the body of the request: {error}"
         ))),

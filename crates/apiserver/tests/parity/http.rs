@@ -93,7 +93,9 @@ pub(crate) async fn run(servers: &Servers, script: &Script) -> Result<Report> {
         let kube = match kube {
             Ok(kube) => kube,
             Err(error) => {
-                report.failures.push(format!("{place}: the real server: {error:#}"));
+                report
+                    .failures
+                    .push(format!("{place}: the real server: {error:#}"));
                 continue;
             }
         };
@@ -106,8 +108,13 @@ pub(crate) async fn run(servers: &Servers, script: &Script) -> Result<Report> {
         found.retain(|(path, _)| !case.allowed.keys().any(|allowed| covers(allowed, path)));
         report.allowed += before - found.len();
         if !found.is_empty() {
-            let list: Vec<String> = found.iter().map(|(path, text)| format!("    {path}: {text}")).collect();
-            report.failures.push(format!("{place}\n    {}\n{}", case.action, list.join("\n")));
+            let list: Vec<String> = found
+                .iter()
+                .map(|(path, text)| format!("    {path}: {text}"))
+                .collect();
+            report
+                .failures
+                .push(format!("{place}\n    {}\n{}", case.action, list.join("\n")));
         }
     }
     Ok(report)
@@ -117,7 +124,9 @@ pub(crate) async fn run(servers: &Servers, script: &Script) -> Result<Report> {
 fn covers(pattern: &str, path: &str) -> bool {
     let mut rest = path;
     for (place, part) in pattern.split('*').enumerate() {
-        let Some(at) = rest.find(part) else { return false };
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
         if place == 0 && at > 0 {
             return false;
         }
@@ -130,7 +139,11 @@ async fn ask(server: &Server, case: &Case, kept: &mut Kept) -> Result<Value> {
     let start = Instant::now();
     loop {
         let mut answer = send(server, case, kept).await?;
-        let pending: Vec<_> = case.until.iter().filter(|(path, value)| pointed(&answer, path) != Some(*value)).collect();
+        let pending: Vec<_> = case
+            .until
+            .iter()
+            .filter(|(path, value)| pointed(&answer, path) != Some(*value))
+            .collect();
         if !pending.is_empty() {
             if start.elapsed() > PATIENCE {
                 bail!("{}: still not {pending:?}: {answer}", server.name);
@@ -141,7 +154,8 @@ async fn ask(server: &Server, case: &Case, kept: &mut Kept) -> Result<Value> {
         let mut fresh = Kept::new();
         for (name, path) in &case.keep {
             let value = answer["body"].pointer(path);
-            let value = value.with_context(|| format!("{} has no {path} in {answer}", server.name))?;
+            let value =
+                value.with_context(|| format!("{} has no {path} in {answer}", server.name))?;
             fresh.insert(name.clone(), value.clone());
         }
         normal::json(&mut answer, kept);
@@ -156,18 +170,32 @@ pub(crate) async fn fetch(server: &Server, case: &Case, kept: &Kept) -> Result<V
 }
 
 fn pointed<'a>(answer: &'a Value, path: &str) -> Option<&'a Value> {
-    if path == "code" { answer.get("code") } else { answer["body"].pointer(path) }
+    if path == "code" {
+        answer.get("code")
+    } else {
+        answer["body"].pointer(path)
+    }
 }
 
 async fn send(server: &Server, case: &Case, kept: &Kept) -> Result<Value> {
-    let (method, path) = case.action.split_once(' ').context("a case says METHOD /path")?;
+    let (method, path) = case
+        .action
+        .split_once(' ')
+        .context("a case says METHOD /path")?;
     let path = fill_text(path, kept)?;
-    let mut request = Request::builder().method(Method::from_bytes(method.as_bytes())?).uri(&path);
+    let mut request = Request::builder()
+        .method(Method::from_bytes(method.as_bytes())?)
+        .uri(&path);
     request = request.header("user-agent", "parity/1.0");
     match case.token.as_deref() {
         None => request = request.header("authorization", format!("Bearer {TOKEN}")),
         Some("") => {}
-        Some(token) => request = request.header("authorization", format!("Bearer {}", fill_text(token, kept)?)),
+        Some(token) => {
+            request = request.header(
+                "authorization",
+                format!("Bearer {}", fill_text(token, kept)?),
+            )
+        }
     }
     request = request.header("accept", case.accept.as_deref().unwrap_or(JSON));
     for (name, value) in &case.headers {
@@ -181,11 +209,17 @@ async fn send(server: &Server, case: &Case, kept: &Kept) -> Result<Value> {
     if let Some(size) = case.bulk {
         body.resize(size, b' ');
     }
-    let content = case.content.as_deref().unwrap_or(if body.is_empty() { "" } else { JSON });
+    let content = case
+        .content
+        .as_deref()
+        .unwrap_or(if body.is_empty() { "" } else { JSON });
     if !content.is_empty() {
         request = request.header("content-type", content);
     }
-    let limit = tokio::time::timeout(PATIENCE, server.client.send(request.body(Body::from(body))?));
+    let limit = tokio::time::timeout(
+        PATIENCE,
+        server.client.send(request.body(Body::from(body))?),
+    );
     let response = limit.await.context("no answer")??;
     read(response, case).await
 }
@@ -194,7 +228,9 @@ async fn read(response: http::Response<Body>, case: &Case) -> Result<Value> {
     let code = response.status().as_u16();
     let header = |name: &str| {
         let all = response.headers().get_all(name);
-        all.iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect::<Vec<_>>()
+        all.iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect::<Vec<_>>()
     };
     let (content, mut warnings) = (header("content-type").join(", "), header("warning"));
     warnings.sort();
@@ -206,7 +242,10 @@ async fn read(response: http::Response<Body>, case: &Case) -> Result<Value> {
         answer["body"] = events(response.into_body(), wanted).await?;
         return Ok(answer);
     }
-    let bytes = tokio::time::timeout(PATIENCE, response.into_body().collect()).await.context("no end")??.to_bytes();
+    let bytes = tokio::time::timeout(PATIENCE, response.into_body().collect())
+        .await
+        .context("no end")??
+        .to_bytes();
     answer["body"] = if content.contains("json") {
         serde_json::from_slice(&bytes)
             .with_context(|| format!("not JSON: {}", String::from_utf8_lossy(&bytes)))?
@@ -244,13 +283,21 @@ fn is_variable(text: &str) -> bool {
 
 fn fill(document: &Value, kept: &Kept) -> Result<Value> {
     Ok(match document {
-        Value::String(text) if is_variable(text) => {
-            kept.get(&text[2..text.len() - 1]).with_context(|| format!("{text} was not kept"))?.clone()
-        }
+        Value::String(text) if is_variable(text) => kept
+            .get(&text[2..text.len() - 1])
+            .with_context(|| format!("{text} was not kept"))?
+            .clone(),
         Value::String(text) => Value::String(fill_text(text, kept)?),
-        Value::Array(items) => Value::Array(items.iter().map(|item| fill(item, kept)).collect::<Result<_>>()?),
+        Value::Array(items) => Value::Array(
+            items
+                .iter()
+                .map(|item| fill(item, kept))
+                .collect::<Result<_>>()?,
+        ),
         Value::Object(fields) => {
-            let fields = fields.iter().map(|(key, value)| Ok((key.clone(), fill(value, kept)?)));
+            let fields = fields
+                .iter()
+                .map(|(key, value)| Ok((key.clone(), fill(value, kept)?)));
             Value::Object(fields.collect::<Result<_>>()?)
         }
         other => other.clone(),

@@ -39,21 +39,33 @@ async fn main() -> ExitCode {
 }
 
 async fn compare() -> Result<bool> {
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+        .unwrap_or_default();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity");
     let mut scripts = kinds::scripts(&fs::read_to_string(folder.join("kinds.yaml"))?)?;
     for file in files(&folder.join("cases"))? {
         let text = fs::read_to_string(&file)?;
-        let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let cases = serde_saphyr::from_str(&text).with_context(|| format!("failed to read {}", file.display()))?;
+        let name = file
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let cases = serde_saphyr::from_str(&text)
+            .with_context(|| format!("failed to read {}", file.display()))?;
         scripts.push(Script { name, cases });
     }
-    scripts.push(upstream::script(&fs::read_to_string(folder.join("upstream.yaml"))?)?);
+    scripts.push(upstream::script(&fs::read_to_string(
+        folder.join("upstream.yaml"),
+    )?)?);
     scripts.sort_by(|a, b| a.name.cmp(&b.name));
     scripts.retain(|script| script.name == SETUP || script.name.contains(&wanted));
     let start = Instant::now();
     let servers = Servers::start().await?;
-    say(&format!("servers are up after {:.1} s", start.elapsed().as_secs_f32()));
+    say(&format!(
+        "servers are up after {:.1} s",
+        start.elapsed().as_secs_f32()
+    ));
     let mut report = Report::default();
     let mut tell = |found: Report| {
         for failure in &found.failures {
@@ -65,7 +77,10 @@ async fn compare() -> Result<bool> {
         tell(crate::http::run(&servers, script).await?);
     }
     for file in files(&folder.join("kubectl"))? {
-        let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = file
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let name = format!("kubectl {stem}");
         if name.contains(&wanted) {
             tell(programs::kubectl(&servers, &name, &fs::read_to_string(&file)?).await?);
@@ -88,8 +103,11 @@ async fn compare() -> Result<bool> {
 }
 
 fn files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))?;
-    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))?;
+    let mut files = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
     files.sort();
     Ok(files)
 }

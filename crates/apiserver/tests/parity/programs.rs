@@ -33,7 +33,8 @@ pub(crate) struct Step {
 
 /// Runs every command of a file, one after the other, against both servers.
 pub(crate) async fn kubectl(servers: &Servers, name: &str, text: &str) -> Result<Report> {
-    let steps: Vec<Step> = serde_saphyr::from_str(text).with_context(|| format!("failed to read {name}"))?;
+    let steps: Vec<Step> =
+        serde_saphyr::from_str(text).with_context(|| format!("failed to read {name}"))?;
     let (kube, drover) = (Home::new(&servers.kube)?, Home::new(&servers.drover)?);
     let mut report = Report::default();
     for step in &steps {
@@ -53,7 +54,10 @@ pub(crate) async fn kubectl(servers: &Servers, name: &str, text: &str) -> Result
                 format!("code {}\n{}{}", side["code"], text("output"), text("error"))
             };
             let (left, right) = (show(&left), show(&right));
-            report.failures.push(format!("{name}: {}\n  kube: {left}\n  drover: {right}", step.run));
+            report.failures.push(format!(
+                "{name}: {}\n  kube: {left}\n  drover: {right}",
+                step.run
+            ));
         }
     }
     Ok(report)
@@ -74,7 +78,11 @@ impl Home {
         let folder = self.folder.path();
         let kubectl = program("kubectl")?;
         let path = kubectl.parent().unwrap_or(Path::new("/"));
-        let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap_or_default());
+        let path = format!(
+            "{}:{}",
+            path.display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
         let mut child = Command::new("bash")
             .args(["-c", &step.run])
             .current_dir(folder)
@@ -93,7 +101,9 @@ impl Home {
         let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
         let output = output.with_context(|| format!("`{}` does not end", step.run))??;
         let tidy = |bytes: &[u8]| normal::output(&String::from_utf8_lossy(bytes));
-        Ok(json!({"code": output.status.code(), "output": tidy(&output.stdout), "error": tidy(&output.stderr)}))
+        Ok(
+            json!({"code": output.status.code(), "output": tidy(&output.stdout), "error": tidy(&output.stderr)}),
+        )
     }
 }
 
@@ -102,13 +112,22 @@ pub(crate) async fn client_go(servers: &Servers) -> Result<Report> {
     let mut report = Report::default();
     let probe = program("client-go-probe")?;
     for server in [&servers.kube, &servers.drover] {
-        let run = Command::new(&probe).arg("-kubeconfig").arg(&server.kubeconfig).kill_on_drop(true).output();
-        let output = tokio::time::timeout(PATIENCE, run).await.context("client-go-probe does not end")??;
+        let run = Command::new(&probe)
+            .arg("-kubeconfig")
+            .arg(&server.kubeconfig)
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(PATIENCE, run)
+            .await
+            .context("client-go-probe does not end")??;
         let text = String::from_utf8_lossy(&output.stdout);
         report.cases += text.lines().count();
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
-            report.failures.push(format!("client-go-probe against {}:\n{text}{error}", server.name));
+            report.failures.push(format!(
+                "client-go-probe against {}:\n{text}{error}",
+                server.name
+            ));
         }
     }
     Ok(report)

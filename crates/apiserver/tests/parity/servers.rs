@@ -39,10 +39,16 @@ pub(crate) struct Server {
 impl Server {
     async fn connect(name: &'static str, url: String, kubeconfig: PathBuf) -> Result<Self> {
         let file = Kubeconfig::read_from(&kubeconfig)?;
-        let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+        let mut config =
+            kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
         config.auth_info = AuthInfo::default();
         let client = kube::Client::try_from(config)?;
-        Ok(Self { name, url, kubeconfig, client })
+        Ok(Self {
+            name,
+            url,
+            kubeconfig,
+            client,
+        })
     }
 }
 
@@ -59,7 +65,10 @@ pub(crate) struct Servers {
 impl Servers {
     /// Starts both, side by side.
     pub(crate) async fn start() -> Result<Self> {
-        let options = KubeOptions { controllers: true, only: Some(CONTROLLERS) };
+        let options = KubeOptions {
+            controllers: true,
+            only: Some(CONTROLLERS),
+        };
         let (peer, embedded) = tokio::join!(KubeApi::start(options), Embedded::start());
         let (peer, embedded) = (peer?, embedded?);
         Ok(Self {
@@ -83,11 +92,20 @@ impl Embedded {
         let database = Database::open(&folder.path().join("data"))?;
         let store = database.store("main")?;
         let now = Timestamp::now();
-        let authority = Arc::new(Authority::create("drover", SignedDuration::from_hours(24), now)?);
+        let authority = Arc::new(Authority::create(
+            "drover",
+            SignedDuration::from_hours(24),
+            now,
+        )?);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let groups = vec!["system:masters".to_owned()];
-        let admin = User { name: "admin".to_owned(), uid: "admin".to_owned(), groups, ..User::default() };
+        let admin = User {
+            name: "admin".to_owned(),
+            uid: "admin".to_owned(),
+            groups,
+            ..User::default()
+        };
         let options = Options {
             anonymous: true,
             tokens: vec![(TOKEN.to_owned(), admin)],
@@ -104,17 +122,33 @@ impl Embedded {
             ..Config::default()
         };
         let server = ApiServer::new(store, auth, config);
-        server.bootstrap().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        server
+            .bootstrap()
+            .await
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
         let url = format!("https://{address}");
-        write_kubeconfig(&folder.path().join("admin.kubeconfig"), &url, authority.certificate_pem())?;
+        write_kubeconfig(
+            &folder.path().join("admin.kubeconfig"),
+            &url,
+            authority.certificate_pem(),
+        )?;
         let cancel = CancellationToken::new();
-        tokio::spawn(tls::serve(listener, serving(&authority, now)?, server.clone(), cancel.clone()));
+        tokio::spawn(tls::serve(
+            listener,
+            serving(&authority, now)?,
+            server.clone(),
+            cancel.clone(),
+        ));
         let background = cancel.clone();
         tokio::spawn(async move {
             server.run(background).await;
             drop(database);
         });
-        Ok(Self { folder, url, _stop: cancel.drop_guard() })
+        Ok(Self {
+            folder,
+            url,
+            _stop: cancel.drop_guard(),
+        })
     }
 
     fn kubeconfig(&self) -> PathBuf {
@@ -141,5 +175,6 @@ fn write_kubeconfig(path: &Path, url: &str, authority: &str) -> Result<()> {
         "users": [{"name": "peer", "user": {"token": TOKEN}}],
         "contexts": [{"name": "peer", "context": {"cluster": "peer", "user": "peer"}}],
     });
-    std::fs::write(path, text.to_string()).with_context(|| format!("failed to write {}", path.display()))
+    std::fs::write(path, text.to_string())
+        .with_context(|| format!("failed to write {}", path.display()))
 }

@@ -11,14 +11,19 @@ use crate::http::{Case, Script};
 /// Installs every definition, waits until it is established, then asks the cases in `objects`.
 pub(crate) fn script(objects: &str) -> Result<Script> {
     let mut cases = Vec::new();
-    let mut files: Vec<_> = fs::read_dir(program("crds")?)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let mut files: Vec<_> = fs::read_dir(program("crds")?)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
     files.sort();
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     for file in files {
         let text = fs::read_to_string(&file)?;
-        let definition: Value =
-            serde_saphyr::from_str(&text).with_context(|| format!("failed to read {}", file.display()))?;
-        let name = definition["metadata"]["name"].as_str().context("a definition has a name")?.to_owned();
+        let definition: Value = serde_saphyr::from_str(&text)
+            .with_context(|| format!("failed to read {}", file.display()))?;
+        let name = definition["metadata"]["name"]
+            .as_str()
+            .context("a definition has a name")?
+            .to_owned();
         cases.push(Case {
             name: format!("install {name}"),
             action: format!("POST {path}?fieldValidation=Strict"),
@@ -40,5 +45,8 @@ pub(crate) fn script(objects: &str) -> Result<Script> {
     }
     let more: Vec<Case> = serde_saphyr::from_str(objects)?;
     cases.extend(more);
-    Ok(Script { name: "upstream".to_owned(), cases })
+    Ok(Script {
+        name: "upstream".to_owned(),
+        cases,
+    })
 }

@@ -138,7 +138,6 @@ fn refuse(seen: &Seen<'_>, actions: &mut Vec<Action>) {
 /// The condition that says whether the cluster is let in. It follows the roles: `changing` roles
 /// must be written first, which they are when actions run in order.
 fn acceptance(seen: &Seen<'_>, now: Timestamp, changing: bool) -> Vec<Condition> {
-    let generation = seen.cluster.metadata.generation;
     let (status, reason, message) = if seen.cluster.spec.hub_accepts_client {
         (
             Status::True,
@@ -161,7 +160,7 @@ fn acceptance(seen: &Seen<'_>, now: Timestamp, changing: bool) -> Vec<Condition>
         status,
         reason,
         message,
-        generation,
+        None,
         &Time(now),
     )]
 }
@@ -176,7 +175,7 @@ fn lost(cluster: &ManagedCluster, now: Timestamp) -> Option<Condition> {
         Status::Unknown,
         words::REASON_LEASE_STOPPED,
         "Registration agent stopped updating its lease.",
-        cluster.metadata.generation,
+        None,
         &Time(now),
     ))
 }
@@ -238,7 +237,7 @@ fn leave(seen: &Seen<'_>, now: Timestamp) -> Vec<Action> {
         Status::from(seen.works.is_empty()),
         reason,
         message,
-        seen.cluster.metadata.generation,
+        None,
         &Time(now),
     );
     let mut actions = Vec::new();

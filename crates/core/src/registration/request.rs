@@ -138,11 +138,22 @@ fn requester(request: &CertificateSigningRequest, policy: &Policy) -> (String, V
     if request.spec.signer_name != GRPC_SIGNER || !policy.brokers.contains(&user) {
         return (user, groups);
     }
-    let note = |key: &str| request.metadata.annotations.as_ref().and_then(|a| a.get(key)).cloned();
+    let note = |key: &str| {
+        request
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(key))
+            .cloned()
+    };
     let groups = note(REQUESTER_GROUPS_ANNOTATION).unwrap_or_default();
     (
         note(REQUESTER_ANNOTATION).unwrap_or_default(),
-        groups.split(',').filter(|group| !group.is_empty()).map(ToOwned::to_owned).collect(),
+        groups
+            .split(',')
+            .filter(|group| !group.is_empty())
+            .map(ToOwned::to_owned)
+            .collect(),
     )
 }
 

@@ -37,25 +37,27 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.join("fleet.json");
         let settings = if file.exists() {
-            let text = std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("failed to read {}", file.display()))?;
             serde_json::from_str(&text).with_context(|| {
-                format!("{} is damaged; restore it, or move it away to get new ports and tokens", file.display())
+                format!(
+                    "{} is damaged; restore it, or move it away to get new ports and tokens",
+                    file.display()
+                )
             })?
         } else {
             Settings::default()
         };
-        Ok(Self { path: path.to_owned(), settings })
+        Ok(Self {
+            path: path.to_owned(),
+            settings,
+        })
     }
 
     /// Writes what was chosen.
     pub fn save(&self) -> Result<()> {
         let text = serde_json::to_string_pretty(&self.settings)?;
         Ok(write_private(&self.path.join("fleet.json"), &text)?)
-    }
-
-    /// The folder itself.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// The port that something had last time.
@@ -70,32 +72,58 @@ impl Folder {
 
     /// The administrator's token of an API; made at the first time.
     pub fn token(&mut self, of: &str) -> String {
-        self.settings.tokens.entry(of.to_owned()).or_insert_with(|| letters(40)).clone()
+        self.settings
+            .tokens
+            .entry(of.to_owned())
+            .or_insert_with(|| letters(40))
+            .clone()
     }
 
     /// The bootstrap token of a hub; made at the first time.
     pub fn bootstrap(&mut self, hub: &str) -> drover_hub::install::BootstrapToken {
-        let text = self.settings.bootstrap.entry(hub.to_owned()).or_insert_with(|| format!("{}.{}", letters(6), letters(16)));
+        let text = self
+            .settings
+            .bootstrap
+            .entry(hub.to_owned())
+            .or_insert_with(|| format!("{}.{}", letters(6), letters(16)));
         let (id, secret) = text.split_once('.').unwrap_or((text, ""));
-        drover_hub::install::BootstrapToken { id: id.to_owned(), secret: secret.to_owned() }
+        drover_hub::install::BootstrapToken {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+        }
     }
 
     /// The authority with this name; made at the first time.
     pub fn authority(&self, name: &str, now: Timestamp) -> Result<Authority> {
         let folder = self.path.join("pki");
-        std::fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
-        let (certificate, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
-        Authority::load_or_create(&certificate, &key, &format!("drover {name}"), AUTHORITY_LIFE, now)
-            .with_context(|| format!("failed to prepare the certificate authority of {name}"))
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("failed to make {}", folder.display()))?;
+        let (certificate, key) = (
+            folder.join(format!("{name}.crt")),
+            folder.join(format!("{name}.key")),
+        );
+        Authority::load_or_create(
+            &certificate,
+            &key,
+            &format!("drover {name}"),
+            AUTHORITY_LIFE,
+            now,
+        )
+        .with_context(|| format!("failed to prepare the certificate authority of {name}"))
     }
 
     /// The keys of an API's service account tokens; made at the first time.
     pub fn account_keys(&self, name: &str) -> Result<TokenKeys> {
         let file = self.path.join("pki").join(format!("{name}-accounts.key"));
         if file.exists() {
-            let text = std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
-            return TokenKeys::from_pem(&[&text])?
-                .with_context(|| format!("{} holds no key; restore it, or move it away to get a new one", file.display()));
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("failed to read {}", file.display()))?;
+            return TokenKeys::from_pem(&[&text])?.with_context(|| {
+                format!(
+                    "{} holds no key; restore it, or move it away to get a new one",
+                    file.display()
+                )
+            });
         }
         let keys = TokenKeys::generate()?;
         write_private(&file, &keys.to_pem().concat())?;
@@ -107,5 +135,7 @@ impl Folder {
 fn letters(count: usize) -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut random = rand::rng();
-    (0..count).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
+    (0..count)
+        .map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]))
+        .collect()
 }

@@ -9,7 +9,7 @@ use drover_apiserver::auth::ca::Authority;
 use drover_apiserver::auth::{Auth, Options, User};
 use drover_apiserver::server::{ApiServer, Config};
 use drover_apiserver::store::Database;
-use drover_apiserver::{auth, controllers, tls};
+use drover_apiserver::tls;
 use drover_runtime::supervise::Tasks;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -22,7 +22,6 @@ use super::folder::Folder;
 const SERVING_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
 
 /// One embedded API that serves.
-#[derive(Debug)]
 pub struct Member {
     /// Its name, which is its context in the kubeconfig.
     pub name: String,
@@ -38,7 +37,13 @@ pub struct Member {
 
 impl Member {
     /// Starts everything; the tasks go on until they are cancelled.
-    pub async fn start(name: &str, database: &Database, folder: &mut Folder, listener: TcpListener, tasks: &mut Tasks) -> Result<Self> {
+    pub async fn start(
+        name: &str,
+        database: &Database,
+        folder: &mut Folder,
+        listener: TcpListener,
+        tasks: &mut Tasks,
+    ) -> Result<Self> {
         let now = Timestamp::now();
         let address = listener.local_addr()?;
         let store = database.store(name)?;
@@ -55,23 +60,37 @@ impl Member {
             clock: Arc::new(Timestamp::now),
         };
         let auth = Auth::new(store.clone(), options)?;
-        let config = Config { external_address: address.to_string(), ..Config::default() };
-        let server = ApiServer::new(store.clone(), auth.clone(), config);
+        let config = Config {
+            external_address: address.to_string(),
+            root_ca: Some(authority.certificate_pem().into()),
+            ..Config::default()
+        };
+        let server = ApiServer::new(store, auth, config);
         let failed = |error: Box<drover_apiserver::status::ApiError>| anyhow!("{error}");
-        server.bootstrap().await.map_err(failed).with_context(|| format!("failed to prepare the API of {name}"))?;
+        server
+            .bootstrap()
+            .await
+            .map_err(failed)
+            .with_context(|| format!("failed to prepare the API of {name}"))?;
         let cancel = tasks.cancel_token();
         let tls = serving(&authority, address, now)?;
-        tasks.run(format!("API of {name}"), tls::serve(listener, tls, server.clone(), cancel.clone()));
-        let settings = controllers::Settings {
-            root_ca: Some(authority.certificate_pem().into()),
-            ..controllers::Settings::default()
-        };
-        tasks.run(format!("controllers of {name}"), controllers::run(store.clone(), cancel.clone(), settings));
-        tasks.run(format!("roles of {name}"), auth::policy::run(store.clone(), cancel.clone()));
-        tasks.run(format!("certificates of {name}"), auth::csr::run(store, auth, cancel));
+        tasks.run(
+            format!("API of {name}"),
+            tls::serve(listener, tls, server.clone(), cancel.clone()),
+        );
+        let background = server.clone();
+        tasks.run(format!("controllers of {name}"), async move {
+            background.run(cancel).await;
+        });
         let service = server.acting_as(administrator(&format!("system:drover:{name}")));
         let client = Client::new(service, "default");
-        Ok(Self { name: name.to_owned(), address, authority, client, token })
+        Ok(Self {
+            name: name.to_owned(),
+            address,
+            authority,
+            client,
+            token,
+        })
     }
 
     /// Its entries in a kubeconfig: cluster, user and context.
@@ -102,10 +121,18 @@ pub fn kubeconfig(members: &[&Member], current: &str) -> Value {
 }
 
 fn administrator(name: &str) -> User {
-    User { name: name.to_owned(), groups: vec!["system:masters".to_owned()], ..User::default() }
+    User {
+        name: name.to_owned(),
+        groups: vec!["system:masters".to_owned()],
+        ..User::default()
+    }
 }
 
-fn serving(authority: &Authority, address: SocketAddr, now: Timestamp) -> Result<tls::ReloadableTls> {
+fn serving(
+    authority: &Authority,
+    address: SocketAddr,
+    now: Timestamp,
+) -> Result<tls::ReloadableTls> {
     let issued = authority.issue_server(&host_names(address), SERVING_LIFE, now)?;
     Ok(tls::ReloadableTls::new(&tls::TlsFiles {
         certificate: issued.certificate,
@@ -116,7 +143,11 @@ fn serving(authority: &Authority, address: SocketAddr, now: Timestamp) -> Result
 
 /// What clients may call a listener.
 pub fn host_names(address: SocketAddr) -> Vec<String> {
-    let mut names = vec![address.ip().to_string(), "localhost".to_owned(), "127.0.0.1".to_owned()];
+    let mut names = vec![
+        address.ip().to_string(),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+    ];
     names.dedup();
     names
 }

@@ -41,9 +41,13 @@ impl Ports {
         if let Some(port) = folder.port(name) {
             match TcpListener::bind(SocketAddr::new(self.base.ip(), port)).await {
                 Ok(listener) => return Ok(listener),
-                Err(error) => tracing::warn!(name, port, %error, "the port of last time is not free; another one is used"),
+                Err(error) => {
+                    tracing::warn!(name, port, %error, "the port of last time is not free; another one is used");
+                }
             }
         }
-        TcpListener::bind(self.base).await.with_context(|| format!("{name} cannot listen on {}", self.base.ip()))
+        TcpListener::bind(self.base)
+            .await
+            .with_context(|| format!("{name} cannot listen on {}", self.base.ip()))
     }
 }

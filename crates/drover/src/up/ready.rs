@@ -15,7 +15,7 @@ use super::member::Member;
 use crate::cli::Output;
 
 /// How long a fleet may take, and how much more for each cluster.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PATIENCE_EACH: Duration = Duration::from_secs(1);
 /// How often to look: in process this costs microseconds.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -37,7 +37,12 @@ pub async fn wait(hubs: &[Member], clusters: usize, output: Output) -> Result<()
             bail!(
                 "the fleet is not ready after {} s: {}; `--log info` tells more",
                 limit.as_secs(),
-                waiting.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ")
+                waiting
+                    .iter()
+                    .take(5)
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             );
         }
         tokio::time::sleep(INTERVAL).await;
@@ -49,7 +54,9 @@ fn bar(clusters: usize, output: Output) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(clusters as u64);
-    if let Ok(style) = ProgressStyle::with_template("starting  {bar:30}  {pos}/{len} clusters available  {elapsed}") {
+    if let Ok(style) = ProgressStyle::with_template(
+        "starting  {bar:30}  {pos}/{len} clusters available  {elapsed}",
+    ) {
         bar.set_style(style);
     }
     bar
@@ -62,10 +69,16 @@ async fn look(hubs: &[Member], clusters: usize) -> Vec<String> {
     for hub in hubs {
         let api: Api<ManagedCluster> = Api::all(hub.client.clone());
         // Before the hub has its definitions there is nothing to list.
-        let Ok(list) = api.list(&ListParams::default()).await else { continue };
+        let Ok(list) = api.list(&ListParams::default()).await else {
+            continue;
+        };
         for cluster in list.items {
             seen += 1;
-            let conditions = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            let conditions = cluster
+                .status
+                .as_ref()
+                .map(|status| status.conditions.as_slice())
+                .unwrap_or_default();
             let lacks = [words::HUB_ACCEPTED, words::JOINED, words::AVAILABLE];
             if let Some(lacks) = lacks.into_iter().find(|kind| !is_true(conditions, kind)) {
                 waiting.push(format!("{} lacks {lacks}", cluster.name_any()));

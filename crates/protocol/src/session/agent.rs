@@ -1,5 +1,6 @@
 //! The agent's end: keeps copies of what sources want for one cluster and reports what came of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -49,6 +50,8 @@ pub struct AgentSession<C: Codec> {
     outbox: Outbox,
     ids: Ids,
     sequence: Sequence,
+    /// Uids of copies in deletion that their source wants again meanwhile.
+    wanted_again: BTreeSet<String>,
     up: bool,
 }
 
@@ -65,6 +68,7 @@ impl<C: Codec> AgentSession<C> {
             outbox: Outbox::default(),
             ids,
             sequence: Sequence::default(),
+            wanted_again: BTreeSet::new(),
             up: false,
         }
     }
@@ -135,6 +139,7 @@ impl<C: Codec> AgentSession<C> {
     /// Drops a copy, silently towards the hub.
     pub fn forget(&mut self, uid: &str, out: &mut Outputs<C>) {
         self.outbox.forget(uid);
+        self.wanted_again.remove(uid);
         out.extend(
             self.store
                 .remove(uid)
@@ -149,10 +154,9 @@ impl<C: Codec> AgentSession<C> {
 
     /// A deletion is over once no finalizer is left: the source must hear of it before the copy goes.
     fn settle_deletion(&mut self, object: &C::Object) {
-        let meta = object.meta();
-        if meta.deleting() && meta.finalizers.is_empty() {
-            self.outbox
-                .push(Due::State(meta.uid.clone(), Action::Update));
+        if is_over(object) {
+            let uid = object.meta().uid.clone();
+            self.outbox.push(Due::State(uid, Action::Update));
         }
     }
 
@@ -214,6 +218,15 @@ impl<C: Codec> AgentSession<C> {
                     .push(Due::State(uid.clone(), Action::ResyncResponse));
             }
         }
+        self.ask_back(&event.source);
+    }
+
+    /// A source that asks was away: what this agent asked or reported meanwhile reached nobody, though a broker took it. Only
+    /// the answer to this request says what became of works that the source does not list, and of those it deleted.
+    fn ask_back(&mut self, source: &str) {
+        if self.config.resync && !self.outbox.requests("") {
+            self.outbox.push(Due::Request(source.to_owned()));
+        }
     }
 
     fn keep_work(
@@ -224,6 +237,12 @@ impl<C: Codec> AgentSession<C> {
         out: &mut Outputs<C>,
     ) {
         let Some(stored) = self.store.get(&incoming.meta().uid).cloned() else {
+            // Whoever does not know what this agent asked about need not be its owner, and cannot even say its name. If the
+            // agent forgot it meanwhile there is nothing to end here: what is left of it in the cluster is evicted.
+            let nameless = event.text(names::EXT_METADATA).is_err();
+            if nameless && incoming.meta().deleting() && parsed.action == Action::ResyncResponse {
+                return dropped(out, &event.id, Cause::Unknown, &incoming.meta().uid);
+            }
             return self.add_work(incoming, out);
         };
         let from_broker = event.source == names::BROKER_SOURCE
@@ -241,6 +260,7 @@ impl<C: Codec> AgentSession<C> {
             return self.begin_deletion(&stored, &incoming, out);
         }
         if stored.meta().deleting() {
+            self.wanted_again.insert(stored.meta().uid.clone());
             return dropped(out, &event.id, Cause::Deleting, &stored.meta().uid);
         }
         let (old, new) = (stored.meta().generation, incoming.meta().generation);
@@ -288,6 +308,7 @@ impl<C: Codec> AgentSession<C> {
             .collect();
         for uid in replaced {
             self.outbox.forget(&uid);
+            self.wanted_again.remove(&uid);
             out.extend(
                 self.store
                     .remove(&uid)
@@ -360,21 +381,24 @@ impl<C: Codec> AgentSession<C> {
     fn settled(&mut self, due: Due, out: &mut Outputs<C>) {
         if let Due::Last(uid) = due {
             self.outbox.forget(&uid);
-            out.extend(
-                self.store
-                    .remove(&uid)
-                    .map(|old| Output::Change(Change::Deleted(old))),
-            );
+            let Some(old) = self.store.remove(&uid) else {
+                return;
+            };
+            // The source may have answered the last word before it was known here that it arrived.
+            if self.wanted_again.remove(&uid) {
+                let owner = old.meta().labels.get(names::LABEL_ORIGINAL_SOURCE);
+                self.outbox
+                    .push(Due::Request(owner.cloned().unwrap_or_default()));
+            }
+            out.push(Output::Change(Change::Deleted(old)));
         }
     }
 
     /// What is owed becomes the last word once the deletion of the resource is over.
     fn ripen(&self, due: Due) -> Due {
-        let over = |object: &Arc<C::Object>| {
-            object.meta().deleting() && object.meta().finalizers.is_empty()
-        };
+        let over = |uid: &str| self.store.get(uid).is_some_and(|object| is_over(&**object));
         match due {
-            Due::State(uid, _) if self.store.get(&uid).is_some_and(over) => Due::Last(uid),
+            Due::State(uid, _) if over(&uid) => Due::Last(uid),
             other => other,
         }
     }
@@ -403,10 +427,10 @@ impl<C: Codec> AgentSession<C> {
         now: Timestamp,
         to: &str,
     ) -> Result<CloudEvent, crate::codec::EncodeError> {
-        let scoped = self
-            .store
-            .iter()
-            .filter(|object| to.is_empty() || may_speak_for(to, &***object));
+        // What only waits for its last word to be confirmed is as good as gone: that word may have reached nobody.
+        let scoped = self.store.iter().filter(|object| {
+            !is_over(&***object) && (to.is_empty() || may_speak_for(to, &***object))
+        });
         let known = scoped
             .map(|o| (o.meta().uid.clone(), self.codec.version(o).unwrap_or(0)))
             .collect();
@@ -459,7 +483,8 @@ impl<C: Codec> Session for AgentSession<C> {
                     self.settled(due, out);
                 }
             }
-            Input::Tick => (),
+            // Whoever wakes early, or for another reason, must not forget the pause that is left.
+            Input::Tick => out.extend(self.outbox.paused_until(now).map(Output::WakeAt)),
         }
     }
 
@@ -491,6 +516,12 @@ impl<C: Codec> Session for AgentSession<C> {
     fn store(&self) -> &Store<C::Object> {
         &self.store
     }
+}
+
+/// Whether the deletion of a copy is done, but for telling so.
+fn is_over(object: &impl Resource) -> bool {
+    let meta = object.meta();
+    meta.deleting() && meta.finalizers.is_empty()
 }
 
 /// Whether a source owns a copy. Copies without an owner belong to whoever speaks.

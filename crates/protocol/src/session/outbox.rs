@@ -74,7 +74,7 @@ impl Outbox {
     }
 
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<Due> {
-        if self.paused_until.is_some_and(|until| now < until) {
+        if self.paused_until(now).is_some() {
             return None;
         }
         self.paused_until = None;
@@ -82,6 +82,19 @@ impl Outbox {
         let (request, id) = due.subject();
         self.queued.remove(&(request, id.to_owned()));
         Some(due)
+    }
+
+    /// Until when nothing is handed out. A pause that ends further away than any pause lasts was set by a clock that went
+    /// back since: it is over.
+    pub(super) fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let longest = now.checked_add(MAX_WAIT).unwrap_or(Timestamp::MAX);
+        self.paused_until
+            .filter(|until| now < *until && *until <= longest)
+    }
+
+    /// Whether a request to `to` is owed and not on its way.
+    pub(super) fn requests(&self, to: &str) -> bool {
+        self.queued.contains_key(&(true, to.to_owned()))
     }
 
     pub(super) fn fly(&mut self, due: Due) -> Ticket {

@@ -66,10 +66,18 @@ pub struct SourceSession<C: Codec> {
     store: Store<C::Object>,
     outbox: Outbox,
     ids: Ids,
-    requests: BTreeMap<String, Hashes>,
+    requests: BTreeMap<String, Asked>,
+    asked: u64,
     graves: BTreeMap<String, i64>,
     synced: bool,
     up: bool,
+}
+
+/// A status resync request that is owed: to one cluster, or (empty) to all.
+#[derive(Debug)]
+struct Asked {
+    cluster: String,
+    hashes: Hashes,
 }
 
 type Outputs<C> = Vec<Output<<C as Codec>::Object>>;
@@ -90,6 +98,7 @@ impl<C: Codec> SourceSession<C> {
             outbox: Outbox::default(),
             ids,
             requests: BTreeMap::new(),
+            asked: 0,
             graves,
             synced,
             up: false,
@@ -101,9 +110,11 @@ impl<C: Codec> SourceSession<C> {
         &self.graves
     }
 
-    /// Everything that is owned is loaded.
+    /// Everything that is owned is loaded. Agents are asked again: what they held too much was not said before.
     pub fn set_synced(&mut self) {
-        self.synced = true;
+        if !std::mem::replace(&mut self.synced, true) && self.up && self.config.resync {
+            self.ask();
+        }
     }
 
     /// Creates. The uid of a work follows from source, cluster and name; a given one is overwritten.
@@ -251,6 +262,16 @@ impl<C: Codec> SourceSession<C> {
             Ok(known) => known,
             Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
         };
+        // An agent that asks every source was away, and so may have been who asked it for statuses meanwhile, and who should
+        // have got the statuses that it reported. One that asks this source alone answers a question of its own.
+        if self.config.resync
+            && event
+                .text(names::EXT_ORIGINAL_SOURCE)
+                .unwrap_or_default()
+                .is_empty()
+        {
+            self.ask_cluster(cluster);
+        }
         let mut overtake = Vec::new();
         for object in self.store.in_namespace(cluster) {
             let meta = object.meta();
@@ -368,35 +389,46 @@ impl<C: Codec> SourceSession<C> {
         }
     }
 
-    /// Splits the hashes into requests of a bounded size. An empty list would ask for everything, so it is only sent when
-    /// nothing is owned; then agents have nothing of this source to say.
+    /// Splits the hashes into requests of a bounded size. An empty list asks for everything, so it is only sent when nothing
+    /// is owned: it makes agents ask in turn about what they hold of this source.
     fn ask(&mut self) {
-        let mut hashes: Vec<(String, String)> = Vec::with_capacity(self.store.len());
-        for object in self.store.iter() {
-            hashes.extend(
-                object
-                    .status_hash()
-                    .map(|hash| (object.meta().uid.clone(), hash)),
-            );
-        }
+        let hashes = hashes(self.store.iter());
         self.requests.clear();
-        for (index, batch) in hashes.chunks(HASHES_PER_REQUEST).enumerate() {
-            let key = index.to_string();
-            self.requests
-                .insert(key.clone(), Hashes(batch.iter().cloned().collect()));
-            self.outbox.push(Due::Request(key));
+        self.owe(String::new(), &hashes);
+        if self.requests.is_empty() {
+            self.owe_one(String::new(), Hashes::default());
         }
+    }
+
+    fn ask_cluster(&mut self, cluster: &str) {
+        let hashes = hashes(self.store.in_namespace(cluster));
+        self.requests.retain(|_, asked| asked.cluster != cluster);
+        self.owe(cluster.to_owned(), &hashes);
+    }
+
+    fn owe(&mut self, cluster: String, hashes: &[(String, String)]) {
+        for batch in hashes.chunks(HASHES_PER_REQUEST) {
+            self.owe_one(cluster.clone(), Hashes(batch.iter().cloned().collect()));
+        }
+    }
+
+    /// Keys are never used twice: the fate of a request says nothing of a later one.
+    fn owe_one(&mut self, cluster: String, hashes: Hashes) {
+        self.asked += 1;
+        let key = self.asked.to_string();
+        self.requests.insert(key.clone(), Asked { cluster, hashes });
+        self.outbox.push(Due::Request(key));
     }
 
     fn make(&mut self, now: Timestamp, due: &Due) -> Option<Result<CloudEvent, EncodeError>> {
         let data_type = self.codec.data_type();
         match due {
             Due::Request(key) => {
-                let hashes = self.requests.get(key)?;
+                let Asked { cluster, hashes } = self.requests.get(key)?;
                 let event_type = data_type.event(SubResource::Status, Action::ResyncRequest);
                 let event =
                     CloudEvent::new(self.ids.next_id(), &self.config.source, event_type, now)
-                        .with(names::EXT_CLUSTER_NAME, "")
+                        .with(names::EXT_CLUSTER_NAME, cluster.as_str())
                         .with(names::EXT_ORIGINAL_SOURCE, "");
                 Some(
                     hashes
@@ -481,7 +513,8 @@ impl<C: Codec> Session for SourceSession<C> {
                     self.settled(due);
                 }
             }
-            Input::Tick => (),
+            // Whoever wakes early, or for another reason, must not forget the pause that is left.
+            Input::Tick => out.extend(self.outbox.paused_until(now).map(Output::WakeAt)),
         }
     }
 
@@ -509,6 +542,11 @@ impl<C: Codec> Session for SourceSession<C> {
     fn store(&self) -> &Store<C::Object> {
         &self.store
     }
+}
+
+fn hashes<'a, R: Resource>(objects: impl Iterator<Item = &'a Arc<R>>) -> Vec<(String, String)> {
+    let with_uid = |object: &Arc<R>| Some((object.meta().uid.clone(), object.status_hash()?));
+    objects.filter_map(with_uid).collect()
 }
 
 /// The version of a spec: the owner's annotation if there is one, else counted here.

@@ -1,6 +1,6 @@
 //! The agent's end (C04-C21, C28-C30, C38, C50, C52).
 
-use crate::session::{Aspect, Input, Session as _};
+use crate::session::{Aspect, Fate, Input, Session as _};
 use crate::work::Condition;
 use crate::{AgentBundleCodec, CloudEvent, Codec as _, Work, names};
 
@@ -310,6 +310,14 @@ fn status_request(hashes: &str) -> CloudEvent {
         .with_json(format!("{{\"statusHashes\":{hashes}}}"))
 }
 
+/// A source that asks was away, so it is asked in turn, alone.
+#[track_caller]
+fn asked_back(sent: &mut Vec<CloudEvent>, source: &str) {
+    let request = sent.remove(0);
+    assert!(request.event_type.ends_with("spec.resync_request"));
+    assert_eq!(request.text("originalsource").unwrap(), source);
+}
+
 #[test]
 fn a_status_resync_sends_what_differs() {
     let empty = "3a4ba43801251ccdf889a3154674d23a35ab996aacfc00de92e61dbb2f5cf189";
@@ -335,23 +343,27 @@ fn a_status_resync_sends_what_differs() {
         session.handle(now(), Input::Up, &mut Vec::new());
         drain(&mut session);
         feed(&mut session, status_request(&hashes));
-        let sent = drain(&mut session);
+        let mut sent = drain(&mut session);
+        asked_back(&mut sent, "hub-a");
         let ids: Vec<_> = sent.iter().map(|e| e.resource_id().unwrap()).collect();
         assert_eq!(ids.join(" "), expected);
         assert!(
             sent.iter()
                 .all(|e| e.event_type.ends_with("status.resync_response"))
         );
-        for request in [
+        feed(
+            &mut session,
             status_request(&hashes).with("clustername", "edge-8"),
-            CloudEvent {
-                source: "hub-b".into(),
-                ..status_request("[]")
-            },
-        ] {
-            feed(&mut session, request);
-            assert!(drain(&mut session).is_empty());
-        }
+        );
+        assert!(drain(&mut session).is_empty());
+        let other = CloudEvent {
+            source: "hub-b".into(),
+            ..status_request("[]")
+        };
+        feed(&mut session, other);
+        let mut sent = drain(&mut session);
+        asked_back(&mut sent, "hub-b");
+        assert!(sent.is_empty());
     }
 }
 
@@ -409,4 +421,38 @@ fn statuses_wait_for_the_link_and_are_sent_in_their_newest_state() {
         status.event.text("sequenceid").unwrap()
     );
     assert!(drain(&mut session).is_empty());
+}
+
+#[test]
+fn what_only_waits_for_its_last_word_is_asked_for_no_more() {
+    let mut session = agent();
+    feed(&mut session, event(E4));
+    session.handle(now(), Input::Up, &mut Vec::new());
+    drain(&mut session);
+    set_finalizers(&mut session, &[]);
+    let last = session.poll_transmit(now(), &mut Vec::new()).unwrap();
+    feed(&mut session, status_request("[]"));
+    let request = session.poll_transmit(now(), &mut Vec::new()).unwrap();
+    assert_eq!(request.event.payload(), br#"{"resourceVersions":[]}"#);
+    session.handle(now(), Input::Sent(last.ticket), &mut Vec::new());
+    assert!(session.store().is_empty());
+}
+
+#[test]
+fn a_pause_survives_every_early_wake_and_a_clock_that_goes_back() {
+    let mut session = agent();
+    session.handle(now(), Input::Up, &mut Vec::new());
+    let lost = session.poll_transmit(now(), &mut Vec::new()).unwrap();
+    let mut out = Vec::new();
+    session.handle(now(), Input::Failed(lost.ticket, Fate::Retry), &mut out);
+    let paused = words(&out);
+    assert!(paused[0].starts_with("wake "), "{paused:?}");
+    assert!(session.poll_transmit(now(), &mut Vec::new()).is_none());
+    let mut out = Vec::new();
+    session.handle(now(), Input::Tick, &mut out);
+    assert_eq!(words(&out), paused);
+    let earlier = now()
+        .checked_sub(jiff::SignedDuration::from_hours(1))
+        .unwrap();
+    assert!(session.poll_transmit(earlier, &mut Vec::new()).is_some());
 }

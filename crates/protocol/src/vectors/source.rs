@@ -40,6 +40,28 @@ fn request(items: &[(&str, i64)]) -> CloudEvent {
         .with_json(Versions(known).to_json().unwrap())
 }
 
+/// What is sent to an agent that asked, after the question in turn: its statuses may have reached nobody.
+#[track_caller]
+fn answers(session: &mut crate::session::SourceSession<SourceBundleCodec>) -> Vec<CloudEvent> {
+    let mut sent = drain(session);
+    let asked = sent.remove(0);
+    assert!(asked.event_type.ends_with("status.resync_request"));
+    assert_eq!(asked.cluster(), Some("edge-7"));
+    sent
+}
+
+#[test]
+fn an_agent_that_was_asked_is_not_asked_again() {
+    let mut session = source(vec![owned("w1", 3)]);
+    session.handle(now(), Input::Up, &mut Vec::new());
+    drain(&mut session);
+    feed(
+        &mut session,
+        request(&[("w1", 3)]).with("originalsource", "hub-a"),
+    );
+    assert!(drain(&mut session).is_empty());
+}
+
 #[test]
 fn a_spec_resync_sends_what_the_agent_lacks() {
     let mut deleting = owned("w3", 1);
@@ -48,7 +70,7 @@ fn a_spec_resync_sends_what_the_agent_lacks() {
     session.handle(now(), Input::Up, &mut Vec::new());
     drain(&mut session);
     feed(&mut session, request(&[("w1", 3), ("w2", 9), ("w4", 2)]));
-    let sent = drain(&mut session);
+    let sent = answers(&mut session);
     let uid = |name| work_uid("hub-a", "edge-7", name).to_string();
     let mut found: Vec<_> = sent
         .iter()
@@ -77,6 +99,9 @@ fn a_spec_resync_sends_what_the_agent_lacks() {
 fn an_empty_source_orders_deletions_only_once_it_is_complete() {
     let mut session = source(Vec::new());
     session.handle(now(), Input::Up, &mut Vec::new());
+    let asked = drain(&mut session);
+    assert_eq!(asked.len(), 1, "whoever holds something says so");
+    assert_eq!(asked[0].payload(), br#"{"statusHashes":[]}"#);
     feed(&mut session, request(&[("w4", 2)]));
     assert_eq!(drain(&mut session).len(), 1);
     let config = crate::session::SourceConfig {
@@ -93,8 +118,15 @@ fn an_empty_source_orders_deletions_only_once_it_is_complete() {
         },
     );
     loading.handle(now(), Input::Up, &mut Vec::new());
+    drain(&mut loading);
     feed(&mut loading, request(&[("w4", 2)]));
     assert!(drain(&mut loading).is_empty());
+    loading.set_synced();
+    assert_eq!(
+        drain(&mut loading).len(),
+        1,
+        "asks again what it may judge now"
+    );
 }
 
 #[test]
@@ -223,7 +255,7 @@ fn a_source_that_lost_its_count_overtakes_its_agents() {
     session.handle(now(), Input::Up, &mut Vec::new());
     drain(&mut session);
     feed(&mut session, request(&[("web", 7)]));
-    let sent = drain(&mut session);
+    let sent = answers(&mut session);
     assert_eq!(
         sent[0].extension("resourceversion"),
         Some(&ExtensionValue::Integer(8))

@@ -129,7 +129,10 @@ pub(super) fn as_structs<'v>(
     if !ty.is_built_in() {
         return (Cow::Borrowed(before), Cow::Borrowed(after));
     }
-    let (mut before, mut after) = (new_struct(before).unwrap_or_else(|| before.clone()), after.clone());
+    let (mut before, mut after) = (
+        new_struct(before).unwrap_or_else(|| before.clone()),
+        after.clone(),
+    );
     fill_structs(ty, &mut before);
     fill_structs(ty, &mut after);
     drop_zeros(ty, &mut before, &mut after);

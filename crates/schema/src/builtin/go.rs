@@ -81,6 +81,7 @@ fn is_empty(registry: &Registry, ty: GoId, value: &Value) -> bool {
 }
 
 /// What Go writes of a value that was never set.
+#[expect(clippy::match_same_arms, reason = "one line per type")]
 pub(crate) fn zero(registry: &Registry, ty: GoId) -> Value {
     match registry.go(ty) {
         Go::Text => Value::from(""),
@@ -131,21 +132,18 @@ impl<'v> Reader<'v> {
             self.structs.push(definition.go_name());
             for (name, value) in fields {
                 self.path.push(Step::Name(name));
-                match definition.field(name) {
-                    Some(field) => {
-                        let depth = self.names.len();
-                        if !field.embedded.is_empty() && field.embedded != "TypeMeta" {
-                            self.names.push(field.embedded);
-                        }
-                        self.names.push(field.json);
-                        let read = self.value(field.ty, value)?;
-                        self.names.truncate(depth);
-                        object.insert(name.clone(), read);
+                if let Some(field) = definition.field(name) {
+                    let depth = self.names.len();
+                    if !field.embedded.is_empty() && field.embedded != "TypeMeta" {
+                        self.names.push(field.embedded);
                     }
-                    None => {
-                        let path = self.path_text();
-                        self.unknown.push(path);
-                    }
+                    self.names.push(field.json);
+                    let read = self.value(field.ty, value)?;
+                    self.names.truncate(depth);
+                    object.insert(name.clone(), read);
+                } else {
+                    let path = self.path_text();
+                    self.unknown.push(path);
                 }
                 self.path.pop();
             }
@@ -168,6 +166,7 @@ impl<'v> Reader<'v> {
     }
 
     /// `shown` is the type that errors name.
+    #[expect(clippy::match_same_arms, reason = "a table of types and values")]
     fn plain(&mut self, ty: GoId, shown: GoId, value: &'v Value) -> Result<Value, String> {
         match (self.registry.go(ty), value) {
             (Go::Text, Value::String(_)) | (Go::Bool, Value::Bool(_)) => Ok(value.clone()),
@@ -215,6 +214,7 @@ impl<'v> Reader<'v> {
         }
     }
 
+    #[expect(clippy::match_same_arms, reason = "a table of types and values")]
     fn special(&mut self, id: DefId, shown: GoId, value: &'v Value) -> Result<Value, String> {
         let registry = self.registry;
         let props = || registry.find(SCHEMA_PROPS);
@@ -298,7 +298,9 @@ impl<'v> Reader<'v> {
         for step in &self.path {
             match step {
                 Step::Index(index) => {
-                    text.push_str(&format!("[{index}]"));
+                    text.push('[');
+                    text.push_str(&index.to_string());
+                    text.push(']');
                 }
                 Step::Name(name) => {
                     if !text.is_empty() {

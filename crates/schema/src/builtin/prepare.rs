@@ -52,6 +52,7 @@ pub(super) fn create(kind: &Kind, object: &mut Value) {
             );
         }
         "Job" => job_selector(fields),
+        "CustomResourceDefinition" => stored_versions(fields),
         "CertificateSigningRequest" => {
             fields.insert("status".to_owned(), json!({}));
         }
@@ -67,6 +68,24 @@ fn reset_status(kind: &Kind, fields: &mut Map<String, Value>) {
         .and_then(|normal| normal.object.get("status").cloned());
     if let Some(empty) = empty {
         fields.insert("status".to_owned(), empty);
+    }
+}
+
+/// A definition remembers every version that objects were ever stored in.
+fn stored_versions(fields: &mut Map<String, Value>) {
+    let spec = fields.get("spec").unwrap_or(&Value::Null);
+    let versions = super::edit::items(&spec["versions"]);
+    let storage = versions.iter().find(|version| version["storage"] == true);
+    let Some(name) = storage.map(|version| version["name"].clone()) else {
+        return;
+    };
+    let stored = object_in(fields, "status")
+        .entry("storedVersions")
+        .or_insert(Value::Null);
+    match stored {
+        Value::Array(known) if known.contains(&name) => {}
+        Value::Array(known) => known.push(name),
+        other => *other = json!([name]),
     }
 }
 
@@ -105,10 +124,15 @@ fn admit_pod(spec: &mut Map<String, Value>) {
         super::edit::default(spec, "preemptionPolicy", "PreemptLowerPriority");
     }
     let known = super::edit::items(spec.get("tolerations").unwrap_or(&Value::Null)).to_vec();
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+    for key in [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ] {
         let tolerated = known.iter().any(|toleration| {
             let fits = |name: &str, wanted: &str| {
-                toleration[name].as_str().is_none_or(|text| text.is_empty() || text == wanted)
+                toleration[name]
+                    .as_str()
+                    .is_none_or(|text| text.is_empty() || text == wanted)
             };
             fits("key", key) && fits("effect", "NoExecute")
         });
@@ -182,6 +206,7 @@ pub(super) fn update(kind: &Kind, new: &mut Value, old: &Value) {
                 }
             }
         }
+        "CustomResourceDefinition" => stored_versions(fields),
         "Service" => keep_addresses(object_in(fields, "spec"), &old["spec"]),
         _ => {}
     }

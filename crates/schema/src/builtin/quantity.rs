@@ -41,6 +41,22 @@ pub(crate) fn nanos(text: &str) -> Option<i128> {
     parse(text).ok().map(|amount| amount.nanos)
 }
 
+/// The sum of amounts, in the notation of the first that is not zero; `None` when one of them is no quantity or the sum is too large.
+pub fn sum<'a>(amounts: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let mut total = Amount {
+        nanos: 0,
+        format: Format::Decimal,
+    };
+    for text in amounts {
+        let amount = parse(text.trim()).ok()?;
+        if total.nanos == 0 {
+            total.format = amount.format;
+        }
+        total.nanos = total.nanos.checked_add(amount.nanos)?;
+    }
+    Some(write(total))
+}
+
 fn parse(text: &str) -> Result<Amount, String> {
     if text.is_empty() {
         return Err(FORMAT_WRONG.to_owned());

@@ -218,8 +218,8 @@ impl Builder {
             self.types.set(
                 definition.node,
                 Type {
-                    shape,
                     name,
+                    shape,
                     ..Type::default()
                 },
             );

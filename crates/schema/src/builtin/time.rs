@@ -34,15 +34,13 @@ pub(crate) fn normal(text: &str, precision: Precision) -> Result<Value, String> 
         .unwrap_or_default();
     let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
     let shaped = precision == Precision::Seconds || digits == 6;
-    match parse(text).filter(|_| shaped) {
-        Some(at) => Ok(print(at, precision)),
-        None => {
-            let layout = precision.layout();
-            Err(format!(
-                "parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""
-            ))
-        }
-    }
+    let Some(at) = parse(text).filter(|_| shaped) else {
+        let layout = precision.layout();
+        return Err(format!(
+            "parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""
+        ));
+    };
+    Ok(print(at, precision))
 }
 
 /// Reads RFC 3339.

@@ -6,6 +6,9 @@ mod config;
 mod names;
 mod network;
 mod pod;
+mod replaced;
+mod scaling;
+mod schedule;
 mod selector;
 mod storage;
 mod workload;
@@ -43,8 +46,8 @@ pub(super) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
         | "CronJob" => {
             workload::create(&mut report, kind.kind, object);
         }
-        "HorizontalPodAutoscaler" => workload::autoscaler(&mut report, spec),
-        "PodDisruptionBudget" => workload::disruption_budget(&mut report, spec),
+        "HorizontalPodAutoscaler" => scaling::autoscaler(&mut report, spec),
+        "PodDisruptionBudget" => scaling::disruption_budget(&mut report, spec),
         "ControllerRevision" if number(&object["revision"]) < 0 => {
             report.not_negative("revision", &object["revision"]);
         }
@@ -65,7 +68,7 @@ pub(super) fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
         "Ingress" => network::ingress(&mut report, spec),
         "Role" | "ClusterRole" => access::role(&mut report, kind.namespaced, object),
         "RoleBinding" | "ClusterRoleBinding" => {
-            access::binding(&mut report, kind.namespaced, object)
+            access::binding(&mut report, kind.namespaced, object);
         }
         "CertificateSigningRequest" => access::signing_request(&mut report, spec),
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
@@ -91,7 +94,7 @@ pub(super) fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         "Pod" => pod::update(&mut report, spec, before),
         "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet" | "Job"
         | "ControllerRevision" => {
-            workload::update(&mut report, kind.kind, new, old);
+            replaced::update(&mut report, kind.kind, new, old);
         }
         "Service" => network::service_update(&mut report, spec, before),
         "EndpointSlice" => report.same("addressType", &new["addressType"], &old["addressType"]),

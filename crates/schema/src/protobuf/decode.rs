@@ -158,12 +158,17 @@ impl Decoder {
         }
         let mut wire = Wire { rest: bytes };
         while let Some((number, part)) = wire.next()? {
-            let mut path = prefix.to_vec();
-            path.push(number);
+            let mut numbers = [0; 3];
+            let Some(slot) = numbers.get_mut(prefix.len()) else {
+                continue;
+            };
+            *slot = number;
+            numbers[..prefix.len()].copy_from_slice(prefix);
+            let path = &numbers[..=prefix.len()];
             let Some(field) = definition
                 .fields
                 .iter()
-                .find(|field| field.numbers.starts_with(&path))
+                .find(|field| field.numbers.starts_with(path))
             else {
                 continue;
             };
@@ -175,7 +180,7 @@ impl Decoder {
                 let Part::Bytes(bytes) = part else {
                     return wrong_type(field.json);
                 };
-                self.fields(definition, &path, bytes, depth + 1, object)?;
+                self.fields(definition, path, bytes, depth + 1, object)?;
             } else {
                 self.field(field.ty, part, depth, field.json, object)?;
             }

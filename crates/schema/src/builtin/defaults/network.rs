@@ -138,13 +138,11 @@ pub fn assign_cluster_ips(service: &mut Value, pool: AddressPool<'_>) -> Result<
             let free = (0..span)
                 .map(|step| Ipv4Addr::from(BASE + RESERVED + start.wrapping_add(step) % span))
                 .find(|address| !(pool.address_used)(*address));
-            match free {
-                Some(address) => address.to_string(),
-                None => {
-                    let why = "failed to allocate IP for service: range is full";
-                    return Err(FieldError::invalid("spec.clusterIPs", json!([]), why));
-                }
-            }
+            let Some(address) = free else {
+                let why = "failed to allocate IP for service: range is full";
+                return Err(FieldError::invalid("spec.clusterIPs", json!([]), why));
+            };
+            address.to_string()
         }
         _ => match wanted.parse::<Ipv4Addr>() {
             Ok(address) if !(pool.address_used)(address) => wanted,
@@ -184,33 +182,27 @@ fn node_ports(spec: &mut Fields, pool: AddressPool<'_>, start: u32) -> Result<()
             .get("nodePort")
             .and_then(Value::as_u64)
             .filter(|port| *port != 0);
-        let number = match asked {
-            Some(asked) => {
-                let fits = u16::try_from(asked)
-                    .ok()
-                    .filter(|port| NODE_PORTS.contains(port));
-                let Some(number) = fits else {
-                    let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
-                    return Err(FieldError::invalid(path, asked, why));
-                };
-                if (pool.port_used)(number) {
-                    return Err(FieldError::invalid(
-                        path,
-                        asked,
-                        "provided port is already allocated",
-                    ));
-                }
-                number
+        let number = if let Some(asked) = asked {
+            let fits = u16::try_from(asked)
+                .ok()
+                .filter(|port| NODE_PORTS.contains(port));
+            let Some(number) = fits else {
+                let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+                return Err(FieldError::invalid(path, asked, why));
+            };
+            if (pool.port_used)(number) {
+                let why = "provided port is already allocated";
+                return Err(FieldError::invalid(path, asked, why));
             }
-            None => {
-                let free = (0..span)
-                    .map(|step| NODE_PORTS.start + (start.wrapping_add(step) % span) as u16)
-                    .find(|port| !taken.contains(port) && !(pool.port_used)(*port));
-                match free {
-                    Some(number) => number,
-                    None => return Err(FieldError::invalid(path, 0, "range is full")),
-                }
-            }
+            number
+        } else {
+            let free = (0..span)
+                .map(|step| NODE_PORTS.start + (start.wrapping_add(step) % span) as u16)
+                .find(|port| !taken.contains(port) && !(pool.port_used)(*port));
+            let Some(number) = free else {
+                return Err(FieldError::invalid(path, 0, "range is full"));
+            };
+            number
         };
         taken.push(number);
         port.insert("nodePort".to_owned(), Value::from(number));

@@ -99,7 +99,7 @@ pub(super) fn binding(report: &mut Report, namespaced: bool, object: &Value) {
                 }
             }
             "User" | "Group" => {
-                report.one_of(format!("{path}.apiGroup"), &subject["apiGroup"], &[RBAC])
+                report.one_of(format!("{path}.apiGroup"), &subject["apiGroup"], &[RBAC]);
             }
             _ => report.one_of(
                 format!("{path}.kind"),

@@ -372,7 +372,7 @@ fn handler(report: &mut Report, path: &str, handler: &Value, kinds: &[&str]) {
         let action = &handler[kind];
         match kind {
             "exec" if items(&action["command"]).is_empty() => {
-                report.require(format!("{path}.command"), "")
+                report.require(format!("{path}.command"), "");
             }
             "httpGet" => {
                 report.filled(format!("{path}.path"), &action["path"]);

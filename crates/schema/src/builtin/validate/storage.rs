@@ -76,7 +76,7 @@ pub(super) fn volume_source(report: &mut Report, path: &str, volume: &Value, wha
             }
             "projected" | "downwardAPI" => mode(report, &path, source),
             "persistentVolumeClaim" => {
-                report.filled(format!("{path}.claimName"), &source["claimName"])
+                report.filled(format!("{path}.claimName"), &source["claimName"]);
             }
             "nfs" => {
                 report.filled(format!("{path}.server"), &source["server"]);
@@ -89,13 +89,13 @@ pub(super) fn volume_source(report: &mut Report, path: &str, volume: &Value, wha
                     );
                 }
             }
-            "emptyDir" => {
-                if quantity::nanos(text(&source["sizeLimit"])).is_some_and(|size| size < 0) {
-                    report.forbid(
-                        format!("{path}.sizeLimit"),
-                        "SizeLimit field must be a valid resource quantity",
-                    );
-                }
+            "emptyDir"
+                if quantity::nanos(text(&source["sizeLimit"])).is_some_and(|size| size < 0) =>
+            {
+                report.forbid(
+                    format!("{path}.sizeLimit"),
+                    "SizeLimit field must be a valid resource quantity",
+                );
             }
             "csi" => report.filled(format!("{path}.driver"), &source["driver"]),
             _ => {}

@@ -1,0 +1,141 @@
+//! An agent made of OCM's Go clients, served by Drover's hub.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use drover_testkit::{Fleet, Process, eventually, program};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+
+use crate::world::{LONG, api, apply, conditions, config_map, gone, up, work, works};
+
+#[tokio::test]
+async fn a_go_agent_receives_reports_and_releases_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("fleet");
+    let fleet = up(&[
+        "--data",
+        data.to_str().unwrap(),
+        "--hubs",
+        "1",
+        "--clusters",
+        "0",
+    ])
+    .await;
+    let hub = fleet.client("hub1").await.unwrap();
+    let config = connect(&fleet, &hub, &data, folder.path()).await;
+    let args = ["-config", &config, "-cluster", "probe"];
+    let probe = Process::start(
+        "probe",
+        &program("sdkgo-probe").unwrap(),
+        args,
+        folder.path(),
+    )
+    .unwrap();
+    let said = async |line: &str| {
+        let check = async || {
+            ensure!(
+                probe.tail().lines().any(|said| said == line),
+                "it said\n{}",
+                probe.tail()
+            );
+            Ok(())
+        };
+        eventually(line, LONG, check).await.unwrap();
+    };
+    said("ready").await;
+    let shop = works(&hub, "probe");
+    apply(&shop, &work("go", "probe", &[config_map("a", "1")]))
+        .await
+        .unwrap();
+    said("claimed go").await;
+    said("reported go 1 1").await;
+    let reported = async |generation: i64| {
+        let check = async || {
+            let found = shop.get("go").await?;
+            ensure!(found.metadata.generation == Some(generation));
+            let seen = conditions(&found);
+            ensure!(
+                seen == ["Applied=True/Probed", "Available=True/Probed"],
+                "{seen:?}"
+            );
+            let finalizers = found.metadata.finalizers.unwrap_or_default();
+            ensure!(
+                finalizers == ["cluster.open-cluster-management.io/manifest-work-cleanup"],
+                "{finalizers:?}"
+            );
+            Ok(())
+        };
+        eventually("the status on the hub", LONG, check)
+            .await
+            .unwrap();
+    };
+    reported(1).await;
+    apply(
+        &shop,
+        &work("go", "probe", &[config_map("a", "2"), config_map("b", "1")]),
+    )
+    .await
+    .unwrap();
+    said("reported go 2 2").await;
+    reported(2).await;
+    shop.delete("go", &DeleteParams::default()).await.unwrap();
+    said("released go").await;
+    gone(&shop, "go").await;
+    assert_eq!(fleet.stop().unwrap(), Some(0));
+}
+
+/// Lets the Go agent act for the cluster `probe`: the rights of an agent, and a token.
+async fn connect(fleet: &Fleet, hub: &kube::Client, data: &Path, folder: &Path) -> String {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "probe"}});
+    apply(&api(hub, "v1/Namespace", None), &namespace)
+        .await
+        .unwrap();
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "probe", "namespace": "probe"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "open-cluster-management:managedcluster:work"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "probe"}],
+    });
+    apply(
+        &api(
+            hub,
+            "rbac.authorization.k8s.io/v1/RoleBinding",
+            Some("probe"),
+        ),
+        &binding,
+    )
+    .await
+    .unwrap();
+    let accounts: Api<ServiceAccount> = Api::namespaced(hub.clone(), "probe");
+    let request = TokenRequest {
+        spec: TokenRequestSpec::default(),
+        ..TokenRequest::default()
+    };
+    let issue = async || {
+        let answer = accounts
+            .create_token_request("default", &PostParams::default(), &request)
+            .await?;
+        answer.status.context("no status")
+    };
+    let token = eventually("a token", Duration::from_secs(10), issue)
+        .await
+        .unwrap()
+        .token;
+    let url = fleet.ready()["brokers"]["hub1"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let config = folder.join("grpc.yaml");
+    let ca = data.join("pki/hub1-agents.crt");
+    fs::write(
+        &config,
+        format!("url: {url}\ncaFile: {}\ntoken: {token}\n", ca.display()),
+    )
+    .unwrap();
+    config.to_str().unwrap().to_owned()
+}

@@ -1,0 +1,530 @@
+//! The services of a hub against an API in memory.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use drover_api::cluster::v1::ManagedCluster;
+use drover_api::work::v1::ManifestWork;
+use drover_protocol::resync::Versions;
+use drover_protocol::{Action, CloudEvent, DataType, SubResource};
+use drover_runtime::clock::Clock;
+use drover_transport::authn::Caller;
+use drover_transport::{Broker, BrokerConfig, Service, ServiceError};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use jiff::Timestamp;
+use kube::Client;
+use kube::client::Body;
+use kube::runtime::reflector::{self, store::Writer};
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+
+use crate::cache::{Names, WorkCache};
+use crate::objects::{Objects, Served};
+use crate::works::{Memory, Works};
+
+const WORKS: &str = "/apis/work.open-cluster-management.io/v1/namespaces/c1/manifestworks";
+
+/// An API in memory: objects by path, and what was written.
+#[derive(Clone, Default)]
+struct Api(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Value>,
+    writes: Vec<(String, Value)>,
+    conflicts: usize,
+}
+
+impl Api {
+    fn client(&self) -> Client {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let api = api.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+                let (code, answer) = api.answer(&parts.method, parts.uri.path(), body);
+                let response = Response::builder().status(code);
+                let bytes = answer.to_string().into_bytes();
+                Ok::<_, Infallible>(response.body(Full::new(bytes.into())).unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: Value) -> (u16, Value) {
+        let failure = |code: u16, reason: &str| {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": reason});
+            (code, status)
+        };
+        let mut state = self.0.lock().unwrap();
+        if *method == Method::GET {
+            if let Some(found) = state.objects.get(path) {
+                return (200, found.clone());
+            }
+            let inside = format!("{path}/");
+            let all: Vec<_> = state
+                .objects
+                .iter()
+                .filter(|(key, _)| key.starts_with(&inside))
+                .map(|(_, value)| value.clone())
+                .collect();
+            if all.is_empty() && !path.ends_with('s') {
+                return failure(404, "NotFound");
+            }
+            let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": all});
+            return (200, list);
+        }
+        if state.conflicts > 0 {
+            state.conflicts -= 1;
+            return failure(409, "Conflict");
+        }
+        state
+            .writes
+            .push((format!("{method} {path}"), body.clone()));
+        let target = path.strip_suffix("/status").unwrap_or(path).to_owned();
+        match state.objects.get_mut(&target) {
+            Some(found) => {
+                merge(found, &body);
+                (200, found.clone())
+            }
+            None if *method == Method::POST => (201, body),
+            None => failure(404, "NotFound"),
+        }
+    }
+
+    fn put(&self, path: &str, object: &Value) {
+        let mut state = self.0.lock().unwrap();
+        state.objects.insert(path.to_owned(), object.clone());
+    }
+
+    fn writes(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut self.0.lock().unwrap().writes)
+    }
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    let (Value::Object(into), Value::Object(patch)) = (into, patch) else {
+        return;
+    };
+    for (key, value) in patch {
+        match into.get_mut(key) {
+            Some(inner @ Value::Object(_)) if value.is_object() => merge(inner, value),
+            _ if value.is_null() => drop(into.remove(key)),
+            _ => drop(into.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+fn clock() -> Clock {
+    Clock::new(|| Timestamp::UNIX_EPOCH)
+}
+
+fn work(name: &str, uid: &str, generation: i64, more: Value) -> Value {
+    let mut work = json!({
+        "apiVersion": "work.open-cluster-management.io/v1", "kind": "ManifestWork",
+        "metadata": {"name": name, "namespace": "c1", "uid": uid, "generation": generation, "resourceVersion": "7"},
+        "spec": {"workload": {"manifests": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}]}},
+    });
+    merge(&mut work, &json!({"metadata": more}));
+    work
+}
+
+struct Bundles {
+    api: Api,
+    works: Works,
+    writer: Writer<ManifestWork>,
+    names: Arc<Names>,
+}
+
+fn bundles() -> Bundles {
+    let (api, names) = (Api::default(), Arc::new(Names::default()));
+    let (store, writer) = reflector::store();
+    let works = Works {
+        client: api.client(),
+        clock: clock(),
+        broker: Broker::new(BrokerConfig::open("kube")),
+        works: WorkCache::new(store, names.clone()),
+        memory: Memory::default(),
+    };
+    Bundles {
+        api,
+        works,
+        writer,
+        names,
+    }
+}
+
+impl Bundles {
+    /// The API has a work.
+    fn put(&self, work: &Value) {
+        let name = work["metadata"]["name"].as_str().unwrap();
+        self.api.put(&format!("{WORKS}/{name}"), work);
+    }
+
+    /// The API has a work, and the cache heard of it.
+    fn know(&mut self, work: &Value) {
+        self.put(work);
+        let work: ManifestWork = serde_json::from_value(work.clone()).unwrap();
+        self.writer.apply_watcher_event(&Event::Apply(work.clone()));
+        self.names.note(&work);
+    }
+
+    async fn report(&self, uid: &str, generation: i32, sequence: &str, condition: &str) {
+        let name = format!("w-{uid}");
+        let status = json!({"conditions": [{
+            "type": condition, "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-05-30T09:00:00Z",
+        }]});
+        let kind = DataType::MANIFEST_BUNDLES.event(SubResource::Status, Action::Update);
+        let metadata = json!({"name": name, "namespace": "c1", "uid": uid}).to_string();
+        let event = CloudEvent::new("e", "c1-work-agent", kind, Timestamp::UNIX_EPOCH)
+            .with("clustername", "c1")
+            .with("originalsource", "kube")
+            .with("resourceid", uid)
+            .with("resourceversion", generation)
+            .with("sequenceid", sequence)
+            .with("metadata", metadata.as_str())
+            .with_json(status.to_string());
+        let taken = self.works.receive(&Caller::default(), event).await;
+        taken.expect("it is taken");
+    }
+
+    /// The paths that were written, shortened, with the status condition in it if there is one.
+    fn written(&self) -> Vec<String> {
+        let words = |(path, body): (String, Value)| {
+            let condition = body.pointer("/status/conditions/0/type");
+            let finalizers = body.pointer("/metadata/finalizers");
+            let said = condition.or(finalizers).unwrap_or(&Value::Null);
+            format!("{} {said}", path.replace(WORKS, ""))
+        };
+        self.api.writes().into_iter().map(words).collect()
+    }
+}
+
+const CLEANUP: &str = "cluster.open-cluster-management.io/manifest-work-cleanup";
+
+#[tokio::test]
+async fn a_report_claims_the_work_and_is_written_once() {
+    let mut hub = bundles();
+    hub.know(&work("w-u", "u", 2, json!({})));
+    hub.report("u", 1, "4194304", "Old").await;
+    assert!(hub.written().is_empty(), "of an older spec");
+    hub.report("u", 2, "8388608", "Applied").await;
+    assert_eq!(
+        hub.written(),
+        [
+            format!("PATCH /w-u [\"{CLEANUP}\"]"),
+            "PATCH /w-u/status \"Applied\"".to_owned()
+        ]
+    );
+    for stale in ["8388608", "4194304"] {
+        hub.report("u", 2, stale, "Late").await;
+        assert!(hub.written().is_empty(), "{stale} is not newer");
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_is_solved_by_the_hub_itself() {
+    let mut hub = bundles();
+    hub.know(&work("w-u", "u", 1, json!({})));
+    hub.api.0.lock().unwrap().conflicts = 2;
+    hub.report("u", 1, "4194304", "Applied").await;
+    assert_eq!(hub.written().len(), 2);
+}
+
+#[tokio::test]
+async fn a_report_of_a_work_that_the_cache_does_not_show_yet_is_kept() {
+    let hub = bundles();
+    hub.put(&work("w-u", "u", 1, json!({"finalizers": [CLEANUP]})));
+    hub.report("u", 1, "4194304", "Applied").await;
+    assert_eq!(hub.written(), ["PATCH /w-u/status \"Applied\""]);
+    hub.report("gone", 1, "4194304", "Applied").await;
+    assert!(hub.written().is_empty());
+}
+
+#[tokio::test]
+async fn a_work_is_released_only_when_it_shall_go() {
+    let mut hub = bundles();
+    let stays = work("w-u", "u", 1, json!({"finalizers": ["other", CLEANUP]}));
+    hub.know(&stays);
+    hub.report("u", 1, "4194304", "Deleted").await;
+    assert!(hub.written().is_empty(), "the agent gets it again");
+    // The cache has not heard of the deletion yet.
+    let mut goes = stays;
+    merge(
+        &mut goes,
+        &json!({"metadata": {"deletionTimestamp": "2026-05-30T09:00:00Z"}}),
+    );
+    hub.put(&goes);
+    hub.report("u", 1, "8388608", "Deleted").await;
+    assert_eq!(hub.written(), ["PATCH /w-u [\"other\"]"]);
+}
+
+#[tokio::test]
+async fn only_the_api_itself_gives_a_work_up() {
+    let mut hub = bundles();
+    hub.know(&work("w-a", "a", 3, json!({})));
+    hub.put(&work("w-b", "b", 1, json!({})));
+    let known = |uids: &[&str]| Versions(uids.iter().map(|uid| ((*uid).to_owned(), 3)).collect());
+    let ids = |events: &[CloudEvent]| -> Vec<String> {
+        let ids = events.iter().filter_map(CloudEvent::resource_id);
+        ids.map(str::to_owned).collect()
+    };
+    let listing = hub.works.resync("c1", &known(&["a"])).await.unwrap();
+    assert_eq!(
+        (listing.unchanged, ids(&listing.events)),
+        (vec!["a".to_owned()], vec![])
+    );
+    // The agent holds what only another copy of the hub has heard of.
+    let listing = hub
+        .works
+        .resync("c1", &known(&["a", "b", "c"]))
+        .await
+        .unwrap();
+    assert_eq!(listing.unchanged, ["a", "b"]);
+    let listing = hub.works.resync("c1", &known(&["b", "c"])).await.unwrap();
+    assert_eq!(ids(&listing.events), ["a"]);
+    assert!(
+        hub.works
+            .resync("c2", &known(&[]))
+            .await
+            .unwrap()
+            .events
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn names_follow_the_works() {
+    let mut hub = bundles();
+    hub.know(&work("w", "a", 1, json!({})));
+    assert!(hub.works.works.find("c1", "a").is_some());
+    assert!(hub.works.works.find("c2", "a").is_none());
+    hub.know(&work("w", "b", 1, json!({})));
+    assert!(hub.works.works.find("c1", "a").is_none());
+    assert_eq!(hub.works.works.of_cluster("c1").len(), 1);
+    hub.works.works.prune("c1", "w");
+    assert!(hub.works.works.find("c1", "b").is_some(), "it is there");
+    let gone = hub.works.works.get("c1", "w").unwrap();
+    hub.writer
+        .apply_watcher_event(&Event::Delete(ManifestWork::clone(&gone)));
+    hub.names.note(&gone);
+    hub.works.reconcile("c1/w").await.unwrap();
+    assert!(hub.works.works.of_cluster("c1").is_empty());
+}
+
+fn objects(api: &Api) -> (Objects, Writer<ManagedCluster>) {
+    let (clusters, writer) = reflector::store();
+    let objects = Objects {
+        client: api.client(),
+        clock: clock(),
+        broker: Broker::new(BrokerConfig::open("kube")),
+        clusters,
+        requests: reflector::store().0,
+        leases: reflector::store().0,
+        told: Arc::default(),
+    };
+    (objects, writer)
+}
+
+async fn say(
+    api: &Api,
+    data_type: DataType,
+    (subresource, action): (SubResource, Action),
+    body: Value,
+) -> Result<(), ServiceError> {
+    let kind = data_type.event(subresource, action);
+    let event = CloudEvent::new("e", "c1-agent", kind, Timestamp::UNIX_EPOCH)
+        .with("clustername", "c1")
+        .with_json(body.to_string());
+    let served = Served {
+        data_type,
+        objects: objects(api).0,
+    };
+    let caller = Caller {
+        user: "system:open-cluster-management:c1:a1".to_owned(),
+        groups: vec!["g".to_owned()],
+    };
+    served.receive(&caller, event).await
+}
+
+#[tokio::test]
+async fn an_agent_does_not_accept_itself() {
+    let api = Api::default();
+    let path = "/apis/cluster.open-cluster-management.io/v1/managedclusters";
+    let wish = json!({
+        "metadata": {"name": "c1", "finalizers": ["f"], "labels": {"a": "b"}},
+        "spec": {"hubAcceptsClient": true, "taints": [{"key": "k", "effect": "NoSelect"}]},
+        "status": {"conditions": [
+            {"type": "HubAcceptedManagedCluster", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-05-30T09:00:00Z"},
+            {"type": "ManagedClusterJoined", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-05-30T09:00:00Z"},
+        ]},
+    });
+    let clusters = || DataType::MANAGED_CLUSTERS;
+    say(
+        &api,
+        clusters(),
+        (SubResource::Spec, Action::Create),
+        wish.clone(),
+    )
+    .await
+    .unwrap();
+    let (_, made) = api.writes().remove(0);
+    assert_eq!(made["spec"]["hubAcceptsClient"], false);
+    assert_eq!(made["metadata"]["labels"]["a"], "b");
+    assert!(made["metadata"]["finalizers"].is_null() && made["status"]["conditions"].is_null());
+    let there = json!({
+        "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+        "metadata": {"name": "c1", "uid": "u", "resourceVersion": "1"}, "spec": {"hubAcceptsClient": false},
+    });
+    api.put(&format!("{path}/c1"), &there);
+    say(
+        &api,
+        clusters(),
+        (SubResource::Spec, Action::Update),
+        wish.clone(),
+    )
+    .await
+    .unwrap();
+    let (_, patch) = api.writes().remove(0);
+    assert!(patch["spec"]["hubAcceptsClient"].is_null() && patch["spec"]["taints"].is_null());
+    say(
+        &api,
+        clusters(),
+        (SubResource::Status, Action::Update),
+        wish,
+    )
+    .await
+    .unwrap();
+    let (_, patch) = api.writes().remove(0);
+    let types: Vec<_> = patch["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["type"].clone())
+        .collect();
+    assert_eq!(types, ["ManagedClusterJoined"]);
+}
+
+#[tokio::test]
+async fn a_requester_is_who_called() {
+    let api = Api::default();
+    let request = json!({
+        "metadata": {
+            "name": "r", "labels": {"open-cluster-management.io/cluster-name": "c1"},
+            "annotations": {"open-cluster-management.io/csrrequester": "system:admin", "open-cluster-management.io/csrrequester-groups": "system:masters"},
+        },
+        "spec": {"request": "", "signerName": "open-cluster-management.io/grpc", "usages": ["client auth"], "username": "system:admin"},
+        "status": {"conditions": [{"type": "Approved", "status": "True"}]},
+    });
+    say(
+        &api,
+        DataType::CSRS,
+        (SubResource::Spec, Action::Create),
+        request,
+    )
+    .await
+    .unwrap();
+    let (_, made) = api.writes().remove(0);
+    let caller = drover_core::registration::request::requester_annotations(
+        "system:open-cluster-management:c1:a1",
+        &["g".to_owned()],
+    );
+    assert_eq!(made["metadata"]["annotations"], json!(caller));
+    assert!(made["status"].is_null());
+}
+
+#[tokio::test]
+async fn an_agent_renews_its_own_lease_and_no_other() {
+    let api = Api::default();
+    let path = "/apis/coordination.k8s.io/v1/namespaces/c1/leases/managed-cluster-lease";
+    api.put(path, &json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "managed-cluster-lease", "namespace": "c1"}, "spec": {}}));
+    let lease = |name: &str| json!({"metadata": {"name": name, "namespace": "c2"}, "spec": {"holderIdentity": "me", "renewTime": "2026-05-30T09:00:00.000000Z"}});
+    let renew = || (SubResource::Spec, Action::Update);
+    let refused = say(&api, DataType::LEASES, renew(), lease("other")).await;
+    assert_eq!(refused.unwrap_err().code, 400);
+    say(
+        &api,
+        DataType::LEASES,
+        renew(),
+        lease("managed-cluster-lease"),
+    )
+    .await
+    .unwrap();
+    let writes = api.writes();
+    assert_eq!(writes.len(), 1);
+    assert_eq!(
+        writes[0].0,
+        format!("PATCH {path}"),
+        "in the cluster that access was decided on"
+    );
+    assert!(writes[0].1["spec"]["holderIdentity"].is_null());
+    for action in [Action::Create, Action::Delete] {
+        let asked = (SubResource::Spec, action);
+        let refused = say(
+            &api,
+            DataType::LEASES,
+            asked,
+            lease("managed-cluster-lease"),
+        )
+        .await;
+        assert_eq!(refused.unwrap_err().code, 400);
+    }
+}
+
+#[tokio::test]
+async fn agents_are_told_that_their_cluster_went() {
+    use drover_transport::{Subscription, Transport as _};
+    use futures::StreamExt as _;
+
+    let (objects, mut writer) = objects(&Api::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (serving, stopping) = (objects.broker.clone(), stop.clone());
+    tokio::spawn(async move { serving.serve(listener, None, stopping).await });
+    let config = drover_transport::grpc::GrpcConfig::new(address);
+    let transport = drover_transport::grpc::GrpcTransport::new(config);
+    let role = Subscription::Agent {
+        cluster: "c1".to_owned(),
+        data_type: DataType::MANAGED_CLUSTERS,
+    };
+    let mut link = transport.open(role).await.unwrap();
+    let made = |uid: &str| -> ManagedCluster {
+        serde_json::from_value(
+            json!({"metadata": {"name": "c1", "uid": uid, "resourceVersion": "5"}, "spec": {}}),
+        )
+        .unwrap()
+    };
+    let mut heard = Vec::new();
+    for event in [
+        Event::Apply(made("a")),
+        Event::Apply(made("b")),
+        Event::Delete(made("b")),
+    ] {
+        writer.apply_watcher_event(&event);
+        objects.reconcile("managedclusters/c1").await.unwrap();
+        let two =
+            matches!(&event, Event::Apply(found) if found.metadata.uid.as_deref() == Some("b"));
+        for _ in 0..=usize::from(two) {
+            let event = link.events.next().await.unwrap().unwrap();
+            let version = event.text("resourceversion").unwrap().to_owned();
+            let uid = event.resource_id().unwrap().to_owned();
+            heard.push((uid, version, event.is_deletion()));
+        }
+    }
+    let said = |uid: &str, deletion| (uid.to_owned(), "5".to_owned(), deletion);
+    assert_eq!(
+        heard,
+        [
+            said("a", false),
+            said("a", true),
+            said("b", false),
+            said("b", true)
+        ]
+    );
+    stop.cancel();
+}
