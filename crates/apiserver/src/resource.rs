@@ -215,6 +215,10 @@ impl Resource {
     pub fn verbs(&self) -> &'static [&'static str] {
         match (self.stored, &self.source) {
             (false, _) => &["create"],
+            // Namespaces go one by one.
+            (true, Source::Builtin(kind)) if kind.kind == "Namespace" => &[
+                "create", "delete", "get", "list", "patch", "update", "watch",
+            ],
             (true, Source::Builtin(_)) => &[
                 "create",
                 "delete",

@@ -424,7 +424,12 @@ impl Call<'_> {
                     "{other} is not supported"
                 ))),
             }
-        }?;
+        }
+        .or_else(|error| match self.warnings.is_empty() {
+            true => Err(error),
+            // Warnings go with errors as well.
+            false => Ok(wire::failure(&error, self.headers)),
+        })?;
         let mut room = MAX_WARNINGS;
         for warning in &self.warnings {
             let text = format!("299 - {warning:?}");

@@ -110,6 +110,7 @@ fn subresources(resource: &Resource) -> Vec<Sub<'_>> {
             verbs,
         });
     }
+    all.sort_by_key(|sub| sub.name);
     all
 }
 
@@ -147,7 +148,12 @@ fn aggregated(registry: &Registry, core: bool, version: &str) -> Value {
 
 fn described(resource: &Resource) -> Value {
     let kind = |kind: &str, of: Option<(&str, &str)>| {
-        let (group, version) = of.unwrap_or((&resource.group, &resource.version));
+        // A real server leaves out what the group and version around it say already, but for custom kinds.
+        let own = match resource.is_custom() {
+            true => (&*resource.group, &*resource.version),
+            false => ("", ""),
+        };
+        let (group, version) = of.unwrap_or(own);
         json!({"group": group, "version": version, "kind": kind})
     };
     let mut item = json!({

@@ -154,8 +154,21 @@ impl ApiServer {
     }
 }
 
-/// Clients that want it in protobuf learn that there is none, and do without.
+/// The media type in which kubectl asks for version 2.
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// `swagger: "2.0"` in it (gnostic: openapiv2/OpenAPIv2.proto), without paths or definitions.
+const V2_EMPTY: &[u8] = b"\x0a\x032.0";
+
+/// Clients that want it in protobuf learn from it that it describes nothing (version 3 describes
+/// everything), and do without.
 pub(super) fn openapi_v2(headers: &HeaderMap, registry: &Registry) -> ApiResult<Response> {
+    let accepts = |media: &str| {
+        let values = headers.get_all(header::ACCEPT).iter();
+        values.filter_map(|value| value.to_str().ok()).any(|text| text.contains(media))
+    };
+    if accepts(V2_PROTOBUF) && !accepts(JSON) {
+        return Ok(wire::bytes(200, V2_PROTOBUF, bytes::Bytes::from_static(V2_EMPTY)));
+    }
     let wanted =
         wire::negotiate(headers, false, false).map_err(|_| ApiError::not_acceptable(&[JSON]))?;
     if wanted.encoding != wire::Encoding::Json {

@@ -41,7 +41,11 @@ impl Patch {
                     } else {
                         error.to_string()
                     };
-                    ApiError::bad_request(format!("error decoding patch: {why}"))
+                    if media == STRATEGIC_PATCH {
+                        ApiError::bad_request(why)
+                    } else {
+                        ApiError::bad_request(format!("error decoding patch: {why}"))
+                    }
                 })
         };
         match media {
@@ -177,7 +181,7 @@ impl Call<'_> {
         }
     }
 
-    fn apply(
+    pub(super) fn apply(
         &self,
         live: Option<&Value>,
         config: &Value,

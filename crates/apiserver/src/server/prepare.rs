@@ -58,14 +58,19 @@ impl Call<'_> {
         auth.check_escalation(self.user, &self.resource.kind, object, self.namespace)
     }
 
-    /// Services get an address and ports that no other service has.
-    pub(super) fn give_addresses(&self, name: &str, object: &mut Value) -> ApiResult<()> {
+    /// Services get an address and ports that no other service has; a changed one (`own`) keeps its own.
+    pub(super) fn give_addresses(
+        &self,
+        name: &str,
+        own: Option<&str>,
+        object: &mut Value,
+    ) -> ApiResult<()> {
         if &*self.resource.storage != SERVICES {
             return Ok(());
         }
         let (mut addresses, mut ports) = (HashSet::new(), HashSet::new());
         for other in self.server.store().list(SERVICES, None).items {
-            if &*other.key.name == name && &*other.key.namespace == self.namespace {
+            if own == Some(&*other.key.name) && &*other.key.namespace == self.namespace {
                 continue;
             }
             let spec = &other.value()["spec"];
@@ -101,11 +106,11 @@ impl Call<'_> {
         let mut errors = meta::validate(&self.resource, new);
         if let Some(old) = old {
             errors.extend(meta::validate_update(new, old));
-        } else if &*self.resource.storage == CSRS {
-            errors.extend(self.server.auth().validate_csr(new));
         }
-        // A binding sets what nobody else may change.
-        if self.subresource != "binding" {
+        if old.is_none() && &*self.resource.storage == CSRS {
+            errors.extend(self.server.auth().validate_csr(new));
+        } else if self.subresource != "binding" {
+            // A binding sets what nobody else may change.
             errors.extend(self.resource.validate(new, old));
         }
         if errors.is_empty() {
@@ -167,6 +172,12 @@ impl Call<'_> {
         let bump = i64::from(match &*self.resource.kind {
             "PriorityClass" => false,
             // Its annotations reach the replica sets.
+            // Its labels say whose it is.
+            "EndpointSlice" if next["metadata"]["labels"] != old["metadata"]["labels"]
+                || noted(next) != noted(old) =>
+            {
+                true
+            }
             "Deployment" if noted(next) != noted(old) => true,
             _ => parts(next) != parts(old),
         });

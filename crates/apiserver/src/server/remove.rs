@@ -17,6 +17,11 @@ use crate::store::{Key, Object, WriteError};
 /// Keeps a definition until its objects are gone.
 pub(super) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 const ATTEMPTS: usize = 16;
+const PODS: &str = "/pods";
+const JOBS: &str = "batch/jobs";
+const ORPHANS_PODS: &str = "child pods are preserved by default when jobs are deleted; set \
+    propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this \
+    warning";
 
 /// What a delete leaves behind.
 pub(super) enum Removed {
@@ -24,6 +29,8 @@ pub(super) enum Removed {
     Gone(Arc<Object>),
     /// The object, which waits for its finalizers.
     Waiting(Arc<Object>),
+    /// The same in a dry run.
+    WouldWait(Value),
 }
 
 impl Call<'_> {
@@ -56,7 +63,16 @@ impl Call<'_> {
         let wanted = self.wanted()?;
         let options = self.delete_options()?;
         let removed = self.remove(&self.key(self.name), &options).await?;
+        let unsaid = options.propagation.is_none() && options.orphan_dependents.is_none();
+        if unsaid && &*self.resource.storage == JOBS {
+            self.warnings.push(ORPHANS_PODS.to_owned());
+        }
         match removed {
+            Removed::Gone(last) if &*self.resource.storage == PODS => {
+                let mut object = self.resource.read(&last);
+                end_at_once(&mut object, self.server.now());
+                self.show(200, object, wanted)
+            }
             Removed::Gone(last) if self.resource.is_builtin_that(Kind::answers_deleted) => {
                 self.show_stored(200, &last, wanted)
             }
@@ -74,6 +90,7 @@ impl Call<'_> {
                 wire::tree(200, &status, wanted)
             }
             Removed::Waiting(object) => self.show_stored(200, &object, wanted),
+            Removed::WouldWait(object) => self.show(200, object, wanted),
         }
     }
 
@@ -152,7 +169,12 @@ impl ApiServer {
             if options.dry_run {
                 return Ok(match next {
                     None => Removed::Gone(live),
-                    Some(_) => Removed::Waiting(live),
+                    Some(mut next) => {
+                        if &*resource.storage == DEFINITIONS {
+                            add_cleanup(&mut next);
+                        }
+                        Removed::WouldWait(next)
+                    }
                 });
             }
             let result = match next {
@@ -209,6 +231,19 @@ fn keep(definition: &Value, now: jiff::Timestamp) -> Option<Value> {
         lifecycle::format_time(now).into(),
     );
     Some(next)
+}
+
+/// Pods are deleted in two steps also when no node takes part: this is how the second finds them.
+fn end_at_once(pod: &mut Value, now: jiff::Timestamp) {
+    if lifecycle::is_terminating(pod) {
+        return;
+    }
+    let metadata = meta::of(pod);
+    metadata.insert("deletionTimestamp".to_owned(), lifecycle::format_time(now).into());
+    metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+        metadata.insert("generation".to_owned(), (generation + 1).into());
+    }
 }
 
 fn add_cleanup(definition: &mut Value) {

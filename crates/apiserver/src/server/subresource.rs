@@ -1,6 +1,7 @@
 //! Scales, tokens, bindings, evictions, and objects that are only answered.
 
-use drover_schema::apply;
+use drover_schema::apply::{self, Writer};
+use drover_schema::builtin;
 use drover_schema::crd::Scale;
 use drover_schema::field_error::FieldError;
 use drover_schema::jsonpath::JsonPath;
@@ -17,6 +18,8 @@ use crate::resource::Source;
 use crate::status::{ApiError, ApiResult};
 
 const ATTEMPTS: usize = 5;
+/// Group and version of TokenRequest.
+const TOKENS: &str = "authentication.k8s.io/v1";
 
 impl Call<'_> {
     pub(super) async fn serve_subresource(&mut self, verb: &str) -> ApiResult<Response> {
@@ -54,7 +57,9 @@ impl Call<'_> {
         }
         let now = self.server.now_text();
         let node = self.resource.schema.node();
-        apply::track_update(node, None, &mut object, self.writer(&options, &now));
+        if &*self.resource.kind != "SelfSubjectRulesReview" {
+            apply::track_update(node, None, &mut object, self.writer(&options, &now));
+        }
         let (kind, version) = (
             self.resource.kind.clone(),
             self.resource.api_version.clone(),
@@ -69,10 +74,23 @@ impl Call<'_> {
         let wanted = wire::negotiate(self.headers, true, false)?;
         self.live()?;
         let request = decode::document(decode::media(self.headers), &self.body, true)?.object;
-        let answer =
+        let options = self
+            .query
+            .write_options("CreateOptions", false, self.user_agent())?;
+        let mut answer =
             self.server
                 .auth()
                 .issue_token(self.namespace, self.name, request, self.user)?;
+        let now = self.server.now_text();
+        if let Some(schema) = builtin::schema_of(TOKENS, "TokenRequest") {
+            let status = answer["status"].take();
+            let writer = Writer {
+                api_version: TOKENS,
+                ..self.writer(&options, &now)
+            };
+            apply::track_update(schema.node(), None, &mut answer, writer);
+            answer["status"] = status;
+        }
         wire::tree(201, &answer, wanted)
     }
 
@@ -230,6 +248,12 @@ impl Call<'_> {
         for _ in 0..ATTEMPTS {
             let live = self.live()?;
             let object = self.resource.read(&live);
+            if let Patch::Apply(scale) = &patch {
+                if let Some(object) = self.apply_scale(&live, &object, scale, &options).await? {
+                    return wire::tree(200, &self.scale_of(&object)?, wanted);
+                }
+                continue;
+            }
             let current = self
                 .scale_of(&object)
                 .or_else(|error| match self.resource.source {
@@ -242,7 +266,6 @@ impl Call<'_> {
                 })?;
             let scale = match &patch {
                 Patch::Json(patch) => patch::json(&current, patch),
-                // An apply of a scale names nothing but the number.
                 Patch::Merge(patch) | Patch::Strategic(patch) | Patch::Apply(patch) => {
                     patch::merge(&current, patch)
                 }
@@ -255,13 +278,68 @@ impl Call<'_> {
         Err(ApiError::stale(self.resource.subject(self.name)))
     }
 
+    /// An apply of a scale applies one number of the object.
+    async fn apply_scale(
+        &mut self,
+        live: &std::sync::Arc<crate::store::Object>,
+        old: &Value,
+        scale: &Value,
+        options: &WriteOptions,
+    ) -> ApiResult<Option<Value>> {
+        if let Some(why) = meta::mistyped(scale) {
+            return Err(ApiError::bad_request(why));
+        }
+        let mut config = json!({
+            "apiVersion": &*self.resource.api_version, "kind": &*self.resource.kind,
+            "metadata": {"name": self.name},
+        });
+        if !scale["spec"]["replicas"].is_null() {
+            let replicas = wanted_replicas(scale)?;
+            self.refuse_negative(replicas)?;
+            set_number(&mut config, &self.replicas_path()?, replicas)?;
+        }
+        let new = self.apply(Some(old), &config, options)?;
+        let outcome = self.replace(live, old, new, options, false).await?;
+        Ok(outcome.map(|outcome| self.tree_of(outcome)))
+    }
+
+    fn tree_of(&self, outcome: Outcome) -> Value {
+        match outcome {
+            Outcome::Stored(object) => self.resource.read(&object),
+            Outcome::Tree(tree) => tree,
+        }
+    }
+
+    fn replicas_path(&self) -> ApiResult<Vec<String>> {
+        let path = self.scale_paths()?.spec_replicas;
+        Ok(path.split('.').filter(|field| !field.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn refuse_negative(&self, replicas: i64) -> ApiResult<()> {
+        if replicas >= 0 {
+            return Ok(());
+        }
+        if self.resource.is_custom() {
+            let path = self.scale_paths()?.spec_replicas;
+            let error = FieldError::invalid(path, replicas, "should be a non-negative integer");
+            return Err(self.invalid(self.name, &[error]));
+        }
+        let why = "must be greater than or equal to 0";
+        let error = FieldError::invalid("spec.replicas", replicas, why);
+        let subject = crate::status::Subject {
+            group: "autoscaling",
+            resource: "Scale",
+            name: self.name,
+        };
+        Err(ApiError::invalid(subject, &[error]))
+    }
+
     async fn rescale(
         &mut self,
         live: &std::sync::Arc<crate::store::Object>,
         scale: &Value,
         options: &WriteOptions,
     ) -> ApiResult<Option<Value>> {
-        let paths = self.scale_paths()?;
         if let Some(why) = meta::mistyped(scale) {
             return Err(ApiError::bad_request(why));
         }
@@ -271,34 +349,26 @@ impl Call<'_> {
         if !matches!(expected, "" | "0") && expected != live.revision.to_string() {
             return Err(ApiError::stale(self.resource.subject(self.name)));
         }
-        let replicas = match &scale["spec"]["replicas"] {
-            Value::Null => 0,
-            value => value.as_i64().ok_or_else(|| {
-                ApiError::bad_request(format!("spec.replicas must be an integer, not {value}"))
-            })?,
-        };
-        if replicas < 0 {
-            let why = "should be a non-negative integer";
-            let error = FieldError::invalid(paths.spec_replicas.clone(), replicas, why);
-            return Err(self.invalid(self.name, &[error]));
-        }
+        let replicas = wanted_replicas(scale)?;
+        self.refuse_negative(replicas)?;
         let old = self.resource.read(live);
         let mut new = old.clone();
-        let fields: Vec<&str> = paths
-            .spec_replicas
-            .split('.')
-            .filter(|field| !field.is_empty())
-            .collect();
-        set_number(&mut new, &fields, replicas)?;
-        Ok(match self.replace(live, &old, new, options, true).await? {
-            None => None,
-            Some(Outcome::Stored(object)) => Some(self.resource.read(&object)),
-            Some(Outcome::Tree(tree)) => Some(tree),
-        })
+        set_number(&mut new, &self.replicas_path()?, replicas)?;
+        let outcome = self.replace(live, &old, new, options, true).await?;
+        Ok(outcome.map(|outcome| self.tree_of(outcome)))
     }
 }
 
-fn set_number(object: &mut Value, fields: &[&str], number: i64) -> ApiResult<()> {
+fn wanted_replicas(scale: &Value) -> ApiResult<i64> {
+    match &scale["spec"]["replicas"] {
+        Value::Null => Ok(0),
+        value => value.as_i64().ok_or_else(|| {
+            ApiError::bad_request(format!("spec.replicas must be an integer, not {value}"))
+        }),
+    }
+}
+
+fn set_number(object: &mut Value, fields: &[String], number: i64) -> ApiResult<()> {
     let not_an_object = || ApiError::internal("the path of the replicas leads through no object");
     let mut place = object;
     let Some((last, parents)) = fields.split_last() else {
@@ -306,12 +376,12 @@ fn set_number(object: &mut Value, fields: &[&str], number: i64) -> ApiResult<()>
     };
     for field in parents {
         let map = place.as_object_mut().ok_or_else(not_an_object)?;
-        place = map.entry(*field).or_insert_with(|| json!({}));
+        place = map.entry(field.clone()).or_insert_with(|| json!({}));
     }
     place
         .as_object_mut()
         .ok_or_else(not_an_object)?
-        .insert((*last).to_owned(), number.into());
+        .insert(last.clone(), number.into());
     Ok(())
 }
 

@@ -141,7 +141,7 @@ impl Call<'_> {
     }
 
     /// New objects need a namespace that is there and stays.
-    pub(super) fn check_namespace(&self) -> ApiResult<()> {
+    pub(super) fn check_namespace(&self, given: &str) -> ApiResult<()> {
         if !self.resource.namespaced {
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl Call<'_> {
         }
         let name = self.namespace;
         let mut error = ApiError::forbidden(
-            self.resource.subject(self.name),
+            self.resource.subject(given),
             &format!(
                 "unable to create new content in namespace {name} because it is being terminated"
             ),
@@ -205,6 +205,7 @@ impl Call<'_> {
             now,
             reset: match self.subresource {
                 "status" | "approval" => apply::RESET_ALL_BUT_STATUS,
+                "" if &*self.resource.storage == CSRS => &["spec", "status"],
                 "" if self.resource.status => apply::RESET_STATUS,
                 _ => apply::RESET_NOTHING,
             },
@@ -225,7 +226,8 @@ impl Call<'_> {
             let text = "resourceVersion should not be set on objects to be created";
             return Err(ApiError::new(500, "", text));
         }
-        self.check_namespace()?;
+        let given = object["metadata"]["name"].as_str().unwrap_or_default();
+        self.check_namespace(given)?;
         self.check_definition()?;
         let now = self.server.now_text();
         self.resource.fill_defaults(&mut object);
@@ -263,7 +265,7 @@ impl Call<'_> {
                 Some(&mut object),
                 options.dry_run,
             )?;
-            self.give_addresses(&name, &mut object)?;
+            self.give_addresses(&name, None, &mut object)?;
             self.refuse_invalid(&object, None)?;
             if options.dry_run {
                 if self.server.store().get(&self.key(&name)).is_some() {
@@ -429,7 +431,7 @@ impl Call<'_> {
             Some(&mut next),
             options.dry_run,
         )?;
-        self.give_addresses(self.name, &mut next)?;
+        self.give_addresses(self.name, Some(self.name), &mut next)?;
         self.refuse_invalid(&next, Some(old))?;
         meta::of(&mut next).insert(
             "resourceVersion".to_owned(),

@@ -26,7 +26,7 @@ pub(crate) struct Kind {
     /// A merge patch of the status.
     #[serde(default)]
     status: Option<Value>,
-    /// Differences with their reasons, for all cases.
+    /// Differences with their reasons, for all cases, or `CASE .path` for one.
     #[serde(default)]
     allowed: std::collections::BTreeMap<String, String>,
 }
@@ -47,7 +47,7 @@ fn script(kind: &Kind) -> Result<Script> {
     let case = |name: &str, action: String| Case {
         name: name.to_owned(),
         action,
-        allowed: kind.allowed.clone(),
+        allowed: allowed(kind, name),
         ..Case::default()
     };
     let patch = |name: &str, query: &str, content: &str, body: Value| Case {
@@ -173,4 +173,15 @@ fn script(kind: &Kind) -> Result<Script> {
         ),
         cases,
     })
+}
+
+fn allowed(kind: &Kind, case: &str) -> std::collections::BTreeMap<String, String> {
+    let all = kind.allowed.iter().filter_map(|(path, reason)| {
+        let path = match path.rsplit_once(" .") {
+            Some((of, path)) => (of == case).then(|| format!(".{path}"))?,
+            None => path.clone(),
+        };
+        Some((path, reason.clone()))
+    });
+    all.collect()
 }

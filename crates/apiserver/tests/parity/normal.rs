@@ -101,6 +101,14 @@ pub(crate) fn json(value: &mut Value, kept: &Kept) {
 
 fn object(fields: &mut Map<String, Value>, kept: &Kept) {
     generated_name(fields);
+    // Owners are keys of managed fields.
+    let keys: Vec<String> = fields.keys().filter(|key| text(key) != **key).cloned().collect();
+    for key in keys {
+        if let Some(value) = fields.remove(&key) {
+            fields.insert(text(&key), value);
+        }
+    }
+    causes(fields);
     for (key, value) in fields.iter_mut() {
         match (key.as_str(), &mut *value) {
             ("resourceVersion" | "uid", Value::String(string)) if !string.is_empty() => {
@@ -147,6 +155,26 @@ fn object(fields: &mut Map<String, Value>, kept: &Kept) {
             _ => json(value, kept),
         }
     }
+}
+
+/// Properties of custom resources are checked in the order of Go's maps, which is none.
+fn causes(fields: &mut Map<String, Value>) {
+    let custom = fields.get("group").and_then(Value::as_str).is_some_and(is_custom);
+    if let Some(Value::Array(causes)) = fields.get_mut("causes").filter(|_| custom) {
+        causes.sort_by_key(Value::to_string);
+    }
+    let custom = fields.get("details").is_some_and(|details| {
+        let many = details["causes"].as_array().is_some_and(|causes| causes.len() > 1);
+        many && details["group"].as_str().is_some_and(is_custom)
+    });
+    if let Some(Value::String(message)) = fields.get_mut("message").filter(|_| custom) {
+        let end = message.find(" is invalid: ").unwrap_or(message.len());
+        message.truncate(end);
+    }
+}
+
+fn is_custom(group: &str) -> bool {
+    group.ends_with(".example.com") || group.ends_with(".open-cluster-management.io")
 }
 
 fn generated_name(fields: &mut Map<String, Value>) {

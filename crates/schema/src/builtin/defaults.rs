@@ -40,7 +40,10 @@ pub(super) fn fill(kind: &Kind, object: &mut Value) {
                     .insert("kubernetes.io/metadata.name".to_owned(), name);
             }
         }
-        "Service" => network::service(object_in(fields, "spec")),
+        "Service" => {
+            network::service(object_in(fields, "spec"));
+            network::service_status(fields);
+        }
         "Endpoints" => network::endpoints(fields),
         "EndpointSlice" => network::endpoint_slice(fields),
         "NetworkPolicy" => network::policy(object_in(fields, "spec")),

@@ -222,7 +222,7 @@ fn single<'a>(
     if does("get") {
         out.push((
             "get",
-            operation("read", "get", vec![RESOURCE_VERSION], None, &["200"][..]),
+            operation("read", "get", Vec::new(), None, &["200"][..]),
         ));
     }
     let write = vec![DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION];
