@@ -135,6 +135,13 @@ impl ApiError {
         error
     }
 
+    /// 406 for a form (a table, metadata) that there is not.
+    pub fn form_not_acceptable(accepted: &[&str]) -> Box<Self> {
+        let list = accepted.join(", ");
+        let text = format!("only the following media types are accepted: {list}");
+        Self::new(406, "NotAcceptable", text)
+    }
+
     /// 409 AlreadyExists.
     pub fn already_exists(subject: Subject<'_>) -> Box<Self> {
         let message = format!(

@@ -222,13 +222,14 @@ pub fn track_update(node: Node<'_>, before: Option<&Value>, after: &mut Value, w
     let created = before.is_none();
     let before = before.unwrap_or(&nothing);
     let mut managed = Managed::for_update(before, after, run.ty.is_built_in(), writer.subresource);
-    managed::clear(after);
+    let asked = managed::take(after);
     if managed.is_empty() && !created {
         return;
     }
-    // What does not fit the schema cannot be tracked: then nobody owns anything.
+    // What does not fit the schema cannot be tracked: then the list stays as the request has it.
     let fits = |object: &Value| validate(run.ty, object, Strictness::Stored).is_ok();
     if !fits(before) || !fits(after) {
+        managed::put_back(after, asked);
         return;
     }
     managed = run.update(before, after, managed);

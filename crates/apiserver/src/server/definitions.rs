@@ -71,10 +71,11 @@ pub(super) fn prepare(definition: &mut Value) {
     if !status["acceptedNames"].is_object() {
         status["acceptedNames"] = json!({"kind": "", "plural": ""});
     }
-    for field in ["conditions", "storedVersions"] {
-        if !status[field].is_array() {
-            status[field] = json!([]);
-        }
+    if !status["conditions"].is_array() {
+        status["conditions"] = Value::Null;
+    }
+    if !status["storedVersions"].is_array() {
+        status["storedVersions"] = json!([]);
     }
     if let (Some(list), Some(storage)) = (status["storedVersions"].as_array_mut(), storage)
         && !list.iter().any(|version| *version == *storage)

@@ -333,8 +333,6 @@ fn check_finalizers(object: &Value, errors: &mut Vec<FieldError>) {
 fn check_builtin_finalizers(object: &Value, errors: &mut Vec<FieldError>) {
     for (place, finalizer) in finalizers(object).into_iter().enumerate() {
         let path = format!("metadata.finalizers[{place}]");
-        let wrong = qualified_name(finalizer).into_iter();
-        errors.extend(wrong.map(|text| FieldError::invalid(path.clone(), finalizer, text)));
         let standard = matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion");
         if !finalizer.contains('/') && !standard {
             let why = "name is neither a standard finalizer name nor is it fully qualified";

@@ -156,6 +156,8 @@ impl ApiServer {
 
 /// The media type in which kubectl asks for version 2.
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// As answers name it: clients cannot read the one of requests.
+const V2_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// `swagger: "2.0"` in it (gnostic: openapiv2/OpenAPIv2.proto), without paths or definitions.
 const V2_EMPTY: &[u8] = b"\x0a\x032.0";
 
@@ -167,7 +169,7 @@ pub(super) fn openapi_v2(headers: &HeaderMap, registry: &Registry) -> ApiResult<
         values.filter_map(|value| value.to_str().ok()).any(|text| text.contains(media))
     };
     if accepts(V2_PROTOBUF) && !accepts(JSON) {
-        return Ok(wire::bytes(200, V2_PROTOBUF, bytes::Bytes::from_static(V2_EMPTY)));
+        return Ok(wire::bytes(200, V2_ANSWER, bytes::Bytes::from_static(V2_EMPTY)));
     }
     let wanted =
         wire::negotiate(headers, false, false).map_err(|_| ApiError::not_acceptable(&[JSON]))?;

@@ -173,11 +173,7 @@ impl Call<'_> {
             "PriorityClass" => false,
             // Its annotations reach the replica sets.
             // Its labels say whose it is.
-            "EndpointSlice" if next["metadata"]["labels"] != old["metadata"]["labels"]
-                || noted(next) != noted(old) =>
-            {
-                true
-            }
+            "EndpointSlice" if next["metadata"]["labels"] != old["metadata"]["labels"] => true,
             "Deployment" if noted(next) != noted(old) => true,
             _ => parts(next) != parts(old),
         });

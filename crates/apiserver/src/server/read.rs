@@ -148,11 +148,13 @@ impl Call<'_> {
     }
 
     pub(super) fn selection(&self) -> ApiResult<Selection> {
-        Selection::parse(
-            &self.resource,
-            self.query.get("labelSelector"),
-            self.query.get("fieldSelector"),
-        )
+        // The old path of watches may name one object.
+        let named = format!("metadata.name={}", self.name);
+        let fields = match self.query.get("fieldSelector") {
+            None if !self.name.is_empty() => Some(named.as_str()),
+            given => given,
+        };
+        Selection::parse(&self.resource, self.query.get("labelSelector"), fields)
     }
 
     fn namespace_filter(&self) -> Option<&str> {

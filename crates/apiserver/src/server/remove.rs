@@ -51,6 +51,14 @@ impl Call<'_> {
                 }
             }
         }
+        let text = |field: &str| body[field].as_str().unwrap_or_default();
+        let (kind, version) = (text("kind"), text("apiVersion"));
+        if !matches!(kind, "" | "DeleteOptions") {
+            return Err(ApiError::bad_request(format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme \
+                 \"pkg/runtime/scheme.go:111\""
+            )));
+        }
         let mut errors = Vec::new();
         let dry_run = self.query.dry_run(&mut errors);
         refuse("DeleteOptions", &errors)?;

@@ -77,19 +77,22 @@ impl Call<'_> {
         let options = self
             .query
             .write_options("CreateOptions", false, self.user_agent())?;
-        let mut answer =
-            self.server
-                .auth()
-                .issue_token(self.namespace, self.name, request, self.user)?;
+        let mut tracked = request.clone();
         let now = self.server.now_text();
         if let Some(schema) = builtin::schema_of(TOKENS, "TokenRequest") {
-            let status = answer["status"].take();
             let writer = Writer {
                 api_version: TOKENS,
                 ..self.writer(&options, &now)
             };
-            apply::track_update(schema.node(), None, &mut answer, writer);
-            answer["status"] = status;
+            apply::track_update(schema.node(), None, &mut tracked, writer);
+        }
+        let mut answer =
+            self.server
+                .auth()
+                .issue_token(self.namespace, self.name, request, self.user)?;
+        let managed = tracked["metadata"]["managedFields"].take();
+        if !managed.is_null() {
+            meta::of(&mut answer).insert("managedFields".to_owned(), managed);
         }
         wire::tree(201, &answer, wanted)
     }

@@ -116,6 +116,7 @@ fn accept(headers: &HeaderMap) -> Option<&str> {
 pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> ApiResult<Wanted> {
     let all = ranges(accept(headers).unwrap_or("*/*"));
     let mut best: Option<Wanted> = None;
+    let mut served = false;
     for (media, parameters) in all {
         let encoding = match media.as_str() {
             JSON | "*/*" | "application/*" => Encoding::Json,
@@ -123,6 +124,7 @@ pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> Api
             PROTOBUF if protobuf => Encoding::Protobuf,
             _ => continue,
         };
+        served = true;
         let Some(form) = form(&parameters, forms) else {
             continue;
         };
@@ -142,7 +144,10 @@ pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> Api
             }
         }
     }
-    best.ok_or_else(|| ApiError::not_acceptable(&REPRESENTATIONS))
+    best.ok_or_else(|| match served {
+        true => ApiError::form_not_acceptable(&REPRESENTATIONS[..3]),
+        false => ApiError::not_acceptable(&REPRESENTATIONS),
+    })
 }
 
 fn form(parameters: &[(String, String)], forms: bool) -> Option<Form> {

@@ -86,7 +86,7 @@ fn resources(document: &Value) -> BTreeMap<String, Value> {
 fn without_absent(kube: &Value, drover: &Value) -> Value {
     let mut kube = kube.clone();
     let served: Vec<&Value> = items(&drover["subresources"]).map(|sub| &sub["subresource"]).collect();
-    if let Some(all) = kube["subresources"].as_array_mut() {
+    if let Some(all) = kube.get_mut("subresources").and_then(Value::as_array_mut) {
         all.retain(|sub| served.contains(&&sub["subresource"]));
     }
     kube

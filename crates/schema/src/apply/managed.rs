@@ -207,7 +207,7 @@ impl Managed {
     /// Writes the entries into an object.
     pub(super) fn store(&self, object: &mut Value) {
         if self.is_empty() {
-            clear(object);
+            take(object);
             return;
         }
         let mut entries: Vec<&Entry> = self.0.values().collect();
@@ -313,8 +313,15 @@ fn is_reset(list: Option<&Value>, built_in: bool) -> bool {
 }
 
 /// Takes `metadata.managedFields` out of an object.
-pub(super) fn clear(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
+pub(super) fn take(object: &mut Value) -> Option<Value> {
+    let metadata = object.get_mut("metadata").and_then(Value::as_object_mut)?;
+    metadata.remove("managedFields")
+}
+
+/// Puts back what [`take`] took.
+pub(super) fn put_back(object: &mut Value, list: Option<Value>) {
+    let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+    if let (Some(metadata), Some(list)) = (metadata, list) {
+        metadata.insert("managedFields".to_owned(), list);
     }
 }

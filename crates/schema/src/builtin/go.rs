@@ -29,24 +29,11 @@ pub(crate) fn normalize(definition: DefId, value: &Value) -> Result<Normal, Stri
         path: Vec::new(),
         unknown: Vec::new(),
     };
-    let mut object = reader.structure(definition, value)?;
-    // What is stored in protobuf comes back without empty lists.
-    if registry.definition(definition).name.starts_with("io.k8s.api.") {
-        forget_empty(&mut object);
-    }
+    let object = reader.structure(definition, value)?;
     Ok(Normal {
         object,
         unknown: reader.unknown,
     })
-}
-
-/// Rules of roles are the lists that are never left out and may be empty.
-fn forget_empty(object: &mut Value) {
-    if let Some(rules) = object.get_mut("rules")
-        && rules.as_array().is_some_and(Vec::is_empty)
-    {
-        *rules = Value::Null;
-    }
 }
 
 /// Adds what Go writes of empty fields and removes what it leaves out.

@@ -51,6 +51,7 @@ pub(super) fn create(kind: &Kind, object: &mut Value) {
                 Value::from("1"),
             );
         }
+        "Role" | "ClusterRole" => forget_empty_rules(fields),
         "Job" => job_selector(fields),
         "CustomResourceDefinition" => stored_versions(fields),
         "CertificateSigningRequest" => {
@@ -207,10 +208,18 @@ pub(super) fn update(kind: &Kind, new: &mut Value, old: &Value) {
             }
         }
         "CustomResourceDefinition" => stored_versions(fields),
+        "Role" | "ClusterRole" => forget_empty_rules(fields),
         "Service" => keep_addresses(object_in(fields, "spec"), &old["spec"]),
         _ => {}
     }
     count(kind, fields, old);
+}
+
+/// What is stored in protobuf comes back without empty lists.
+fn forget_empty_rules(fields: &mut Map<String, Value>) {
+    if super::edit::items(fields.get("rules").unwrap_or(&Value::Null)).is_empty() {
+        fields.insert("rules".to_owned(), Value::Null);
+    }
 }
 
 /// A service keeps what was allocated when an update names nothing.

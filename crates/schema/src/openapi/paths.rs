@@ -193,7 +193,8 @@ fn delete_collection() -> Operation<'static> {
         action: "deletecollection",
         suffix: "",
         collection: true,
-        parameters: [&LIST[..], &DELETE, &[DRY_RUN]].concat(),
+        // All but the one that only watches understand.
+        parameters: [&LIST[1..], &DELETE, &[DRY_RUN]].concat(),
         request: Some(Body::DeleteOptions),
         response: Body::Status,
         codes: &["200"],
@@ -220,9 +221,11 @@ fn single<'a>(
     };
     let mut out = Vec::new();
     if does("get") {
+        // Real servers say it of custom kinds alone.
+        let parameters = kind.definition.iter().map(|_| RESOURCE_VERSION).collect();
         out.push((
             "get",
-            operation("read", "get", Vec::new(), None, &["200"][..]),
+            operation("read", "get", parameters, None, &["200"][..]),
         ));
     }
     let write = vec![DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION];
