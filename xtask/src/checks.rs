@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::{peers, tidy};
 
 /// Crates with tests against real peers.
-const WITH_PEERS: &[&str] = &["drover", "drover-apiserver", "drover-testkit"];
+const WITH_PEERS: &[&str] = &["drover", "drover-api", "drover-apiserver", "drover-testkit"];
 
 /// Runs every check; stops at the first that fails.
 pub(crate) fn ci(fast: bool) -> Result<()> {

@@ -59,7 +59,7 @@ pub struct Writer<'a> {
     pub api_version: &'a str,
     /// Empty for the main endpoint, else `status`, `scale`, …
     pub subresource: &'a str,
-    /// RFC 3339, seconds.
+    /// RFC 3339, seconds. Empty when the entry gets no time, as entries of scales have none.
     pub now: &'a str,
     /// Dotted paths that this endpoint restores whatever the request says; nothing at or below them
     /// becomes owned, lost or conflicting ([`RESET_STATUS`] and its like).
@@ -403,6 +403,10 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn time(&self) -> Option<String> {
+        (!self.writer.now.is_empty()).then(|| self.writer.now.to_owned())
+    }
+
     fn reconciled(&self, mut managed: Managed) -> Managed {
         for entry in managed.0.values_mut() {
             entry.set = owned::reconcile(self.ty, &entry.set);
@@ -429,7 +433,7 @@ impl<'a> Run<'a> {
             let entry = Entry::of(&self.writer, Operation::Update);
             let entry = managed.0.entry(entry.identity()).or_insert(entry);
             entry.set = entry.set.union(&own);
-            entry.time = Some(self.writer.now.to_owned());
+            entry.time = self.time();
         }
         managed.cap();
         managed
@@ -480,7 +484,7 @@ impl<'a> Run<'a> {
         own.set = own.set.difference(&self.never);
         let changed = !literal::equal(live, &object);
         if changed {
-            own.time = Some(self.writer.now.to_owned());
+            own.time = self.time();
         }
         managed.0.insert(identity, own);
         managed.drop_empty();

@@ -1,6 +1,7 @@
 //! Versions of built-in kinds that share one storage: events of two groups, autoscalers of two
 //! versions. Custom kinds convert by name only (strategy `None`).
 
+use drover_schema::{default, prune};
 use serde_json::{Map, Value, json};
 
 use super::{Resource, Source};
@@ -28,6 +29,13 @@ pub fn to(resource: &Resource, object: &mut Value) {
 pub fn to_stored(resource: &Resource, object: &mut Value) {
     if object["apiVersion"] != *resource.stored_as {
         into(resource, &resource.stored_as, object);
+        // The stored version may know less, and default more.
+        if let Source::Custom { kind, .. } = &resource.source
+            && let Some(stored) = kind.versions.iter().find(|version| version.storage)
+        {
+            prune::prune(stored.schema.node(), object);
+            default::fill(stored.schema.node(), object);
+        }
     }
 }
 

@@ -110,7 +110,9 @@ fn subresources(resource: &Resource) -> Vec<Sub<'_>> {
             verbs,
         });
     }
-    all.sort_by_key(|sub| sub.name);
+    if !resource.is_custom() {
+        all.sort_by_key(|sub| sub.name);
+    }
     all
 }
 

@@ -166,10 +166,16 @@ const V2_EMPTY: &[u8] = b"\x0a\x032.0";
 pub(super) fn openapi_v2(headers: &HeaderMap, registry: &Registry) -> ApiResult<Response> {
     let accepts = |media: &str| {
         let values = headers.get_all(header::ACCEPT).iter();
-        values.filter_map(|value| value.to_str().ok()).any(|text| text.contains(media))
+        values
+            .filter_map(|value| value.to_str().ok())
+            .any(|text| text.contains(media))
     };
     if accepts(V2_PROTOBUF) && !accepts(JSON) {
-        return Ok(wire::bytes(200, V2_ANSWER, bytes::Bytes::from_static(V2_EMPTY)));
+        return Ok(wire::bytes(
+            200,
+            V2_ANSWER,
+            bytes::Bytes::from_static(V2_EMPTY),
+        ));
     }
     let wanted =
         wire::negotiate(headers, false, false).map_err(|_| ApiError::not_acceptable(&[JSON]))?;

@@ -247,7 +247,10 @@ fn end_at_once(pod: &mut Value, now: jiff::Timestamp) {
         return;
     }
     let metadata = meta::of(pod);
-    metadata.insert("deletionTimestamp".to_owned(), lifecycle::format_time(now).into());
+    metadata.insert(
+        "deletionTimestamp".to_owned(),
+        lifecycle::format_time(now).into(),
+    );
     metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
     if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
         metadata.insert("generation".to_owned(), (generation + 1).into());

@@ -18,6 +18,8 @@ use crate::resource::Source;
 use crate::status::{ApiError, ApiResult};
 
 const ATTEMPTS: usize = 5;
+/// How long a token lives that does not say.
+const DEFAULT_LIFE_SECONDS: u64 = 3600;
 /// Group and version of TokenRequest.
 const TOKENS: &str = "authentication.k8s.io/v1";
 
@@ -78,6 +80,9 @@ impl Call<'_> {
             .query
             .write_options("CreateOptions", false, self.user_agent())?;
         let mut tracked = request.clone();
+        if tracked["spec"]["expirationSeconds"].is_null() && tracked["spec"].is_object() {
+            tracked["spec"]["expirationSeconds"] = DEFAULT_LIFE_SECONDS.into();
+        }
         let now = self.server.now_text();
         if let Some(schema) = builtin::schema_of(TOKENS, "TokenRequest") {
             let writer = Writer {
@@ -315,7 +320,11 @@ impl Call<'_> {
 
     fn replicas_path(&self) -> ApiResult<Vec<String>> {
         let path = self.scale_paths()?.spec_replicas;
-        Ok(path.split('.').filter(|field| !field.is_empty()).map(str::to_owned).collect())
+        Ok(path
+            .split('.')
+            .filter(|field| !field.is_empty())
+            .map(str::to_owned)
+            .collect())
     }
 
     fn refuse_negative(&self, replicas: i64) -> ApiResult<()> {

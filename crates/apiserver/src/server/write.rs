@@ -202,7 +202,7 @@ impl Call<'_> {
             manager: &options.manager,
             api_version: &self.resource.api_version,
             subresource: self.subresource,
-            now,
+            now: if self.subresource == "scale" { "" } else { now },
             reset: match self.subresource {
                 "status" | "approval" => apply::RESET_ALL_BUT_STATUS,
                 "" if &*self.resource.storage == CSRS => &["spec", "status"],

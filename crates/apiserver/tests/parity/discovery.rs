@@ -19,25 +19,46 @@ pub(crate) async fn compare(servers: &Servers) -> Result<Report> {
         let (kube, drover) = (resources(&kube), resources(&drover));
         for (name, described) in &drover {
             let kube = kube.get(name).map(|kube| without_absent(kube, described));
-            check(&mut report, &format!("aggregated {name}"), kube.as_ref(), described);
+            check(
+                &mut report,
+                &format!("aggregated {name}"),
+                kube.as_ref(),
+                described,
+            );
         }
     }
     let (_, groups) = both(servers, "/apis", "application/json").await?;
     let mut versions = vec!["/api/v1".to_owned()];
     for group in groups["groups"].as_array().into_iter().flatten() {
         let list = group["versions"].as_array().into_iter().flatten();
-        versions.extend(list.filter_map(|version| Some(format!("/apis/{}", version["groupVersion"].as_str()?))));
+        versions.extend(
+            list.filter_map(|version| Some(format!("/apis/{}", version["groupVersion"].as_str()?))),
+        );
     }
-    for path in versions.iter().filter(|path| !path.contains("example.com") && !path.contains("open-cluster")) {
+    for path in versions
+        .iter()
+        .filter(|path| !path.contains("example.com") && !path.contains("open-cluster"))
+    {
         let (kube, drover) = both(servers, path, "application/json").await?;
         let kube = by_name(&kube["resources"]);
         for (name, described) in by_name(&drover["resources"]) {
-            check(&mut report, &format!("{path} {name}"), kube.get(&name), &described);
+            check(
+                &mut report,
+                &format!("{path} {name}"),
+                kube.get(&name),
+                &described,
+            );
         }
-        let (kube, drover) = both(servers, &format!("/openapi/v3{path}"), "application/json").await?;
+        let (kube, drover) =
+            both(servers, &format!("/openapi/v3{path}"), "application/json").await?;
         let kube = operations(&kube);
         for (name, described) in operations(&drover) {
-            check(&mut report, &format!("openapi {name}"), kube.get(&name), &described);
+            check(
+                &mut report,
+                &format!("openapi {name}"),
+                kube.get(&name),
+                &described,
+            );
         }
     }
     Ok(report)
@@ -48,16 +69,30 @@ fn check(report: &mut Report, name: &str, kube: Option<&Value>, drover: &Value) 
     let mut found = Vec::new();
     normal::differences("", kube.unwrap_or(&Value::Null), drover, &mut found);
     if !found.is_empty() {
-        let list: Vec<String> = found.iter().map(|(path, text)| format!("    {path}: {text}")).collect();
-        report.failures.push(format!("discovery: {name}\n{}", list.join("\n")));
+        let list: Vec<String> = found
+            .iter()
+            .map(|(path, text)| format!("    {path}: {text}"))
+            .collect();
+        report
+            .failures
+            .push(format!("discovery: {name}\n{}", list.join("\n")));
     }
 }
 
 async fn both(servers: &Servers, path: &str, accept: &str) -> Result<(Value, Value)> {
-    let case = Case { action: format!("GET {path}"), accept: Some(accept.to_owned()), ..Case::default() };
+    let case = Case {
+        action: format!("GET {path}"),
+        accept: Some(accept.to_owned()),
+        ..Case::default()
+    };
     let kept = Kept::new();
-    let (kube, drover) = tokio::join!(fetch(&servers.kube, &case, &kept), fetch(&servers.drover, &case, &kept));
-    let body = |answer: Result<Value>| Ok::<_, anyhow::Error>(answer.with_context(|| path.to_owned())?["body"].take());
+    let (kube, drover) = tokio::join!(
+        fetch(&servers.kube, &case, &kept),
+        fetch(&servers.drover, &case, &kept)
+    );
+    let body = |answer: Result<Value>| {
+        Ok::<_, anyhow::Error>(answer.with_context(|| path.to_owned())?["body"].take())
+    };
     Ok((body(kube)?, body(drover)?))
 }
 
@@ -75,7 +110,10 @@ fn resources(document: &Value) -> BTreeMap<String, Value> {
         }
         for version in items(&group["versions"]) {
             for resource in items(&version["resources"]) {
-                all.insert(format!("{name}/{}/{}", version["version"], resource["resource"]), resource.clone());
+                all.insert(
+                    format!("{name}/{}/{}", version["version"], resource["resource"]),
+                    resource.clone(),
+                );
             }
         }
     }
@@ -85,7 +123,9 @@ fn resources(document: &Value) -> BTreeMap<String, Value> {
 /// Subresources of nodes (logs, proxies, attach and exec) are not served: there are no nodes.
 fn without_absent(kube: &Value, drover: &Value) -> Value {
     let mut kube = kube.clone();
-    let served: Vec<&Value> = items(&drover["subresources"]).map(|sub| &sub["subresource"]).collect();
+    let served: Vec<&Value> = items(&drover["subresources"])
+        .map(|sub| &sub["subresource"])
+        .collect();
     if let Some(all) = kube.get_mut("subresources").and_then(Value::as_array_mut) {
         all.retain(|sub| served.contains(&&sub["subresource"]));
     }
@@ -99,7 +139,10 @@ fn by_name(list: &Value) -> BTreeMap<String, Value> {
             if let Some(fields) = resource.as_object_mut() {
                 fields.remove("storageVersionHash");
             }
-            (resource["name"].as_str().unwrap_or_default().to_owned(), resource)
+            (
+                resource["name"].as_str().unwrap_or_default().to_owned(),
+                resource,
+            )
         })
         .collect()
 }
@@ -129,7 +172,10 @@ fn operations(document: &Value) -> BTreeMap<String, Value> {
 
 /// Without those of features that the embedded server does not have: sharded watches, broken storage.
 fn names(parameters: &Value) -> Vec<String> {
-    const ABSENT: [&str; 2] = ["shardSelector", "ignoreStoreReadErrorWithClusterBreakingPotential"];
+    const ABSENT: [&str; 2] = [
+        "shardSelector",
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+    ];
     let all = items(parameters).filter_map(|one| Some(one["name"].as_str()?.to_owned()));
     all.filter(|name| !ABSENT.contains(&&**name)).collect()
 }

@@ -102,17 +102,27 @@ pub(crate) fn json(value: &mut Value, kept: &Kept) {
 fn object(fields: &mut Map<String, Value>, kept: &Kept) {
     generated_name(fields);
     // Owners are keys of managed fields.
-    let keys: Vec<String> = fields.keys().filter(|key| text(key) != **key).cloned().collect();
+    let keys: Vec<String> = fields
+        .keys()
+        .filter(|key| text(key) != **key)
+        .cloned()
+        .collect();
     for key in keys {
         if let Some(value) = fields.remove(&key) {
             fields.insert(text(&key), value);
         }
     }
     causes(fields);
+    // Lists of custom resources say that there is no more, and the hash of a version is for nobody else.
+    fields.retain(|key, value| !(key == "continue" && value == "") && key != "storageVersionHash");
+    // The version of a list is the server's, and servers write things of their own.
+    let one = fields.contains_key("name") || fields.contains_key("uid");
     for (key, value) in fields.iter_mut() {
         match (key.as_str(), &mut *value) {
             ("resourceVersion" | "uid", Value::String(string)) if !string.is_empty() => {
-                let known = kept.iter().find(|(_, kept)| kept.as_str() == Some(string));
+                let known = kept
+                    .iter()
+                    .find(|(_, kept)| one && kept.as_str() == Some(string));
                 *string =
                     known.map_or_else(|| format!("<{key}>"), |(name, _)| format!("${{{name}}}"));
             }
@@ -159,12 +169,17 @@ fn object(fields: &mut Map<String, Value>, kept: &Kept) {
 
 /// Properties of custom resources are checked in the order of Go's maps, which is none.
 fn causes(fields: &mut Map<String, Value>) {
-    let custom = fields.get("group").and_then(Value::as_str).is_some_and(is_custom);
+    let custom = fields
+        .get("group")
+        .and_then(Value::as_str)
+        .is_some_and(is_custom);
     if let Some(Value::Array(causes)) = fields.get_mut("causes").filter(|_| custom) {
         causes.sort_by_key(Value::to_string);
     }
     let custom = fields.get("details").is_some_and(|details| {
-        let many = details["causes"].as_array().is_some_and(|causes| causes.len() > 1);
+        let many = details["causes"]
+            .as_array()
+            .is_some_and(|causes| causes.len() > 1);
         many && details["group"].as_str().is_some_and(is_custom)
     });
     if let Some(Value::String(message)) = fields.get_mut("message").filter(|_| custom) {

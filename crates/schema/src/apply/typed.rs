@@ -80,7 +80,10 @@ impl<'a> Ty<'a> {
         };
         match node.shape() {
             // What a built-in kind takes as it is has one owner.
-            Shape::Any if node.ty().name.is_some() && value.is_none_or(|value| value.is_object() || value.is_null()) => {
+            Shape::Any
+                if node.ty().name.is_some()
+                    && value.is_none_or(|value| value.is_object() || value.is_null()) =>
+            {
                 Atom::Map(MapAtom {
                     fields: None,
                     element: Some(Self::ANY),

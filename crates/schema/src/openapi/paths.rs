@@ -222,7 +222,10 @@ fn single<'a>(
     let mut out = Vec::new();
     if does("get") {
         // Real servers say it of custom kinds alone.
-        let parameters = kind.definition.iter().map(|_| RESOURCE_VERSION).collect();
+        let parameters = match kind.definition {
+            Some(_) => Vec::new(),
+            None => vec![RESOURCE_VERSION],
+        };
         out.push((
             "get",
             operation("read", "get", parameters, None, &["200"][..]),

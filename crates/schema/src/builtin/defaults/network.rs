@@ -65,13 +65,18 @@ pub(super) fn endpoint_slice(fields: &mut Fields) {
 
 /// An address of a load balancer says how it is reached.
 pub(super) fn service_status(fields: &mut Fields) {
-    let balanced = fields.get("spec").is_some_and(|spec| spec["type"] == "LoadBalancer");
+    let balanced = fields
+        .get("spec")
+        .is_some_and(|spec| spec["type"] == "LoadBalancer");
     let Some(status) = sub(fields, "status").filter(|_| balanced) else {
         return;
     };
     if let Some(balancer) = sub(status, "loadBalancer") {
         for entry in items_mut(balancer, "ingress") {
-            let addressed = entry.get("ip").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty());
+            let addressed = entry
+                .get("ip")
+                .and_then(Value::as_str)
+                .is_some_and(|ip| !ip.is_empty());
             if addressed {
                 default(entry, "ipMode", "VIP");
             }
