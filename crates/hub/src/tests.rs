@@ -82,7 +82,9 @@ impl Api {
             state.conflicts -= 1;
             return failure(409, "Conflict");
         }
-        state.writes.push((format!("{method} {path}"), body.clone()));
+        state
+            .writes
+            .push((format!("{method} {path}"), body.clone()));
         let target = path.strip_suffix("/status").unwrap_or(path).to_owned();
         match state.objects.get_mut(&target) {
             Some(found) => {
@@ -272,13 +274,27 @@ async fn only_the_api_itself_gives_a_work_up() {
         ids.map(str::to_owned).collect()
     };
     let listing = hub.works.resync("c1", &known(&["a"])).await.unwrap();
-    assert_eq!((listing.unchanged, ids(&listing.events)), (vec!["a".to_owned()], vec![]));
+    assert_eq!(
+        (listing.unchanged, ids(&listing.events)),
+        (vec!["a".to_owned()], vec![])
+    );
     // The agent holds what only another copy of the hub has heard of.
-    let listing = hub.works.resync("c1", &known(&["a", "b", "c"])).await.unwrap();
+    let listing = hub
+        .works
+        .resync("c1", &known(&["a", "b", "c"]))
+        .await
+        .unwrap();
     assert_eq!(listing.unchanged, ["a", "b"]);
     let listing = hub.works.resync("c1", &known(&["b", "c"])).await.unwrap();
     assert_eq!(ids(&listing.events), ["a"]);
-    assert!(hub.works.resync("c2", &known(&[])).await.unwrap().events.is_empty());
+    assert!(
+        hub.works
+            .resync("c2", &known(&[]))
+            .await
+            .unwrap()
+            .events
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -348,7 +364,14 @@ async fn an_agent_does_not_accept_itself() {
         ]},
     });
     let clusters = || DataType::MANAGED_CLUSTERS;
-    say(&api, clusters(), (SubResource::Spec, Action::Create), wish.clone()).await.unwrap();
+    say(
+        &api,
+        clusters(),
+        (SubResource::Spec, Action::Create),
+        wish.clone(),
+    )
+    .await
+    .unwrap();
     let (_, made) = api.writes().remove(0);
     assert_eq!(made["spec"]["hubAcceptsClient"], false);
     assert_eq!(made["metadata"]["labels"]["a"], "b");
@@ -358,12 +381,31 @@ async fn an_agent_does_not_accept_itself() {
         "metadata": {"name": "c1", "uid": "u", "resourceVersion": "1"}, "spec": {"hubAcceptsClient": false},
     });
     api.put(&format!("{path}/c1"), &there);
-    say(&api, clusters(), (SubResource::Spec, Action::Update), wish.clone()).await.unwrap();
+    say(
+        &api,
+        clusters(),
+        (SubResource::Spec, Action::Update),
+        wish.clone(),
+    )
+    .await
+    .unwrap();
     let (_, patch) = api.writes().remove(0);
     assert!(patch["spec"]["hubAcceptsClient"].is_null() && patch["spec"]["taints"].is_null());
-    say(&api, clusters(), (SubResource::Status, Action::Update), wish).await.unwrap();
+    say(
+        &api,
+        clusters(),
+        (SubResource::Status, Action::Update),
+        wish,
+    )
+    .await
+    .unwrap();
     let (_, patch) = api.writes().remove(0);
-    let types: Vec<_> = patch["status"]["conditions"].as_array().unwrap().iter().map(|c| c["type"].clone()).collect();
+    let types: Vec<_> = patch["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["type"].clone())
+        .collect();
     assert_eq!(types, ["ManagedClusterJoined"]);
 }
 
@@ -378,7 +420,14 @@ async fn a_requester_is_who_called() {
         "spec": {"request": "", "signerName": "open-cluster-management.io/grpc", "usages": ["client auth"], "username": "system:admin"},
         "status": {"conditions": [{"type": "Approved", "status": "True"}]},
     });
-    say(&api, DataType::CSRS, (SubResource::Spec, Action::Create), request).await.unwrap();
+    say(
+        &api,
+        DataType::CSRS,
+        (SubResource::Spec, Action::Create),
+        request,
+    )
+    .await
+    .unwrap();
     let (_, made) = api.writes().remove(0);
     let caller = drover_core::registration::request::requester_annotations(
         "system:open-cluster-management:c1:a1",
@@ -397,14 +446,31 @@ async fn an_agent_renews_its_own_lease_and_no_other() {
     let renew = || (SubResource::Spec, Action::Update);
     let refused = say(&api, DataType::LEASES, renew(), lease("other")).await;
     assert_eq!(refused.unwrap_err().code, 400);
-    say(&api, DataType::LEASES, renew(), lease("managed-cluster-lease")).await.unwrap();
+    say(
+        &api,
+        DataType::LEASES,
+        renew(),
+        lease("managed-cluster-lease"),
+    )
+    .await
+    .unwrap();
     let writes = api.writes();
     assert_eq!(writes.len(), 1);
-    assert_eq!(writes[0].0, format!("PATCH {path}"), "in the cluster that access was decided on");
+    assert_eq!(
+        writes[0].0,
+        format!("PATCH {path}"),
+        "in the cluster that access was decided on"
+    );
     assert!(writes[0].1["spec"]["holderIdentity"].is_null());
     for action in [Action::Create, Action::Delete] {
         let asked = (SubResource::Spec, action);
-        let refused = say(&api, DataType::LEASES, asked, lease("managed-cluster-lease")).await;
+        let refused = say(
+            &api,
+            DataType::LEASES,
+            asked,
+            lease("managed-cluster-lease"),
+        )
+        .await;
         assert_eq!(refused.unwrap_err().code, 400);
     }
 }
@@ -428,7 +494,10 @@ async fn agents_are_told_that_their_cluster_went() {
     };
     let mut link = transport.open(role).await.unwrap();
     let made = |uid: &str| -> ManagedCluster {
-        serde_json::from_value(json!({"metadata": {"name": "c1", "uid": uid, "resourceVersion": "5"}, "spec": {}})).unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "c1", "uid": uid, "resourceVersion": "5"}, "spec": {}}),
+        )
+        .unwrap()
     };
     let mut heard = Vec::new();
     for event in [
@@ -438,7 +507,8 @@ async fn agents_are_told_that_their_cluster_went() {
     ] {
         writer.apply_watcher_event(&event);
         objects.reconcile("managedclusters/c1").await.unwrap();
-        let two = matches!(&event, Event::Apply(found) if found.metadata.uid.as_deref() == Some("b"));
+        let two =
+            matches!(&event, Event::Apply(found) if found.metadata.uid.as_deref() == Some("b"));
         for _ in 0..=usize::from(two) {
             let event = link.events.next().await.unwrap().unwrap();
             let version = event.text("resourceversion").unwrap().to_owned();
@@ -447,6 +517,14 @@ async fn agents_are_told_that_their_cluster_went() {
         }
     }
     let said = |uid: &str, deletion| (uid.to_owned(), "5".to_owned(), deletion);
-    assert_eq!(heard, [said("a", false), said("a", true), said("b", false), said("b", true)]);
+    assert_eq!(
+        heard,
+        [
+            said("a", false),
+            said("a", true),
+            said("b", false),
+            said("b", true)
+        ]
+    );
     stop.cancel();
 }

@@ -219,11 +219,7 @@ impl Works {
         Ok(())
     }
 
-    async fn note(
-        &self,
-        work: &Arc<ManifestWork>,
-        reported: &Work,
-    ) -> Result<(), ServiceError> {
+    async fn note(&self, work: &Arc<ManifestWork>, reported: &Work) -> Result<(), ServiceError> {
         if reported.status.is_deleted() {
             return self.ended(work).await;
         }
@@ -368,7 +364,12 @@ impl Service for Works {
         // may be behind the copy of the hub that told the agent.
         let missing = |uid: &String| self.works.find(cluster, uid).is_none();
         if known.0.keys().any(missing) {
-            works = self.live(cluster).await?.into_iter().map(Arc::new).collect();
+            works = self
+                .live(cluster)
+                .await?
+                .into_iter()
+                .map(Arc::new)
+                .collect();
         }
         let mut listing = Listing::default();
         for work in works {

@@ -105,7 +105,8 @@ impl Publisher for MemoryPublisher {
         Box::pin(async move {
             let mut state = self.bus.state();
             // A link that was cut must not take what its owner will believe to be sent: who should have got it may be gone.
-            let alive = |member: &Member| member.number == self.number && !member.events.is_closed();
+            let alive =
+                |member: &Member| member.number == self.number && !member.events.is_closed();
             if !state.members.iter().any(alive) {
                 return Err(TransportError::Lost("the link was cut".to_owned()));
             }

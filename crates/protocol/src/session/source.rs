@@ -264,7 +264,12 @@ impl<C: Codec> SourceSession<C> {
         };
         // An agent that asks every source was away, and so may have been who asked it for statuses meanwhile, and who should
         // have got the statuses that it reported. One that asks this source alone answers a question of its own.
-        if self.config.resync && event.text(names::EXT_ORIGINAL_SOURCE).unwrap_or_default().is_empty() {
+        if self.config.resync
+            && event
+                .text(names::EXT_ORIGINAL_SOURCE)
+                .unwrap_or_default()
+                .is_empty()
+        {
             self.ask_cluster(cluster);
         }
         let mut overtake = Vec::new();

@@ -55,10 +55,22 @@ struct Party {
 }
 
 const PARTIES: [Party; 4] = [
-    Party { is_source: true, index: 0 },
-    Party { is_source: true, index: 1 },
-    Party { is_source: false, index: 0 },
-    Party { is_source: false, index: 1 },
+    Party {
+        is_source: true,
+        index: 0,
+    },
+    Party {
+        is_source: true,
+        index: 1,
+    },
+    Party {
+        is_source: false,
+        index: 0,
+    },
+    Party {
+        is_source: false,
+        index: 1,
+    },
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -351,7 +351,10 @@ fn a_status_resync_sends_what_differs() {
             sent.iter()
                 .all(|e| e.event_type.ends_with("status.resync_response"))
         );
-        feed(&mut session, status_request(&hashes).with("clustername", "edge-8"));
+        feed(
+            &mut session,
+            status_request(&hashes).with("clustername", "edge-8"),
+        );
         assert!(drain(&mut session).is_empty());
         let other = CloudEvent {
             source: "hub-b".into(),
@@ -448,6 +451,8 @@ fn a_pause_survives_every_early_wake_and_a_clock_that_goes_back() {
     let mut out = Vec::new();
     session.handle(now(), Input::Tick, &mut out);
     assert_eq!(words(&out), paused);
-    let earlier = now().checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+    let earlier = now()
+        .checked_sub(jiff::SignedDuration::from_hours(1))
+        .unwrap();
     assert!(session.poll_transmit(earlier, &mut Vec::new()).is_some());
 }

@@ -122,7 +122,11 @@ fn an_empty_source_orders_deletions_only_once_it_is_complete() {
     feed(&mut loading, request(&[("w4", 2)]));
     assert!(drain(&mut loading).is_empty());
     loading.set_synced();
-    assert_eq!(drain(&mut loading).len(), 1, "asks again what it may judge now");
+    assert_eq!(
+        drain(&mut loading).len(),
+        1,
+        "asks again what it may judge now"
+    );
 }
 
 #[test]
