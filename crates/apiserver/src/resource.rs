@@ -127,7 +127,10 @@ impl Resource {
             storage: storage.into(),
             stored_as: stored_as.into(),
             schema: kind.schema(),
-            deprecation: None,
+            deprecation: (kind.kind == "Endpoints").then(|| {
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+                    .to_owned()
+            }),
             since: 0,
             source: Source::Builtin(kind),
             selectable: Vec::new(),
@@ -285,6 +288,27 @@ impl Resource {
                 }
             }
             Source::Custom { .. } => default::fill(self.schema.node(), object),
+        }
+    }
+
+    /// Whether this is a built-in kind that `ask` says so of.
+    pub fn is_builtin_that(&self, ask: impl Fn(&Kind) -> bool) -> bool {
+        match &self.source {
+            Source::Builtin(kind) => ask(kind),
+            Source::Custom { .. } => false,
+        }
+    }
+
+    /// Gives an object of a built-in kind its usual form and names its unknown fields; other kinds
+    /// have none. The error says which value has the wrong type.
+    pub fn normalize(&self, object: &mut Value) -> Result<Vec<String>, String> {
+        match &self.source {
+            Source::Builtin(kind) => {
+                let normal = kind.normalize(object)?;
+                *object = normal.object;
+                Ok(normal.unknown)
+            }
+            Source::Custom { .. } => Ok(Vec::new()),
         }
     }
 

@@ -175,7 +175,7 @@ impl ApiServer {
             store,
             auth,
             config,
-            registry: RwLock::new(Arc::new(registry)),
+            registry: RwLock::new(registry),
             openapi: openapi::Cache::default(),
             defining: tokio::sync::Mutex::new(()),
         };
@@ -326,9 +326,10 @@ impl ApiServer {
             .get(target.group, target.version, target.plural)
             .cloned()
         else {
-            let known = registry
-                .within(target.group, target.version)
-                .any(|resource| !resource.is_custom());
+            // The real server serves a group of built-in kinds in one place, whatever the version.
+            let known = drover_schema::builtin::kinds()
+                .iter()
+                .any(|kind| kind.group == target.group);
             return if known {
                 Err(ApiError::no_such_resource())
             } else {
@@ -392,7 +393,8 @@ impl Call<'_> {
         let allowed = match self.subresource {
             "" => {
                 let everywhere = self.resource.namespaced && self.namespace.is_empty();
-                !(everywhere && matches!(verb, "create" | "deletecollection"))
+                let unnamed = self.name.is_empty() && matches!(verb, "update" | "patch");
+                !(unnamed || everywhere && matches!(verb, "create" | "deletecollection"))
             }
             "status" | "approval" => matches!(verb, "get" | "update" | "patch"),
             "finalize" => verb == "update",

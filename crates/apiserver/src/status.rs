@@ -116,19 +116,23 @@ impl ApiError {
 
     /// 405.
     pub fn method_not_allowed(message: impl Into<String>) -> Box<Self> {
-        Self::new(405, "MethodNotAllowed", message)
+        let mut error = Self::new(405, "MethodNotAllowed", message);
+        error.details = Some(json!({}));
+        error
     }
 
     /// 406.
     pub fn not_acceptable(accepted: &[&str]) -> Box<Self> {
-        Self::new(
+        let mut error = Self::new(
             406,
             "NotAcceptable",
             format!(
-                "only the following media types are accepted: {}",
+                "406: Not Acceptable\n\nAvailable representations: {}",
                 accepted.join(", ")
             ),
-        )
+        );
+        error.details = Some(json!({}));
+        error
     }
 
     /// 409 AlreadyExists.
@@ -179,6 +183,13 @@ impl ApiError {
                 accepted.join(", ")
             ),
         )
+    }
+
+    /// 415 for a patch of a sort that no kind takes.
+    pub fn unknown_patch() -> Box<Self> {
+        let mut error = Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        error.details = Some(json!({}));
+        error
     }
 
     /// 422 with one cause for each field; `subject.resource` is the **kind** here.

@@ -112,7 +112,8 @@ impl Object {
         Ok(Self {
             key,
             revision,
-            json: json.into(),
+            // It stays for long: without the room that the encoder left for more.
+            json: Bytes::copy_from_slice(&json),
             meta,
         })
     }

@@ -91,6 +91,11 @@ impl<S: Session> Driver<S> {
                         failures = 0;
                     }
                     match lost {
+                        // Nothing is wrong that time would cure.
+                        Some(error @ TransportError::Replaced) => {
+                            tracing::debug!(%error, subscription = ?self.subscription, "opens a new one");
+                            continue;
+                        }
                         Some(error) => error,
                         None => break,
                     }

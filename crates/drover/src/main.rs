@@ -19,6 +19,10 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 use cli::{Cli, Command};
 
+/// Objects come and go in thousands of small pieces on all threads: that is what it is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Told wrong: the same code that the argument parser uses.
 const USAGE: u8 = 2;
 

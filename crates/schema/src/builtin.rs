@@ -216,6 +216,25 @@ impl Kind {
         validate::update(self, new, old)
     }
 
+    /// Whether a delete answers the object that went, not a Status.
+    pub fn answers_deleted(&self) -> bool {
+        matches!(
+            self.kind,
+            "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "Pod"
+                | "PodTemplate"
+                | "ResourceQuota"
+                | "Service"
+                | "ServiceAccount"
+                | "CSIDriver"
+                | "CSINode"
+                | "StorageClass"
+                | "VolumeAttachment"
+                | "VolumeAttributesClass"
+        )
+    }
+
     /// How a name must look: an RFC 1123 label, subdomain, RFC 1035 label, or a path segment.
     pub fn validate_name(&self, name: &str) -> Vec<FieldError> {
         validate::name(self, name)

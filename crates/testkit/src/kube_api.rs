@@ -17,6 +17,8 @@ use tempfile::TempDir;
 use crate::process::{Process, free_port, program};
 
 const TOKEN: &str = "admin-token";
+const CONTROLLERS: &str = "*,-node-ipam-controller,-node-route-controller,-service-lb-controller,\
+     -cloud-node-lifecycle-controller,-node-lifecycle-controller";
 const START: Duration = Duration::from_secs(90);
 
 /// What runs beside the API server.
@@ -24,6 +26,9 @@ const START: Duration = Duration::from_secs(90);
 pub struct KubeOptions {
     /// kube-controller-manager: garbage collection, namespaces, certificates, service accounts.
     pub controllers: bool,
+    /// Which of the controllers, as kube-controller-manager's flag `--controllers` has it; all but those of clouds
+    /// and nodes by default.
+    pub only: Option<&'static str>,
 }
 
 /// A control plane in processes of its own; everything ends when it is dropped.
@@ -58,7 +63,7 @@ impl KubeApi {
         kube.start_etcd(client, peer).await?;
         kube.start_api_server(client, port).await?;
         if options.controllers {
-            kube.start_controllers(&pki).await?;
+            kube.start_controllers(&pki, options.only).await?;
         }
         Ok(kube)
     }
@@ -162,7 +167,7 @@ impl KubeApi {
         Ok(())
     }
 
-    async fn start_controllers(&mut self, pki: &Pki) -> Result<()> {
+    async fn start_controllers(&mut self, pki: &Pki, only: Option<&str>) -> Result<()> {
         let folder = self.folder.path();
         let file = |name: &str| folder.join(name).display().to_string();
         let (certificate, key) = pki.client("system:kube-controller-manager", "")?;
@@ -182,11 +187,14 @@ impl KubeApi {
             format!("--secure-port={}", free_port()?),
             "--leader-elect=false".to_owned(),
             "--use-service-account-credentials=true".to_owned(),
-            format!("--service-account-private-key-file={}", file("accounts.key")),
+            format!(
+                "--service-account-private-key-file={}",
+                file("accounts.key")
+            ),
             format!("--root-ca-file={}", file("ca.crt")),
             format!("--cluster-signing-cert-file={}", file("ca.crt")),
             format!("--cluster-signing-key-file={}", file("ca.key")),
-            "--controllers=*,-node-ipam-controller,-node-route-controller,-service-lb-controller,-cloud-node-lifecycle-controller,-node-lifecycle-controller".to_owned(),
+            format!("--controllers={}", only.unwrap_or(CONTROLLERS)),
         ];
         let mut manager = Process::start(
             "kube-controller-manager",
@@ -195,10 +203,11 @@ impl KubeApi {
             folder,
         )?;
         let client = self.client().await?;
-        let account = "/api/v1/namespaces/default/serviceaccounts/default";
+        // Every set of controllers of interest publishes the root certificate.
+        let sign = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt";
         manager
             .wait_for(START, async || {
-                client.request_text(http_get(account)).await.is_ok()
+                client.request_text(http_get(sign)).await.is_ok()
             })
             .await?;
         self.processes.push(manager);

@@ -89,6 +89,9 @@ pub enum TransportError {
     /// The link broke.
     #[error("the link to the event service is lost: {0}")]
     Lost(String),
+    /// The owner of the link ended it, to open it anew in another way (other credentials, say).
+    #[error("the link to the event service is replaced")]
+    Replaced,
     /// No sign of life.
     #[error("stream timeout: no heartbeat received for {0:?}")]
     Silent(Duration),
@@ -103,7 +106,9 @@ impl TransportError {
         match self {
             Self::Config(_) | Self::Access(_) => Remedy::FixConfig,
             Self::Connect { .. } | Self::NotReady => Remedy::RetryLater,
-            Self::Lost(_) | Self::Silent(_) | Self::Protocol(_) => Remedy::Reconnect,
+            Self::Lost(_) | Self::Replaced | Self::Silent(_) | Self::Protocol(_) => {
+                Remedy::Reconnect
+            }
             Self::Refused(error) if error.retryable() => Remedy::RetryLater,
             Self::Refused(_) => Remedy::DropAndReport,
         }

@@ -11,8 +11,10 @@ use drover_runtime::queue::WorkQueue;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::NamespaceResourceScope;
@@ -25,7 +27,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::template::is_controlled_by;
-use crate::{daemonset, deployment, job, pod, replicaset, statefulset};
+use crate::{autoscaler, budget, daemonset, deployment, job, pod, replicaset, statefulset};
 
 /// Rounds that run at the same time.
 const WORKERS: usize = 8;
@@ -52,6 +54,8 @@ enum Key {
     DaemonSet(String, String),
     Job(String, String),
     Claim(String, String),
+    /// What scales and guards the pods of a namespace.
+    Guards(String),
 }
 
 impl fmt::Display for Key {
@@ -64,6 +68,7 @@ impl fmt::Display for Key {
             Self::DaemonSet(namespace, name) => ("daemonset", namespace, name),
             Self::Job(namespace, name) => ("job", namespace, name),
             Self::Claim(namespace, name) => ("persistentvolumeclaim", namespace, name),
+            Self::Guards(namespace) => return write!(f, "namespace/{namespace}"),
         };
         write!(f, "{kind}/{namespace}/{name}")
     }
@@ -79,6 +84,8 @@ struct Cluster {
     daemon_sets: Store<DaemonSet>,
     jobs: Store<Job>,
     claims: Store<PersistentVolumeClaim>,
+    autoscalers: Store<HorizontalPodAutoscaler>,
+    budgets: Store<PodDisruptionBudget>,
 }
 
 /// Runs the workload layer of one cluster until `cancel`.
@@ -104,6 +111,7 @@ pub async fn run(
                 move |object: &$kind| {
                     let namespace = object.namespace().unwrap_or_default();
                     queue.add($key(namespace.clone(), object.name_any()));
+                    queue.add(Key::Guards(namespace.clone()));
                     if let Some(owner) = owner_key(object.meta(), namespace) {
                         queue.add(owner);
                     }
@@ -121,6 +129,10 @@ pub async fn run(
         daemon_sets: watch!(DaemonSet, Key::DaemonSet),
         jobs: watch!(Job, Key::Job),
         claims: watch!(PersistentVolumeClaim, Key::Claim),
+        autoscalers: watch!(HorizontalPodAutoscaler, |namespace, _| Key::Guards(
+            namespace
+        )),
+        budgets: watch!(PodDisruptionBudget, |namespace, _| Key::Guards(namespace)),
         client,
         clock,
     };
@@ -173,6 +185,7 @@ impl Cluster {
             Key::DaemonSet(namespace, name) => self.daemon_set(namespace, name).await,
             Key::Job(namespace, name) => self.job(namespace, name, now).await,
             Key::Claim(namespace, name) => self.claim(namespace, name).await,
+            Key::Guards(namespace) => self.guards(namespace, now).await,
         }
     }
 
@@ -322,6 +335,87 @@ impl Cluster {
             }
         }
         Ok(next)
+    }
+
+    async fn guards(&self, namespace: &str, now: Timestamp) -> Result<Next, WorkloadsError> {
+        for found in self.autoscalers.state() {
+            if found.namespace().as_deref() == Some(namespace) {
+                self.autoscaler(namespace, &found, now).await?;
+            }
+        }
+        for found in self.budgets.state() {
+            if found.namespace().as_deref() == Some(namespace) {
+                self.budget(namespace, &found, now).await?;
+            }
+        }
+        Ok(Next::OnChange)
+    }
+
+    async fn autoscaler(
+        &self,
+        namespace: &str,
+        found: &HorizontalPodAutoscaler,
+        now: Timestamp,
+    ) -> Result<(), WorkloadsError> {
+        let Some(target) = found.spec.as_ref().map(|spec| &spec.scale_target_ref) else {
+            return Ok(());
+        };
+        let wanted = match target.kind.as_str() {
+            "Deployment" => self
+                .deployments
+                .get(&ObjectRef::new(&target.name).within(namespace))
+                .map(|d| d.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
+            "StatefulSet" => self
+                .stateful_sets
+                .get(&ObjectRef::new(&target.name).within(namespace))
+                .map(|s| s.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
+            _ => None,
+        };
+        for action in autoscaler::plan(found, wanted, now) {
+            match action {
+                autoscaler::Action::SetStatus(status) => self.report(found, &*status).await?,
+                autoscaler::Action::Scale(replicas) => {
+                    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+                    let params = PatchParams::default();
+                    let scaled = if target.kind == "Deployment" {
+                        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+                        api.patch_scale(&target.name, &params, &patch).await
+                    } else {
+                        let api: Api<StatefulSet> = Api::namespaced(self.client.clone(), namespace);
+                        api.patch_scale(&target.name, &params, &patch).await
+                    };
+                    tolerate(scaled, &[404, 409], "scale a workload")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn budget(
+        &self,
+        namespace: &str,
+        found: &PodDisruptionBudget,
+        now: Timestamp,
+    ) -> Result<(), WorkloadsError> {
+        let selector = found
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.selector.clone())
+            .unwrap_or_default();
+        // The API took the selector, so it can be read.
+        let Ok(selector) = kube::core::Selector::try_from(selector) else {
+            return Ok(());
+        };
+        let all = self.pods.state();
+        let fits = |pod: &&Arc<Pod>| {
+            pod.namespace().as_deref() == Some(namespace)
+                && kube::core::SelectorExt::matches(&selector, pod.labels())
+        };
+        let pods: Vec<&Pod> = all.iter().filter(fits).map(AsRef::as_ref).collect();
+        if let Some(status) = budget::plan(found, &pods, now) {
+            self.report(found, &status).await?;
+        }
+        Ok(())
     }
 
     /// Claims are bound to nothing in particular.

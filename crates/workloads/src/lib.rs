@@ -1,6 +1,6 @@
 //! Stands in, in an embedded cluster, for the controllers and nodes of a real one.
 //!
-//! A Deployment, StatefulSet, DaemonSet, Job or Pod that is applied gets the objects and the status
+//! A Deployment, StatefulSet, DaemonSet, Job or Pod that is applied (and what scales and guards them) gets the objects and the status
 //! that a healthy cluster would give it, within milliseconds and without running anything. An
 //! annotation makes it fail (see [`fault`]). Each kind has a pure planner (`plan`) over what is
 //! there; [`run`] does what they say.
@@ -9,6 +9,8 @@
 //! twice makes nothing twice.
 
 pub mod fault;
+mod autoscaler;
+mod budget;
 mod cluster;
 mod daemonset;
 mod deployment;

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::template::{is_controlled_by, is_ready};
-use crate::{daemonset, deployment, job, pod, replicaset, statefulset};
+use crate::{autoscaler, budget, daemonset, deployment, job, pod, replicaset, statefulset};
 
 #[derive(Default)]
 struct World {
@@ -423,4 +423,55 @@ fn a_job_completes_or_gives_up() {
     );
     let (_, looping) = run_job(spec("OnFailure"), Some("CrashLoop"));
     assert_eq!(outcome(&looping), [""; 0]);
+}
+
+#[test]
+fn an_autoscaler_keeps_its_bounds_and_nothing_else() {
+    let scaler = object(json!({
+        "metadata": {"name": "web", "namespace": "shop", "generation": 1},
+        "spec": {"minReplicas": 2, "maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "web"}},
+    }));
+    let scaled = |replicas| {
+        let actions = autoscaler::plan(&scaler, replicas, Timestamp::UNIX_EPOCH);
+        actions.into_iter().find_map(|action| match action {
+            autoscaler::Action::Scale(wanted) => Some(wanted),
+            autoscaler::Action::SetStatus(_) => None,
+        })
+    };
+    assert_eq!(
+        [None, Some(0), Some(2), Some(4), Some(9)].map(scaled),
+        [None, Some(2), None, None, Some(5)]
+    );
+    let mut settled = scaler.clone();
+    for action in autoscaler::plan(&scaler, Some(3), Timestamp::UNIX_EPOCH) {
+        if let autoscaler::Action::SetStatus(status) = action {
+            settled.status = Some(*status);
+        }
+    }
+    assert_eq!(settled.status.as_ref().unwrap().desired_replicas, 3);
+    assert_eq!(
+        autoscaler::plan(&settled, Some(3), Timestamp::UNIX_EPOCH),
+        []
+    );
+}
+
+#[test]
+fn a_budget_counts_what_may_go() {
+    let mut world = World::default();
+    let mut found = deployment(4, "web:1");
+    world.settle(&mut found);
+    let pods: Vec<&Pod> = world.pods.values().collect();
+    let spare = |spec: Value| {
+        let budget =
+            object(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}));
+        let status = budget::plan(&budget, &pods, Timestamp::UNIX_EPOCH).unwrap();
+        (
+            status.expected_pods,
+            status.desired_healthy,
+            status.disruptions_allowed,
+        )
+    };
+    assert_eq!(spare(json!({"minAvailable": 3})), (4, 3, 1));
+    assert_eq!(spare(json!({"maxUnavailable": "50%"})), (4, 2, 2));
+    assert_eq!(spare(json!({"minAvailable": "100%"})), (4, 4, 0));
 }

@@ -95,12 +95,11 @@ impl Transport for HubLink {
             let Link { publisher, events } = transport.open(subscription).await?;
             let ended = over.clone();
             let why = async move {
-                let why = if ended.is_cancelled() {
-                    "the agent shows other credentials now"
-                } else {
-                    "the stream ended"
-                };
-                Err(TransportError::Lost(why.to_owned()))
+                // The agent shows other credentials now.
+                if ended.is_cancelled() {
+                    return Err(TransportError::Replaced);
+                }
+                Err(TransportError::Lost("the stream ended".to_owned()))
             };
             let events = events
                 .take_until(over.cancelled_owned())

@@ -4,6 +4,9 @@
 mod aggregate;
 mod table;
 
+use std::sync::LazyLock;
+
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 pub use self::aggregate::run;
@@ -46,23 +49,24 @@ fn name(object: &Value) -> &str {
 /// Creates what is missing of the [`objects`]; what is there stays as it is. `stamp` gives a new
 /// object what every object has: uid, creation time, managed fields.
 pub async fn ensure(store: &Store, stamp: impl Fn(&mut Value)) -> Result<(), WriteError> {
-    for (resource, mut object) in objects() {
-        let key = Key {
-            resource: resource.into(),
-            namespace: "".into(),
-            name: name(&object).into(),
-        };
-        if store.get(&key).is_some() {
-            continue;
-        }
+    static OBJECTS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(objects);
+    let missing = OBJECTS.iter().filter_map(|(resource, object)| {
+        let key = Key::new(*resource, "", name(object));
+        store.get(&key).is_none().then_some((key, object))
+    });
+    // All at once: the store commits together what waits together.
+    let writes = missing.map(|(key, object)| {
+        let mut object = object.clone();
         stamp(&mut object);
-        match store.create(key, object).await {
-            // Somebody else was faster.
-            Ok(_) | Err(WriteError::Exists) => {}
-            Err(error) => return Err(error),
+        async {
+            match store.create(key, object).await {
+                // Somebody else was faster.
+                Ok(_) | Err(WriteError::Exists) => Ok(()),
+                Err(error) => Err(error),
+            }
         }
-    }
-    Ok(())
+    });
+    try_join_all(writes).await.map(drop)
 }
 
 fn metadata(name: &str) -> Value {

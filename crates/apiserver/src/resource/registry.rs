@@ -1,7 +1,7 @@
 //! What is served at the moment: built-in kinds and definitions. Never changed, only replaced.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use drover_schema::builtin;
 use drover_schema::crd::CustomKind;
@@ -51,13 +51,16 @@ fn path(group: &str, version: &str, plural: &str) -> String {
 }
 
 impl Registry {
-    /// The built-in kinds.
-    pub fn builtin() -> Self {
-        let all = builtin::kinds()
-            .iter()
-            .map(|kind| Arc::new(Resource::builtin(kind)))
-            .collect();
-        Self::of(all, BTreeMap::new())
+    /// The built-in kinds; all servers of a process share them, and the documents made of them.
+    pub fn builtin() -> Arc<Self> {
+        static BUILTIN: LazyLock<Arc<Registry>> = LazyLock::new(|| {
+            let all = builtin::kinds()
+                .iter()
+                .map(|kind| Arc::new(Resource::builtin(kind)))
+                .collect();
+            Arc::new(Registry::of(all, BTreeMap::new()))
+        });
+        Arc::clone(&BUILTIN)
     }
 
     /// This registry with one definition added, replaced, or (`None`) taken away.

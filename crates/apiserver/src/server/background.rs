@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::json;
@@ -18,31 +19,8 @@ impl ApiServer {
     /// Makes sure of what every cluster has: namespaces, roles, and definitions whose status says
     /// what they are. To be called once after [`Self::new`], before anybody is served.
     pub async fn bootstrap(&self) -> ApiResult<()> {
-        for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-            let request = Request::builder()
-                .method(Method::POST)
-                .uri("/api/v1/namespaces?fieldManager=drover-apiserver")
-                .extension(User::system())
-                .body(Full::new(encode(&json!({
-                    "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
-                }))))
-                .map_err(ApiError::internal)?;
-            let key = Key {
-                resource: NAMESPACES.into(),
-                namespace: "".into(),
-                name: name.into(),
-            };
-            if self.store().get(&key).is_some() {
-                continue;
-            }
-            let answer = self.respond(request).await;
-            if !answer.status().is_success() && answer.status() != http::StatusCode::CONFLICT {
-                return Err(ApiError::internal(format!(
-                    "failed to create the namespace {name}: {}",
-                    answer.status()
-                )));
-            }
-        }
+        let names = ["default", "kube-system", "kube-public", "kube-node-lease"];
+        try_join_all(names.map(|name| self.ensure_namespace(name))).await?;
         policy::ensure(self.store(), |object| {
             let metadata = meta::of(object);
             metadata.insert("uid".to_owned(), self.new_uid().into());
@@ -51,6 +29,28 @@ impl ApiServer {
         .await
         .map_err(ApiError::internal)?;
         self.reconcile_definitions().await
+    }
+
+    async fn ensure_namespace(&self, name: &str) -> ApiResult<()> {
+        if self.store().get(&Key::new(NAMESPACES, "", name)).is_some() {
+            return Ok(());
+        }
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/api/v1/namespaces?fieldManager=drover-apiserver")
+            .extension(User::system())
+            .body(Full::new(encode(&json!({
+                "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
+            }))))
+            .map_err(ApiError::internal)?;
+        let answer = self.respond(request).await;
+        if answer.status().is_success() || answer.status() == http::StatusCode::CONFLICT {
+            return Ok(());
+        }
+        let status = answer.status();
+        Err(ApiError::internal(format!(
+            "failed to create the namespace {name}: {status}"
+        )))
     }
 
     /// Collects garbage, ends namespaces, signs certificates, aggregates roles and finishes

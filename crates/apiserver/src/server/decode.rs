@@ -1,7 +1,6 @@
 //! Request bodies to objects.
 
-use drover_schema::types::{Node, Shape};
-use drover_schema::{protobuf, yaml};
+use drover_schema::{builtin, protobuf, yaml};
 use http::{HeaderMap, header};
 use serde_json::Value;
 
@@ -87,10 +86,17 @@ pub(super) fn object(resource: &Resource, headers: &HeaderMap, body: &[u8]) -> A
             snippet(body)
         ))));
     }
-    if let Some(why) = meta::mistyped(&decoded.object) {
+    if resource.is_custom()
+        && let Some(why) = meta::mistyped(&decoded.object)
+    {
         return Err(cannot_handle(resource, &why));
     }
     identify(resource, &mut decoded.object, body)?;
+    let unknown = normalize(resource, &mut decoded.object)?;
+    let unknown = unknown
+        .into_iter()
+        .map(|path| format!("unknown field {path:?}"));
+    decoded.strict.extend(unknown);
     Ok(decoded)
 }
 
@@ -118,7 +124,7 @@ fn identify(resource: &Resource, object: &mut Value, body: &[u8]) -> ApiResult<(
         if kind.is_empty() {
             object["kind"] = (*resource.kind).into();
         }
-        return check_builtin(resource, &kind, &version, object);
+        return check_builtin(resource, &kind, &version);
     }
     if kind.is_empty() {
         let text = String::from_utf8_lossy(body);
@@ -162,8 +168,9 @@ pub(super) fn wrong_kind(resource: &Resource, kind: &str, object: &Value) -> Api
     Err(ApiError::invalid(subject, &[error]))
 }
 
-fn check_builtin(resource: &Resource, kind: &str, version: &str, object: &Value) -> ApiResult<()> {
-    if !version.is_empty() && version != &*resource.api_version {
+fn check_builtin(resource: &Resource, kind: &str, version: &str) -> ApiResult<()> {
+    let known = builtin::schema_of(version, kind).is_some();
+    if !known && !version.is_empty() && version != &*resource.api_version {
         let shown = if kind.is_empty() {
             &*resource.kind
         } else {
@@ -176,95 +183,51 @@ fn check_builtin(resource: &Resource, kind: &str, version: &str, object: &Value)
             resource.kind
         )));
     }
-    if !kind.is_empty() && kind != &*resource.kind {
+    if !known && !kind.is_empty() && kind != &*resource.kind {
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {}: no kind {kind:?} is registered for \
+             version {:?} in scheme \"pkg/runtime/scheme.go:111\"",
+            resource.version, resource.kind, resource.api_version
+        )));
+    }
+    let foreign = !version.is_empty() && version != &*resource.api_version;
+    if !kind.is_empty() && (kind != &*resource.kind || foreign) {
+        let version = version.rsplit('/').next().filter(|text| !text.is_empty());
         let group = if resource.group.is_empty() {
             "core"
         } else {
             &resource.group
         };
         let group = group.split('.').next().unwrap_or(group);
-        let (version, expected) = (&resource.version, &resource.kind);
+        let (version, expected) = (version.unwrap_or(&resource.version), &resource.kind);
         return Err(ApiError::bad_request(format!(
             "{kind} in version {version:?} cannot be handled as a {expected}: converting \
              ({version}.{kind}) to ({group}.{expected}): unknown conversion"
         )));
     }
-    if let Some((path, found, wanted)) = mistyped(resource.schema.node(), object, "") {
-        let why = format!(
-            "json: cannot unmarshal {found} into Go struct field {}.{path} of type {wanted}",
-            resource.kind
-        );
-        return Err(cannot_handle(resource, &why));
-    }
     Ok(())
 }
 
-/// Checks the types of an object of a built-in kind after a patch.
-pub(super) fn check_types(resource: &Resource, object: &Value) -> ApiResult<()> {
-    if let Some(why) = meta::mistyped(object) {
-        return Err(cannot_handle(resource, &why));
-    }
-    match resource.source {
-        Source::Builtin(_) => check_builtin(resource, "", "", object),
-        Source::Custom { .. } => Ok(()),
-    }
+/// Gives an object of a built-in kind its usual form; answers its unknown fields.
+fn normalize(resource: &Resource, object: &mut Value) -> ApiResult<Vec<String>> {
+    resource
+        .normalize(object)
+        .map_err(|why| cannot_handle(resource, &why))
 }
 
-/// The first value of another JSON type than the schema has: path, found, wanted.
-fn mistyped(
-    node: Node<'_>,
-    value: &Value,
-    path: &str,
-) -> Option<(String, &'static str, &'static str)> {
-    let wrong = |wanted| {
-        let found = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "bool",
-            Value::Number(_) => "number",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
-        Some((path.to_owned(), found, wanted))
-    };
-    let child = |key: &str| {
-        if path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{path}.{key}")
-        }
-    };
-    match (node.shape(), value) {
-        (Shape::Struct { fields, .. }, Value::Object(map)) => {
-            map.iter().find_map(|(key, value)| {
-                let field = fields.get(key.as_str())?;
-                mistyped(node.at(field.ty), value, &child(key))
-            })
-        }
-        (Shape::Map { value: of, .. }, Value::Object(map)) => map
-            .values()
-            .find_map(|value| mistyped(node.at(*of), value, path)),
-        (Shape::List { item, .. }, Value::Array(list)) => list
-            .iter()
-            .find_map(|value| mistyped(node.at(*item), value, path)),
-        (_, Value::Null)
-        | (Shape::Any, _)
-        | (Shape::String { .. }, Value::String(_))
-        | (Shape::Number, Value::Number(_))
-        | (Shape::Boolean, Value::Bool(_))
-        | (Shape::IntOrString, Value::String(_) | Value::Number(_)) => None,
-        (Shape::Integer { .. }, Value::Number(number)) if !number.is_f64() => None,
-        (Shape::Struct { .. } | Shape::Map { .. }, _) => wrong("map[string]interface {}"),
-        (Shape::List { .. }, _) => wrong("[]interface {}"),
-        (Shape::String { .. }, _) => wrong("string"),
-        (Shape::Integer { format }, _) => wrong(if &**format == "int64" {
-            "int64"
-        } else {
-            "int32"
-        }),
-        (Shape::Number, _) => wrong("float64"),
-        (Shape::Boolean, _) => wrong("bool"),
-        (Shape::IntOrString, _) => wrong("intstr.IntOrString"),
+/// The same after a patch, for kinds of all sorts.
+pub(super) fn normalize_patched(resource: &Resource, object: &mut Value) -> ApiResult<Vec<String>> {
+    if !resource.is_custom() {
+        check_builtin(
+            resource,
+            object["kind"].as_str().unwrap_or_default(),
+            object["apiVersion"].as_str().unwrap_or_default(),
+        )?;
+        return normalize(resource, object);
+    }
+    match meta::mistyped(object) {
+        Some(why) => Err(cannot_handle(resource, &why)),
+        None => Ok(Vec::new()),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn key(name: &str) -> Key {
 }
 
 /// The registry of a store.
-pub(super) fn load(store: &Store) -> Registry {
+pub(super) fn load(store: &Store) -> Arc<Registry> {
     let mut registry = Registry::builtin();
     for object in store.list(DEFINITIONS, None).items {
         let value = object.value();
@@ -41,7 +41,7 @@ pub(super) fn load(store: &Store) -> Registry {
                     kind,
                     object.revision,
                 );
-                registry = registry.with(&object.key.name, Some(definition));
+                registry = Arc::new(registry.with(&object.key.name, Some(definition)));
             }
             Err(errors) => {
                 let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -263,6 +263,9 @@ pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<FieldError> {
     }
     owner_references(metadata, &mut errors);
     check_finalizers(object, &mut errors);
+    if !resource.is_custom() {
+        check_builtin_finalizers(object, &mut errors);
+    }
     errors
 }
 
@@ -323,6 +326,20 @@ fn check_finalizers(object: &Value, errors: &mut Vec<FieldError>) {
             Value::from(all),
             "finalizer orphan and foregroundDeletion cannot be both set",
         ));
+    }
+}
+
+/// Built-in kinds take the finalizers of Kubernetes, and those that name their owner.
+fn check_builtin_finalizers(object: &Value, errors: &mut Vec<FieldError>) {
+    for (place, finalizer) in finalizers(object).into_iter().enumerate() {
+        let path = format!("metadata.finalizers[{place}]");
+        let wrong = qualified_name(finalizer).into_iter();
+        errors.extend(wrong.map(|text| FieldError::invalid(path.clone(), finalizer, text)));
+        let standard = matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion");
+        if !finalizer.contains('/') && !standard {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(path, finalizer, why));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! long as its kinds stay what they are.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use drover_schema::openapi::{self, Described};
 use http::{HeaderMap, header};
@@ -21,6 +21,9 @@ use crate::status::{ApiError, ApiResult};
 pub(super) struct Cache {
     documents: Mutex<HashMap<String, Entry>>,
 }
+
+/// Documents of groups that are all built in: the same in every server of the process.
+static BUILTIN: LazyLock<Cache> = LazyLock::new(Cache::default);
 
 #[derive(Debug)]
 struct Entry {
@@ -53,6 +56,13 @@ impl Cache {
         if resources.is_empty() {
             return None;
         }
+        if resources.iter().all(|resource| !resource.is_custom()) {
+            return Some(BUILTIN.document(group, version, resources));
+        }
+        Some(self.document(group, version, resources))
+    }
+
+    fn document(&self, group: &str, version: &str, resources: Vec<Arc<Resource>>) -> Arc<Document> {
         let path = path(group, version);
         let mut documents = self
             .documents
@@ -66,7 +76,7 @@ impl Cache {
                     .zip(&resources)
                     .all(|(a, b)| Arc::ptr_eq(a, b));
             if same {
-                return Some(Arc::clone(&entry.document));
+                return Arc::clone(&entry.document);
             }
         }
         let described: Vec<Described<'_>> = resources
@@ -82,7 +92,7 @@ impl Cache {
                 document: Arc::clone(&document),
             },
         );
-        Some(document)
+        document
     }
 }
 

@@ -54,6 +54,7 @@ impl Patch {
                 })?;
                 Ok(Self::Apply(decoded.0))
             }
+            other if other != STRATEGIC_PATCH => Err(ApiError::unknown_patch()),
             _ if strategic => Err(ApiError::unsupported_media_type(&[
                 JSON_PATCH,
                 MERGE_PATCH,
@@ -97,6 +98,16 @@ impl Call<'_> {
                     return Err(ApiError::not_found(self.resource.subject(self.name)));
                 }
                 self.authorize_create()?;
+                if let Some(uid) = config["metadata"]["uid"]
+                    .as_str()
+                    .filter(|uid| !uid.is_empty())
+                {
+                    let why = format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing object \
+                         was found"
+                    );
+                    return Err(ApiError::conflict(self.resource.subject(self.name), &why));
+                }
                 let mut object = self.apply(None, config, &options)?;
                 self.place(&mut object)?;
                 match self.insert(object, &options, false).await {
@@ -148,6 +159,12 @@ impl Call<'_> {
                 "invalid object type: {group}/{version}, Kind={kind}"
             )));
         }
+        if !self.resource.is_custom() && kind != &*self.resource.kind {
+            let (group, version) = version.split_once('/').unwrap_or(("", version));
+            return Err(ApiError::bad_request(format!(
+                "invalid object type: {group}/{version}, Kind={kind}"
+            )));
+        }
         if let Some(why) = meta::mistyped(config) {
             return Err(ApiError::bad_request(why));
         }
@@ -171,19 +188,11 @@ impl Call<'_> {
         let mut config = config.clone();
         let metadata = meta::of(&mut config);
         metadata.entry("name").or_insert_with(|| self.name.into());
-        if self.resource.namespaced {
-            metadata
-                .entry("namespace")
-                .or_insert_with(|| self.namespace.into());
-        }
-        apply::apply(
-            self.resource.schema.node(),
-            live,
-            &config,
-            writer,
-            options.force,
-        )
-        .map_err(apply_error)
+        let node = self.resource.schema.node();
+        let mut object =
+            apply::apply(node, live, &config, writer, options.force).map_err(apply_error)?;
+        decode::normalize_patched(&self.resource, &mut object)?;
+        Ok(object)
     }
 
     /// The object as a patch makes it, its fields known.
@@ -199,18 +208,30 @@ impl Call<'_> {
         if !new.is_object() {
             return Err(patch_error(PatchError::DoesNotFit(String::new())));
         }
-        decode::wrong_version(
-            &self.resource,
-            new["apiVersion"].as_str().unwrap_or_default(),
-        )?;
-        decode::wrong_kind(
-            &self.resource,
-            new["kind"].as_str().unwrap_or_default(),
-            &new,
-        )?;
-        decode::check_types(&self.resource, &new)?;
+        if self.resource.is_custom() {
+            let text = |field: &str| new[field].as_str().unwrap_or_default();
+            decode::wrong_version(&self.resource, text("apiVersion"))?;
+            decode::wrong_kind(&self.resource, text("kind"), &new)?;
+        }
         let before = (options.validation == FieldValidation::Strict).then(|| new.to_string());
-        let unknown = self.resource.prune(&mut new);
+        let shown = new.to_string();
+        let mut unknown = decode::normalize_patched(&self.resource, &mut new).map_err(|error| {
+            if self.resource.is_custom() {
+                return error;
+            }
+            let nothing = Subject {
+                group: "",
+                resource: "",
+                name: "",
+            };
+            let why = error
+                .message
+                .split_once(": ")
+                .map_or("", |(_, why)| why)
+                .to_owned();
+            ApiError::invalid(nothing, &[FieldError::invalid("patch", shown, why)])
+        })?;
+        unknown.extend(self.resource.prune(&mut new));
         if unknown.is_empty() || options.validation == FieldValidation::Ignore {
             return Ok(new);
         }

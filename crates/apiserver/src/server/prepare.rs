@@ -1,6 +1,10 @@
 //! What the server itself puts into objects, and keeps clients from changing.
 
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
 use drover_schema::apply;
+use drover_schema::builtin::{AddressPool, assign_cluster_ips};
 use serde_json::{Value, json};
 
 use super::write::CSRS;
@@ -10,6 +14,9 @@ use crate::status::ApiResult;
 
 /// What suffixes of generated names are made of: no vowels, nothing that looks like another.
 const SUFFIX: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+/// Where services are.
+const SERVICES: &str = "/services";
+
 impl Call<'_> {
     pub(super) fn prepare_new(&self, object: &mut Value, now: &str) -> ApiResult<()> {
         let uid = self.server.new_uid();
@@ -49,6 +56,34 @@ impl Call<'_> {
         }
         let auth = self.server.auth();
         auth.check_escalation(self.user, &self.resource.kind, object, self.namespace)
+    }
+
+    /// Services get an address and ports that no other service has.
+    pub(super) fn give_addresses(&self, name: &str, object: &mut Value) -> ApiResult<()> {
+        if &*self.resource.storage != SERVICES {
+            return Ok(());
+        }
+        let (mut addresses, mut ports) = (HashSet::new(), HashSet::new());
+        for other in self.server.store().list(SERVICES, None).items {
+            if &*other.key.name == name && &*other.key.namespace == self.namespace {
+                continue;
+            }
+            let spec = &other.value()["spec"];
+            let list = |field: &str| spec[field].as_array().cloned().unwrap_or_default();
+            let texts = list("clusterIPs");
+            addresses.extend(
+                texts
+                    .iter()
+                    .filter_map(|ip| ip.as_str()?.parse::<Ipv4Addr>().ok()),
+            );
+            let numbers = list("ports");
+            ports.extend(numbers.iter().filter_map(|port| port["nodePort"].as_u64()));
+        }
+        let pool = AddressPool {
+            address_used: &|address| addresses.contains(&address),
+            port_used: &|port| ports.contains(&u64::from(port)),
+        };
+        assign_cluster_ips(object, pool).map_err(|error| self.invalid(name, &[error]))
     }
 
     pub(super) fn generate_name(&self, prefix: &str) -> String {
@@ -128,7 +163,13 @@ impl Call<'_> {
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect()
         };
-        let bump = i64::from(parts(next) != parts(old));
+        let noted = |object: &Value| object["metadata"]["annotations"].clone();
+        let bump = i64::from(match &*self.resource.kind {
+            "PriorityClass" => false,
+            // Its annotations reach the replica sets.
+            "Deployment" if noted(next) != noted(old) => true,
+            _ => parts(next) != parts(old),
+        });
         meta::of(next).insert("generation".to_owned(), (before + bump).into());
     }
 }
@@ -152,7 +193,7 @@ pub(super) fn restore_metadata(next: &mut Value, old: &Value) {
             None => metadata.remove(field),
         };
     }
-    for field in ["uid", "creationTimestamp", "managedFields"] {
+    for field in ["uid", "creationTimestamp"] {
         if metadata.get(field).is_none()
             && let Some(value) = old["metadata"].get(field)
         {

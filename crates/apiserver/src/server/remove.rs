@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use drover_schema::builtin::Kind;
 use serde_json::{Value, json};
 
 use super::query::refuse;
@@ -56,6 +57,9 @@ impl Call<'_> {
         let options = self.delete_options()?;
         let removed = self.remove(&self.key(self.name), &options).await?;
         match removed {
+            Removed::Gone(last) if self.resource.is_builtin_that(Kind::answers_deleted) => {
+                self.show_stored(200, &last, wanted)
+            }
             Removed::Gone(last) => {
                 let mut details = json!({
                     "name": self.name, "kind": &*self.resource.plural, "uid": &*last.meta.uid,

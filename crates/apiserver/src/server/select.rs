@@ -26,7 +26,7 @@ impl Selection {
         let labels = LabelSelector::parse(labels.unwrap_or_default()).map_err(refuse)?;
         let fields = FieldSelector::parse(fields.unwrap_or_default()).map_err(refuse)?;
         fields
-            .expect(|field| resource.is_selectable(field), UnknownField::Own)
+            .expect(|field| resource.is_selectable(field), words(resource))
             .map_err(refuse)?;
         let by_key = fields
             .fields()
@@ -62,5 +62,14 @@ impl Selection {
                 (_, None) => return None,
             })
         })
+    }
+}
+
+/// What the kind says of fields that selectors may not name.
+fn words(resource: &Resource) -> UnknownField {
+    if resource.is_builtin_that(|kind| kind.selectable_fields().is_empty()) {
+        UnknownField::Plain
+    } else {
+        UnknownField::Own
     }
 }

@@ -1,5 +1,6 @@
 //! Scales, tokens, bindings, evictions, and objects that are only answered.
 
+use drover_schema::apply;
 use drover_schema::crd::Scale;
 use drover_schema::field_error::FieldError;
 use drover_schema::jsonpath::JsonPath;
@@ -44,12 +45,16 @@ impl Call<'_> {
             ));
         }
         let wanted = self.wanted()?;
-        self.query
+        let options = self
+            .query
             .write_options("CreateOptions", false, self.user_agent())?;
         let mut object = decode::object(&self.resource, self.headers, &self.body)?.object;
         if self.resource.namespaced {
             self.place(&mut object)?;
         }
+        let now = self.server.now_text();
+        let node = self.resource.schema.node();
+        apply::track_update(node, None, &mut object, self.writer(&options, &now));
         let (kind, version) = (
             self.resource.kind.clone(),
             self.resource.api_version.clone(),

@@ -28,7 +28,13 @@ const COMPRESS_FROM: usize = 128 * 1024;
 pub(super) const JSON: &str = "application/json";
 pub(super) const YAML: &str = "application/yaml";
 pub(super) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-const SERVED: [&str; 3] = [JSON, YAML, PROTOBUF];
+const REPRESENTATIONS: [&str; 5] = [
+    JSON,
+    YAML,
+    PROTOBUF,
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
 
 /// How bytes stand for objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +142,7 @@ pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> Api
             }
         }
     }
-    best.ok_or_else(|| ApiError::not_acceptable(&SERVED))
+    best.ok_or_else(|| ApiError::not_acceptable(&REPRESENTATIONS))
 }
 
 fn form(parameters: &[(String, String)], forms: bool) -> Option<Form> {
@@ -273,9 +279,9 @@ where
     let body = Limited::new(body.map_err(|error| error.to_string()), MAX_BODY);
     match body.collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(ApiError::too_large(format!("limit is {MAX_BODY}")))
-        }
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ApiError::too_large(
+            format!("Request entity too large: limit is {MAX_BODY}"),
+        )),
         Err(error) => Err(ApiError::bad_request(format!(
             "failed to read the body of the request: {error}"
         ))),

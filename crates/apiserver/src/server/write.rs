@@ -105,6 +105,10 @@ impl Call<'_> {
     /// Checks that an object belongs where the request sends it.
     pub(super) fn place(&self, object: &mut Value) -> ApiResult<()> {
         let metadata = meta::of(object);
+        if !self.resource.namespaced {
+            metadata.remove("namespace");
+            return Ok(());
+        }
         let namespace = metadata
             .get("namespace")
             .and_then(Value::as_str)
@@ -201,7 +205,6 @@ impl Call<'_> {
             now,
             reset: match self.subresource {
                 "status" | "approval" => apply::RESET_ALL_BUT_STATUS,
-                "" if &*self.resource.storage == NAMESPACES => &["status", "spec"],
                 "" if self.resource.status => apply::RESET_STATUS,
                 _ => apply::RESET_NOTHING,
             },
@@ -225,6 +228,11 @@ impl Call<'_> {
         self.check_namespace()?;
         self.check_definition()?;
         let now = self.server.now_text();
+        self.resource.fill_defaults(&mut object);
+        if track {
+            let node = self.resource.schema.node();
+            apply::track_update(node, None, &mut object, self.writer(options, &now));
+        }
         self.prepare_new(&mut object, &now)?;
         let given = object["metadata"]["name"]
             .as_str()
@@ -255,11 +263,8 @@ impl Call<'_> {
                 Some(&mut object),
                 options.dry_run,
             )?;
+            self.give_addresses(&name, &mut object)?;
             self.refuse_invalid(&object, None)?;
-            if track {
-                let node = self.resource.schema.node();
-                apply::track_update(node, None, &mut object, self.writer(options, &now));
-            }
             if options.dry_run {
                 if self.server.store().get(&self.key(&name)).is_some() {
                     return Err(ApiError::already_exists(self.resource.subject(&name)));
@@ -392,6 +397,12 @@ impl Call<'_> {
         track: bool,
     ) -> ApiResult<Option<Outcome>> {
         let now = self.server.now_text();
+        let mut new = new;
+        self.resource.fill_defaults(&mut new);
+        if track {
+            let node = self.resource.schema.node();
+            apply::track_update(node, Some(old), &mut new, self.writer(options, &now));
+        }
         let mut next = self.compose(old, new);
         restore_metadata(&mut next, old);
         if self.subresource.is_empty() || self.subresource == "scale" {
@@ -418,11 +429,8 @@ impl Call<'_> {
             Some(&mut next),
             options.dry_run,
         )?;
+        self.give_addresses(self.name, &mut next)?;
         self.refuse_invalid(&next, Some(old))?;
-        if track {
-            let node = self.resource.schema.node();
-            apply::track_update(node, Some(old), &mut next, self.writer(options, &now));
-        }
         meta::of(&mut next).insert(
             "resourceVersion".to_owned(),
             live.revision.to_string().into(),

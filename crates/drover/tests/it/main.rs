@@ -5,6 +5,7 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod apiserver;
 mod faults;
 mod works;
 mod world;

@@ -86,7 +86,10 @@ async fn join(hub: &Client, cluster: &Client, tasks: &mut Tasks) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_work_lives_and_dies_on_a_real_control_plane() {
-    let options = KubeOptions { controllers: true };
+    let options = KubeOptions {
+        controllers: true,
+        ..KubeOptions::default()
+    };
     let (hub_api, cluster_api) = tokio::join!(KubeApi::start(options), KubeApi::start(options));
     let (hub_api, cluster_api) = (hub_api.unwrap(), cluster_api.unwrap());
     let (hub, cluster) = (

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Map, Value};
 
 use super::typed::Ty;
+use crate::builtin;
 use crate::types::{Field, ListKind, Node, PatchStrategy, Schema, Shape, Type, TypeId, Types};
 
 /// The shape of `ObjectMeta` as far as merging is concerned.
@@ -128,11 +129,24 @@ pub(super) fn as_structs<'v>(
     if !ty.is_built_in() {
         return (Cow::Borrowed(before), Cow::Borrowed(after));
     }
-    let (mut before, mut after) = (before.clone(), after.clone());
+    let (mut before, mut after) = (
+        new_struct(before).unwrap_or_else(|| before.clone()),
+        after.clone(),
+    );
     fill_structs(ty, &mut before);
     fill_structs(ty, &mut after);
     drop_zeros(ty, &mut before, &mut after);
     (Cow::Owned(before), Cow::Owned(after))
+}
+
+/// An object with nothing in it but its kind, as the Go struct of this kind: with every struct that is no
+/// pointer and every field that is never left out, so that nobody owns their being there.
+fn new_struct(object: &Value) -> Option<Value> {
+    let text = |name: &str| object.get(name).and_then(Value::as_str);
+    let definition = builtin::definition_of(text("apiVersion")?, text("kind")?)?;
+    let bare = object.as_object().is_some_and(|fields| fields.len() == 2);
+    let normal = bare.then(|| builtin::go::normalize(definition, object))?;
+    normal.ok().map(|normal| normal.object)
 }
 
 fn fill_structs(ty: Ty<'_>, object: &mut Value) {

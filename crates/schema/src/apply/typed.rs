@@ -79,6 +79,15 @@ impl<'a> Ty<'a> {
             return self.any(value);
         };
         match node.shape() {
+            // What a built-in kind takes as it is has one owner.
+            Shape::Any if node.ty().name.is_some() && value.is_none_or(Value::is_object) => {
+                Atom::Map(MapAtom {
+                    fields: None,
+                    element: Some(Self::ANY),
+                    atomic: true,
+                    object: false,
+                })
+            }
             Shape::Any | Shape::IntOrString => self.any(value),
             Shape::Struct {
                 fields,

@@ -30,6 +30,16 @@ pub(super) fn fill(kind: &Kind, object: &mut Value) {
         "Job" => workload::job(fields),
         "CronJob" => workload::cron_job(fields),
         "HorizontalPodAutoscaler" => workload::autoscaler(kind.version, fields),
+        "Namespace" => {
+            let metadata = object_in(fields, "metadata");
+            let name = metadata
+                .get("name")
+                .filter(|name| name.as_str().is_some_and(|n| !n.is_empty()));
+            if let Some(name) = name.cloned() {
+                object_in(metadata, "labels")
+                    .insert("kubernetes.io/metadata.name".to_owned(), name);
+            }
+        }
         "Service" => network::service(object_in(fields, "spec")),
         "Endpoints" => network::endpoints(fields),
         "EndpointSlice" => network::endpoint_slice(fields),

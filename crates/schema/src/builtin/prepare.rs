@@ -35,6 +35,7 @@ pub(super) fn create(kind: &Kind, object: &mut Value) {
             }
         }
         "Pod" => {
+            admit_pod(object_in(fields, "spec"));
             let class = qos_class(fields);
             fields.insert(
                 "status".to_owned(),
@@ -114,6 +115,36 @@ fn job_selector(fields: &mut Map<String, Value>) {
         .or_insert(uid);
     // A job without labels of its own has those of its pods.
     super::edit::default(object_in(fields, "metadata"), "labels", labels);
+}
+
+/// What the admission of a usual server gives a pod: a priority, and patience with nodes that fail.
+fn admit_pod(spec: &mut Map<String, Value>) {
+    if super::edit::absent(spec.get("priorityClassName")) {
+        super::edit::default(spec, "priority", 0);
+        super::edit::default(spec, "preemptionPolicy", "PreemptLowerPriority");
+    }
+    let known = super::edit::items(spec.get("tolerations").unwrap_or(&Value::Null)).to_vec();
+    for key in [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ] {
+        let tolerated = known.iter().any(|toleration| {
+            let fits = |name: &str, wanted: &str| {
+                toleration[name]
+                    .as_str()
+                    .is_none_or(|text| text.is_empty() || text == wanted)
+            };
+            fits("key", key) && fits("effect", "NoExecute")
+        });
+        if !tolerated {
+            let list = spec.entry("tolerations").or_insert_with(|| json!([]));
+            if let Value::Array(list) = list {
+                list.push(json!({
+                    "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300,
+                }));
+            }
+        }
+    }
 }
 
 /// How much of its resources a pod is promised.

@@ -36,10 +36,8 @@ async fn write(store: &Store, objects: &[Arc<Object>]) {
             continue;
         }
         let gathered = rules(role, &roles);
-        if role["rules"]
-            .as_array()
-            .is_some_and(|current| *current == gathered)
-        {
+        let current = role["rules"].as_array().map_or(&[][..], Vec::as_slice);
+        if current == gathered {
             continue;
         }
         let mut role = role.clone();

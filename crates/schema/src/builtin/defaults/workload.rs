@@ -71,6 +71,8 @@ pub(super) fn stateful_set(fields: &mut Fields) {
 }
 
 pub(super) fn daemon_set(fields: &mut Fields) {
+    let annotations = object_in(object_in(fields, "metadata"), "annotations");
+    default(annotations, "deprecated.daemonset.template.generation", "0");
     let spec = object_in(fields, "spec");
     pod::template(object_in(spec, "template"));
     default(spec, "revisionHistoryLimit", 10);

@@ -41,7 +41,9 @@ fn is_name_part(name: &str) -> bool {
 
 /// An RFC 1123 label.
 pub(super) fn label(name: &str) -> Option<String> {
-    too_long(name, 63).or_else(|| wrong(is_label(name), LABEL))
+    too_long(name, 63)
+        .or_else(|| wrong(!name.contains('.'), "must not contain dots"))
+        .or_else(|| wrong(is_label(name), LABEL))
 }
 
 /// An RFC 1123 subdomain.
