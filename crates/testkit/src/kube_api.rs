@@ -148,8 +148,8 @@ impl KubeApi {
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
             "--profiling=false".to_owned(),
-            // Nobody makes service accounts for pods when there are no controllers.
-            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            // Nobody makes service accounts, takes off taints or ends protection when there are no controllers.
+            "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,StorageObjectInUseProtection".to_owned(),
         ];
         let mut server =
             Process::start("kube-apiserver", &program("kube-apiserver")?, args, folder)?;

@@ -164,6 +164,11 @@ async fn ask(server: &Server, case: &Case, kept: &mut Kept) -> Result<Value> {
     }
 }
 
+/// One answer as it came.
+pub(crate) async fn fetch(server: &Server, case: &Case, kept: &Kept) -> Result<Value> {
+    send(server, case, kept).await
+}
+
 fn pointed<'a>(answer: &'a Value, path: &str) -> Option<&'a Value> {
     if path == "code" {
         answer.get("code")

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+mod discovery;
 mod http;
 mod kinds;
 mod normal;
@@ -84,6 +85,9 @@ async fn compare() -> Result<bool> {
         if name.contains(&wanted) {
             tell(programs::kubectl(&servers, &name, &fs::read_to_string(&file)?).await?);
         }
+    }
+    if "discovery".contains(&wanted) {
+        tell(discovery::compare(&servers).await?);
     }
     if "client-go".contains(&wanted) {
         tell(programs::client_go(&servers).await?);

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) const TOKEN: &str = "admin-token";
 const ISSUER: &str = "https://kubernetes.default.svc";
 /// What has a counterpart in the embedded server.
-const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,root-ca-certificate-publisher-controller,\
+const CONTROLLERS: &str = "namespace-controller,serviceaccount-controller,garbage-collector-controller,root-ca-certificate-publisher-controller,\
      certificatesigningrequest-approving-controller,certificatesigningrequest-signing-controller,\
      clusterrole-aggregation-controller";
 
@@ -102,6 +102,7 @@ impl Embedded {
         let groups = vec!["system:masters".to_owned()];
         let admin = User {
             name: "admin".to_owned(),
+            uid: "admin".to_owned(),
             groups,
             ..User::default()
         };
