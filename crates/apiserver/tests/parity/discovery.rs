@@ -18,25 +18,46 @@ pub(crate) async fn compare(servers: &Servers) -> Result<Report> {
         let (kube, drover) = both(servers, path, AGGREGATED).await?;
         let (kube, drover) = (resources(&kube), resources(&drover));
         for (name, described) in &drover {
-            check(&mut report, &format!("aggregated {name}"), kube.get(name), described);
+            check(
+                &mut report,
+                &format!("aggregated {name}"),
+                kube.get(name),
+                described,
+            );
         }
     }
     let (_, groups) = both(servers, "/apis", "application/json").await?;
     let mut versions = vec!["/api/v1".to_owned()];
     for group in groups["groups"].as_array().into_iter().flatten() {
         let list = group["versions"].as_array().into_iter().flatten();
-        versions.extend(list.filter_map(|version| Some(format!("/apis/{}", version["groupVersion"].as_str()?))));
+        versions.extend(
+            list.filter_map(|version| Some(format!("/apis/{}", version["groupVersion"].as_str()?))),
+        );
     }
-    for path in versions.iter().filter(|path| !path.contains("example.com") && !path.contains("open-cluster")) {
+    for path in versions
+        .iter()
+        .filter(|path| !path.contains("example.com") && !path.contains("open-cluster"))
+    {
         let (kube, drover) = both(servers, path, "application/json").await?;
         let kube = by_name(&kube["resources"]);
         for (name, described) in by_name(&drover["resources"]) {
-            check(&mut report, &format!("{path} {name}"), kube.get(&name), &described);
+            check(
+                &mut report,
+                &format!("{path} {name}"),
+                kube.get(&name),
+                &described,
+            );
         }
-        let (kube, drover) = both(servers, &format!("/openapi/v3{path}"), "application/json").await?;
+        let (kube, drover) =
+            both(servers, &format!("/openapi/v3{path}"), "application/json").await?;
         let kube = operations(&kube);
         for (name, described) in operations(&drover) {
-            check(&mut report, &format!("openapi {name}"), kube.get(&name), &described);
+            check(
+                &mut report,
+                &format!("openapi {name}"),
+                kube.get(&name),
+                &described,
+            );
         }
     }
     Ok(report)
@@ -47,16 +68,30 @@ fn check(report: &mut Report, name: &str, kube: Option<&Value>, drover: &Value) 
     let mut found = Vec::new();
     normal::differences("", kube.unwrap_or(&Value::Null), drover, &mut found);
     if !found.is_empty() {
-        let list: Vec<String> = found.iter().map(|(path, text)| format!("    {path}: {text}")).collect();
-        report.failures.push(format!("discovery: {name}\n{}", list.join("\n")));
+        let list: Vec<String> = found
+            .iter()
+            .map(|(path, text)| format!("    {path}: {text}"))
+            .collect();
+        report
+            .failures
+            .push(format!("discovery: {name}\n{}", list.join("\n")));
     }
 }
 
 async fn both(servers: &Servers, path: &str, accept: &str) -> Result<(Value, Value)> {
-    let case = Case { action: format!("GET {path}"), accept: Some(accept.to_owned()), ..Case::default() };
+    let case = Case {
+        action: format!("GET {path}"),
+        accept: Some(accept.to_owned()),
+        ..Case::default()
+    };
     let kept = Kept::new();
-    let (kube, drover) = tokio::join!(fetch(&servers.kube, &case, &kept), fetch(&servers.drover, &case, &kept));
-    let body = |answer: Result<Value>| Ok::<_, anyhow::Error>(answer.with_context(|| path.to_owned())?["body"].take());
+    let (kube, drover) = tokio::join!(
+        fetch(&servers.kube, &case, &kept),
+        fetch(&servers.drover, &case, &kept)
+    );
+    let body = |answer: Result<Value>| {
+        Ok::<_, anyhow::Error>(answer.with_context(|| path.to_owned())?["body"].take())
+    };
     Ok((body(kube)?, body(drover)?))
 }
 
@@ -74,7 +109,10 @@ fn resources(document: &Value) -> BTreeMap<String, Value> {
         }
         for version in items(&group["versions"]) {
             for resource in items(&version["resources"]) {
-                all.insert(format!("{name}/{}/{}", version["version"], resource["resource"]), resource.clone());
+                all.insert(
+                    format!("{name}/{}/{}", version["version"], resource["resource"]),
+                    resource.clone(),
+                );
             }
         }
     }
@@ -88,7 +126,10 @@ fn by_name(list: &Value) -> BTreeMap<String, Value> {
             if let Some(fields) = resource.as_object_mut() {
                 fields.remove("storageVersionHash");
             }
-            (resource["name"].as_str().unwrap_or_default().to_owned(), resource)
+            (
+                resource["name"].as_str().unwrap_or_default().to_owned(),
+                resource,
+            )
         })
         .collect()
 }
@@ -117,5 +158,7 @@ fn operations(document: &Value) -> BTreeMap<String, Value> {
 }
 
 fn names(parameters: &Value) -> Vec<String> {
-    items(parameters).filter_map(|one| Some(one["name"].as_str()?.to_owned())).collect()
+    items(parameters)
+        .filter_map(|one| Some(one["name"].as_str()?.to_owned()))
+        .collect()
 }
