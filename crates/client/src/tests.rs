@@ -376,3 +376,69 @@ async fn ends_that_were_away_in_turn_agree_later() {
             .expect("the work ends");
     }
 }
+
+/// A hub that has one work and keeps what is reported.
+#[derive(Default)]
+struct Statuses(Mutex<Vec<CloudEvent>>, tokio::sync::Notify);
+
+#[async_trait]
+impl Service for Statuses {
+    async fn list(&self, _cluster: &str) -> Result<Vec<CloudEvent>, ServiceError> {
+        let event = include_bytes!("../../protocol/src/vectors/e1.json");
+        Ok(vec![CloudEvent::from_json(event).unwrap()])
+    }
+
+    async fn receive(&self, _caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
+        self.0.lock().unwrap().push(event);
+        self.1.notify_one();
+        // Whoever goes away now has taken the event and never says so.
+        if self.0.lock().unwrap().len() == 1 {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_a_broker_did_not_answer_before_it_went_is_sent_to_the_next() {
+    let hub = Arc::new(Statuses::default());
+    let serve = async |address: &str, stop: &CancellationToken| {
+        let broker = Broker::new(BrokerConfig::open("kube"));
+        broker.register(DataType::MANIFEST_BUNDLES, hub.clone());
+        // The one before may not have let go yet.
+        let listener = loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let address = listener.local_addr().unwrap().to_string();
+        let stopping = stop.clone();
+        tokio::spawn(async move { broker.serve(listener, None, stopping).await });
+        address
+    };
+    let (stop, first) = (CancellationToken::new(), CancellationToken::new());
+    let address = serve("127.0.0.1:0", &first).await;
+    let transport = Arc::new(GrpcTransport::new(GrpcConfig::new(&address)));
+    let options = AgentOptions {
+        driver: quick(),
+        ..AgentOptions::new("edge-7-work-agent", "edge-7")
+    };
+    let (agent, driver) = AgentWorks::new(options, transport);
+    tokio::spawn(driver.run(stop.child_token()));
+    let mut changes = agent.watch();
+    let work = wait(&mut changes, |c| matches!(c, Change::Added(_))).await;
+    agent.update_status(&applied(&work)).unwrap();
+    hub.1.notified().await;
+    first.cancel();
+    serve(&address, &stop).await;
+    tokio::time::timeout(PATIENCE, hub.1.notified())
+        .await
+        .expect("it is sent again");
+    let taken = hub.0.lock().unwrap();
+    let payloads: Vec<_> = taken.iter().map(CloudEvent::payload).collect();
+    assert_eq!(payloads[0], payloads[1]);
+    let number = |event: &CloudEvent| event.text("sequenceid").unwrap().parse::<i64>().unwrap();
+    assert!(number(&taken[1]) > number(&taken[0]));
+    stop.cancel();
+}

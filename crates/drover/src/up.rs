@@ -284,20 +284,18 @@ impl Starting<'_> {
     async fn cluster(&mut self, name: &str, hub: &str, endpoint: HubEndpoint) -> Result<Member> {
         let member = self.member(name).await?;
         let cancel = self.tasks.cancel_token();
-        let workloads =
-            drover_workloads::run(member.client.clone(), Clock::system(), cancel.clone());
-        self.tasks.spawn(format!("workloads of {name}"), workloads);
+        let (client, clock) = (member.client.clone(), Clock::system());
+        let workloads = drover_workloads::run(client.clone(), clock.clone(), cancel.clone());
+        self.tasks.run(format!("workloads of {name}"), workloads);
         // The port may change from one start to the next, the hub stays the same.
-        let options = AgentOptions::new(
-            name,
-            endpoint,
-            &format!("drover:{hub}"),
-            member.client.clone(),
-        );
-        self.tasks.spawn(
-            format!("agent of {name}"),
-            drover_agent::run(options, cancel),
-        );
+        let options = AgentOptions::new(name, endpoint, &format!("drover:{hub}"), client.clone());
+        self.tasks.spawn(format!("agent of {name}"), async move {
+            // The first report shall tell of the node already.
+            drover_workloads::make_node(&client, &clock).await?;
+            drover_agent::run(options, cancel)
+                .await
+                .map_err(anyhow::Error::from)
+        });
         Ok(member)
     }
 }

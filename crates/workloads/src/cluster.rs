@@ -88,16 +88,8 @@ struct Cluster {
     budgets: Store<PodDisruptionBudget>,
 }
 
-/// Runs the workload layer of one cluster until `cancel`.
-///
-/// # Errors
-/// When the cluster's node cannot be made at the start. Later failures are retried.
-pub async fn run(
-    client: Client,
-    clock: Clock,
-    cancel: CancellationToken,
-) -> Result<(), WorkloadsError> {
-    make_node(&client, clock.now()).await?;
+/// Runs the workload layer of one cluster until `cancel`. Failures are retried.
+pub async fn run(client: Client, clock: Clock, cancel: CancellationToken) {
     let queue = Arc::new(WorkQueue::new());
     let mut watches = FuturesUnordered::new();
     macro_rules! watch {
@@ -141,7 +133,6 @@ pub async fn run(
         cluster.reconcile(&key).await
     });
     futures::join!(rounds, async { while watches.next().await.is_some() {} });
-    Ok(())
 }
 
 fn owner_key(meta: &ObjectMeta, namespace: String) -> Option<Key> {
@@ -593,7 +584,12 @@ fn tolerate<T>(
     }
 }
 
-async fn make_node(client: &Client, now: Timestamp) -> Result<(), WorkloadsError> {
+/// Makes the one node of a cluster, ready and with room; [`run`] needs it.
+///
+/// # Errors
+/// When the API does not take it.
+pub async fn make_node(client: &Client, clock: &Clock) -> Result<(), WorkloadsError> {
+    let now = clock.now();
     let capacity =
         json!({"cpu": "8", "memory": "32Gi", "pods": "250", "ephemeral-storage": "100Gi"});
     let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now);

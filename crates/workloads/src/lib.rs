@@ -20,7 +20,7 @@ mod replicaset;
 mod statefulset;
 mod template;
 
-pub use cluster::{WorkloadsError, run};
+pub use cluster::{WorkloadsError, make_node, run};
 
 #[cfg(test)]
 mod tests;

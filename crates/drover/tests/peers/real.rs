@@ -76,7 +76,10 @@ async fn join(hub: &Client, cluster: &Client, tasks: &mut Tasks) {
         clock: Clock::system(),
     };
     tasks.spawn("hub", hub.run(cancel.clone()));
-    tasks.spawn(
+    drover_workloads::make_node(cluster, &Clock::system())
+        .await
+        .unwrap();
+    tasks.run(
         "workloads",
         drover_workloads::run(cluster.clone(), Clock::system(), cancel.clone()),
     );
