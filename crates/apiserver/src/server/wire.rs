@@ -144,10 +144,7 @@ pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> Api
             }
         }
     }
-    best.ok_or_else(|| match served {
-        true => ApiError::form_not_acceptable(&REPRESENTATIONS[..3]),
-        false => ApiError::not_acceptable(&REPRESENTATIONS),
-    })
+    best.ok_or_else(|| if served { ApiError::form_not_acceptable(&REPRESENTATIONS[..3]) } else { ApiError::not_acceptable(&REPRESENTATIONS) })
 }
 
 fn form(parameters: &[(String, String)], forms: bool) -> Option<Form> {
