@@ -425,10 +425,13 @@ impl Call<'_> {
                 ))),
             }
         }
-        .or_else(|error| match self.warnings.is_empty() {
-            true => Err(error),
-            // Warnings go with errors as well.
-            false => Ok(wire::failure(&error, self.headers)),
+        .or_else(|error| {
+            if self.warnings.is_empty() {
+                Err(error)
+            } else {
+                // Warnings go with errors as well.
+                Ok(wire::failure(&error, self.headers))
+            }
         })?;
         let mut room = MAX_WARNINGS;
         for warning in &self.warnings {

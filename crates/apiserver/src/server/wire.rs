@@ -144,9 +144,13 @@ pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> Api
             }
         }
     }
-    best.ok_or_else(|| match served {
-        true => ApiError::form_not_acceptable(&REPRESENTATIONS[..3]),
-        false => ApiError::not_acceptable(&REPRESENTATIONS),
+    // Where there is no protobuf (custom kinds), the words are always the same.
+    best.ok_or_else(|| {
+        if served || !protobuf {
+            ApiError::form_not_acceptable(&REPRESENTATIONS[..3])
+        } else {
+            ApiError::not_acceptable(&REPRESENTATIONS)
+        }
     })
 }
 
