@@ -425,7 +425,14 @@ impl Call<'_> {
                 ))),
             }
         }
-        .or_else(|error| if self.warnings.is_empty() { Err(error) } else { Ok(wire::failure(&error, self.headers)) })?;
+        .or_else(|error| {
+            if self.warnings.is_empty() {
+                Err(error)
+            } else {
+                // Warnings go with errors as well.
+                Ok(wire::failure(&error, self.headers))
+            }
+        })?;
         let mut room = MAX_WARNINGS;
         for warning in &self.warnings {
             let text = format!("299 - {warning:?}");

@@ -151,7 +151,11 @@ fn aggregated(registry: &Registry, core: bool, version: &str) -> Value {
 fn described(resource: &Resource) -> Value {
     let kind = |kind: &str, of: Option<(&str, &str)>| {
         // A real server leaves out what the group and version around it say already, but for custom kinds.
-        let own = if resource.is_custom() { (&*resource.group, &*resource.version) } else { ("", "") };
+        let own = if resource.is_custom() {
+            (&*resource.group, &*resource.version)
+        } else {
+            ("", "")
+        };
         let (group, version) = of.unwrap_or(own);
         json!({"group": group, "version": version, "kind": kind})
     };

@@ -144,7 +144,14 @@ pub(super) fn negotiate(headers: &HeaderMap, protobuf: bool, forms: bool) -> Api
             }
         }
     }
-    best.ok_or_else(|| if served { ApiError::form_not_acceptable(&REPRESENTATIONS[..3]) } else { ApiError::not_acceptable(&REPRESENTATIONS) })
+    // Where there is no protobuf (custom kinds), the words are always the same.
+    best.ok_or_else(|| {
+        if served || !protobuf {
+            ApiError::form_not_acceptable(&REPRESENTATIONS[..3])
+        } else {
+            ApiError::not_acceptable(&REPRESENTATIONS)
+        }
+    })
 }
 
 fn form(parameters: &[(String, String)], forms: bool) -> Option<Form> {

@@ -194,7 +194,7 @@ async fn send(server: &Server, case: &Case, kept: &Kept) -> Result<Value> {
             request = request.header(
                 "authorization",
                 format!("Bearer {}", fill_text(token, kept)?),
-            )
+            );
         }
     }
     request = request.header("accept", case.accept.as_deref().unwrap_or(JSON));

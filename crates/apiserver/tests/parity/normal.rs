@@ -127,10 +127,12 @@ fn object(fields: &mut Map<String, Value>, kept: &Kept) {
                     known.map_or_else(|| format!("<{key}>"), |(name, _)| format!("${{{name}}}"));
             }
             ("continue", Value::String(string)) if !string.is_empty() => {
-                "<continue>".clone_into(string)
+                "<continue>".clone_into(string);
             }
             ("managedFields", Value::Array(entries)) => {
-                entries.iter_mut().for_each(|entry| json(entry, kept));
+                for entry in entries.iter_mut() {
+                    json(entry, kept);
+                }
                 // The server sorts by time as well, and the clock may tick between two writes.
                 entries.sort_by_key(|entry| {
                     ["operation", "manager", "apiVersion", "subresource"]
@@ -159,7 +161,9 @@ fn object(fields: &mut Map<String, Value>, kept: &Kept) {
                     item.remove("apiVersion");
                     item.remove("kind");
                 }
-                items.iter_mut().for_each(|item| json(item, kept));
+                for item in items.iter_mut() {
+                    json(item, kept);
+                }
             }
             ("cells", Value::Array(cells)) => cells.iter_mut().for_each(cell),
             _ => json(value, kept),
@@ -240,10 +244,10 @@ pub(crate) fn differences(
                 match (left.get(key), right.get(key)) {
                     (Some(left), Some(right)) => differences(&path, left, right, found),
                     (Some(left), None) => {
-                        found.push((path, format!("kube has {}, drover nothing", short(left))))
+                        found.push((path, format!("kube has {}, drover nothing", short(left))));
                     }
                     (None, Some(right)) => {
-                        found.push((path, format!("drover has {}, kube nothing", short(right))))
+                        found.push((path, format!("drover has {}, kube nothing", short(right))));
                     }
                     (None, None) => {}
                 }

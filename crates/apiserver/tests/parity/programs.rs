@@ -15,7 +15,7 @@ use crate::http::Report;
 use crate::normal;
 use crate::servers::{Server, Servers};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One command of a user.
 #[derive(Debug, Deserialize)]

@@ -28,8 +28,6 @@ const CONTROLLERS: &str = "namespace-controller,serviceaccount-controller,garbag
 pub(crate) struct Server {
     /// For reports.
     pub(crate) name: &'static str,
-    /// `https://host:port`.
-    pub(crate) url: String,
     /// For programs.
     pub(crate) kubeconfig: PathBuf,
     /// Sends requests as they are: credentials are part of a case.
@@ -37,7 +35,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    async fn connect(name: &'static str, url: String, kubeconfig: PathBuf) -> Result<Self> {
+    async fn connect(name: &'static str, kubeconfig: PathBuf) -> Result<Self> {
         let file = Kubeconfig::read_from(&kubeconfig)?;
         let mut config =
             kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
@@ -45,7 +43,6 @@ impl Server {
         let client = kube::Client::try_from(config)?;
         Ok(Self {
             name,
-            url,
             kubeconfig,
             client,
         })
@@ -72,8 +69,8 @@ impl Servers {
         let (peer, embedded) = tokio::join!(KubeApi::start(options), Embedded::start());
         let (peer, embedded) = (peer?, embedded?);
         Ok(Self {
-            kube: Server::connect("kube", peer.url().to_owned(), peer.kubeconfig()).await?,
-            drover: Server::connect("drover", embedded.url.clone(), embedded.kubeconfig()).await?,
+            kube: Server::connect("kube", peer.kubeconfig()).await?,
+            drover: Server::connect("drover", embedded.kubeconfig()).await?,
             _peer: peer,
             _embedded: embedded,
         })
@@ -82,7 +79,6 @@ impl Servers {
 
 struct Embedded {
     folder: TempDir,
-    url: String,
     _stop: DropGuard,
 }
 
@@ -146,7 +142,6 @@ impl Embedded {
         });
         Ok(Self {
             folder,
-            url,
             _stop: cancel.drop_guard(),
         })
     }
