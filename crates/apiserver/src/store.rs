@@ -5,7 +5,7 @@
 //! is there, commits them in one transaction, and only then shows them to readers and watchers and
 //! answers the callers. So nothing that was seen can be lost, and revisions only grow.
 //!
-//! Reading order: this file has the words, [`memory`] what readers see, `log` the file, `writer`
+//! Reading order: this file has the words, `memory` what readers see, `log` the file, `writer`
 //! the thread between them, `database` the handles, `watch` the way through the history.
 
 mod database;
