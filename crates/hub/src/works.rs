@@ -64,18 +64,19 @@ struct Told {
     uid: String,
     generation: i64,
     deleting: bool,
-    labels: std::collections::BTreeMap<String, String>,
-    annotations: std::collections::BTreeMap<String, String>,
+    /// A hash of labels and annotations: kubectl keeps the whole work in one of them.
+    metadata: u64,
 }
 
 impl Told {
     fn of(work: &ManifestWork) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (work.labels(), work.annotations()).hash(&mut hasher);
         Self {
             uid: work.uid().unwrap_or_default(),
             generation: work.metadata.generation.unwrap_or(0),
             deleting: work.metadata.deletion_timestamp.is_some(),
-            labels: work.labels().clone(),
-            annotations: work.annotations().clone(),
+            metadata: hasher.finish(),
         }
     }
 }
