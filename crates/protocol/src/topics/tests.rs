@@ -37,7 +37,10 @@ fn names_are_checked() {
     fn check(source_events: &str, agent_events: &str, broadcasts: [&str; 2], expected: &str) {
         let result = Topics::new(&names(source_events, agent_events, broadcasts));
         let text = result.map_or_else(|e| e.to_string(), |_| "ok".to_owned());
-        assert_eq!(text, expected, "{source_events} {agent_events} {broadcasts:?}");
+        assert_eq!(
+            text, expected,
+            "{source_events} {agent_events} {broadcasts:?}"
+        );
     }
     let (se, ae) = (
         "sources/hub1/clusters/+/sourceevents",
@@ -47,11 +50,19 @@ fn names_are_checked() {
     let bad_broadcast =
         r"it should match `^(\$share/[a-z0-9-]+/)?([a-z]+)/([a-z0-9-]+|\+)/agentbroadcast$`";
     check(se, ae, ["", ""], "ok");
-    check("$share/g-1/sources/+/clusters/+/sourceevents", ae, ["", ""], "ok");
+    check(
+        "$share/g-1/sources/+/clusters/+/sourceevents",
+        ae,
+        ["", ""],
+        "ok",
+    );
     check(
         se,
         "$share/g/sources/+/consumers/c-1/agentevents",
-        ["$share/g/sources/+/sourcebroadcast", "clusters/c1/agentbroadcast"],
+        [
+            "$share/g/sources/+/sourcebroadcast",
+            "clusters/c1/agentbroadcast",
+        ],
         "ok",
     );
     for wrong in [
