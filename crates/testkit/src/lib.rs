@@ -6,8 +6,11 @@
 
 pub mod fleet;
 pub mod kube_api;
+pub mod mosquitto;
+pub mod pki;
 pub mod process;
 
 pub use fleet::{Fleet, eventually};
 pub use kube_api::{KubeApi, KubeOptions};
+pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use process::{Process, program};
