@@ -5,9 +5,11 @@
 //! feature they are not there, and with it a missing peer is a failure.
 
 pub mod fleet;
+pub mod kafka;
 pub mod kube_api;
 pub mod process;
 
 pub use fleet::{Fleet, eventually};
+pub use kafka::{Kafka, KafkaOptions};
 pub use kube_api::{KubeApi, KubeOptions};
 pub use process::{Process, program};

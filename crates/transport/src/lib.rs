@@ -1,12 +1,14 @@
 //! Move CloudEvents through real brokers.
 //!
 //! [`link`] is what every transport offers to the client drivers; [`grpc`] is the event service over gRPC, [`memory`] the
-//! same inside one process. [`broker`] is the server side: the event service of a hub, with [`authn`] and [`authz`].
+//! same inside one process, `kafka` (a feature) the same through topics. [`broker`] is the server side: the event service of a hub, with [`authn`] and [`authz`].
 
 pub mod link;
 pub mod service;
 pub mod memory;
 pub mod grpc;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod tls;
 pub mod authn;
 pub mod authz;
