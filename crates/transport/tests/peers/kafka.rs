@@ -1,15 +1,22 @@
 //! Kafka: what is sent arrives, whatever happens to the broker or to other readers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use drover_protocol::{CloudEvent, DataType};
+use drover_client::{
+    AgentOptions, AgentWorks, Change, SourceOptions, SourceWorks, Watch, Work, WorkSpec, WorkStatus,
+};
+use drover_protocol::raw::Raw;
+use drover_protocol::work::Condition;
+use drover_protocol::{CloudEvent, DataType, names};
 use drover_testkit::{Kafka, KafkaOptions};
 use drover_transport::kafka::{KafkaConfig, KafkaTransport};
 use drover_transport::{Link, Remedy, Subscription, Transport};
 use futures::StreamExt as _;
 use futures::stream;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const CREATE: &str =
@@ -297,4 +304,85 @@ async fn nobody_listens() {
     assert_eq!(error.remedy(), Remedy::RetryLater, "{error}");
     let error = agent.open(to_source()).await.err().unwrap();
     assert_eq!(error.remedy(), Remedy::FixConfig, "{error}");
+}
+
+fn work(name: &str, value: u32) -> Work {
+    let manifest = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"value": value.to_string()}
+    });
+    let mut work = Work::default();
+    let spec = WorkSpec {
+        manifests: vec![Raw::of(&manifest).unwrap()],
+        ..WorkSpec::default()
+    };
+    work.spec = Arc::new(spec);
+    work.metadata.name = name.to_owned();
+    work.metadata.namespace = "edge-7".to_owned();
+    work
+}
+
+/// The next change that fits.
+async fn wait(watch: &mut Watch<Work>, fits: impl Fn(&Change<Work>) -> bool) -> Arc<Work> {
+    let found = async {
+        loop {
+            let change = watch.next().await.expect("the client lives");
+            if fits(&change) {
+                return Arc::clone(change.object());
+            }
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, found).await;
+    found.expect("the change comes in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_work_lives_and_dies_though_the_broker_restarts() {
+    let mut kafka = Kafka::start(KafkaOptions::default()).await.unwrap();
+    let config = KafkaConfig::new(kafka.plain());
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let transport = KafkaTransport::for_source(config.clone(), "hub-a");
+    let (source, driver) = SourceWorks::new(SourceOptions::new("hub-a"), Arc::new(transport));
+    tokio::spawn(driver.run(stop.clone()));
+    let transport = KafkaTransport::for_agent(config, "edge-7-agent");
+    let options = AgentOptions::new("edge-7-agent", "edge-7");
+    let (agent, driver) = AgentWorks::new(options, Arc::new(transport));
+    tokio::spawn(driver.run(stop));
+    let (mut at_source, mut at_agent) = (source.watch(), agent.watch());
+
+    source.create(work("web", 1)).unwrap();
+    let copy = wait(&mut at_agent, |change| matches!(change, Change::Added(_))).await;
+    let uid = copy.metadata.uid.clone();
+    agent.add_finalizer(&uid, names::WORK_FINALIZER).unwrap();
+    let applied = |generation: i64| WorkStatus {
+        conditions: vec![Condition {
+            condition_type: "Applied".to_owned(),
+            status: "True".to_owned(),
+            observed_generation: generation,
+            ..Condition::default()
+        }],
+        ..WorkStatus::default()
+    };
+    agent.set_status(&uid, applied(1)).unwrap();
+    let known = wait(&mut at_source, |c| c.object().status.is_true("Applied")).await;
+    assert_eq!(known.metadata.finalizers, [names::WORK_FINALIZER]);
+
+    kafka.stop().unwrap();
+    source.update(work("web", 2)).unwrap();
+    agent.set_status(&uid, applied(7)).unwrap();
+    kafka.restart().await.unwrap();
+    let copy = wait(&mut at_agent, |c| c.object().metadata.generation == 2).await;
+    assert_eq!(copy.spec, work("web", 2).spec);
+    wait(&mut at_source, |change| {
+        let conditions = &change.object().status.conditions;
+        conditions.iter().any(|c| c.observed_generation == 7)
+    })
+    .await;
+
+    source.delete("edge-7", "web");
+    wait(&mut at_agent, |c| c.object().metadata.deleting()).await;
+    agent.remove_finalizer(&uid, names::WORK_FINALIZER).unwrap();
+    wait(&mut at_source, |c| matches!(c, Change::Deleted(_))).await;
+    wait(&mut at_agent, |c| matches!(c, Change::Deleted(_))).await;
+    assert!(source.list_all().is_empty() && agent.list().is_empty());
 }
