@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 
 use crate::process::{Process, free_port, program};
 
-const START: Duration = Duration::from_secs(120);
-const STOP: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(2);
+const STOP: Duration = Duration::from_mins(1);
 /// Any 16 bytes in base64 will do.
 const CLUSTER_ID: &str = "ZHJvdmVyLXRlc3QtYnJva2U";
 /// Small and quick to start; a broker of its own for each test.

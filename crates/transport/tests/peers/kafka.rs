@@ -18,7 +18,7 @@ use futures::stream;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const CREATE: &str =
     "io.open-cluster-management.works.v1alpha1.manifestbundles.spec.create_request";
 const STATUS: &str =
@@ -312,12 +312,11 @@ fn work(name: &str, value: u32) -> Work {
     });
     let mut work = Work::default();
     let spec = WorkSpec {
-        manifests: vec![Raw::of(&manifest).unwrap()],
+        manifests: vec![Raw::of(&manifest).expect("a value is JSON")],
         ..WorkSpec::default()
     };
     work.spec = Arc::new(spec);
-    work.metadata.name = name.to_owned();
-    work.metadata.namespace = "edge-7".to_owned();
+    (work.metadata.name, work.metadata.namespace) = (name.into(), "edge-7".into());
     work
 }
 
