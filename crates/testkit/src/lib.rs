@@ -6,6 +6,7 @@
 
 pub mod fleet;
 pub mod kube_api;
+pub mod ocm;
 pub mod process;
 
 pub use fleet::{Fleet, eventually};
