@@ -145,7 +145,7 @@ impl<C: Codec> SourceSession<C> {
         let object = self.store.put(object);
         self.graves.remove(&object.meta().uid);
         self.outbox
-            .push(Due::State(object.meta().uid.clone(), Action::Create));
+            .push(Due::state(&object.meta().uid, Action::Create));
         out.push(Output::Change(Change::Added(Arc::clone(&object))));
         Ok(object)
     }
@@ -187,7 +187,7 @@ impl<C: Codec> SourceSession<C> {
             .map_err(|e| ChangeError::Invalid(e.to_string()))?;
         let object = self.store.put(object);
         self.outbox
-            .push(Due::State(object.meta().uid.clone(), Action::Update));
+            .push(Due::state(&object.meta().uid, Action::Update));
         out.push(Output::Change(Change::Modified(Arc::clone(&object))));
         Ok(object)
     }
@@ -206,7 +206,7 @@ impl<C: Codec> SourceSession<C> {
             self.store.remove(&uid);
             self.graves.insert(uid.clone(), meta.generation);
             self.outbox.push(Due::Gone {
-                uid,
+                uid: uid.into(),
                 cluster,
                 version: meta.generation,
             });
@@ -217,8 +217,7 @@ impl<C: Codec> SourceSession<C> {
         next.meta_mut().deletion_timestamp = Some(whole_seconds(now));
         next.meta_mut().resource_version = next_version(meta);
         self.outbox.forget(&meta.uid);
-        self.outbox
-            .push(Due::State(meta.uid.clone(), Action::Delete));
+        self.outbox.push(Due::state(&meta.uid, Action::Delete));
         out.push(Output::Change(Change::Modified(self.store.put(next))));
     }
 
@@ -285,7 +284,7 @@ impl<C: Codec> SourceSession<C> {
                 overtake.push((Arc::clone(object), held.unwrap_or(0)));
             } else if must_send(version, meta.deleting(), held) {
                 self.outbox
-                    .push(Due::State(meta.uid.clone(), Action::ResyncResponse));
+                    .push(Due::state(&meta.uid, Action::ResyncResponse));
             }
         }
         // A source that lost its memory counts below what its agents hold: it goes on from there.
@@ -293,17 +292,15 @@ impl<C: Codec> SourceSession<C> {
             let mut next = C::Object::clone(&object);
             next.meta_mut().generation = held + 1;
             next.meta_mut().resource_version = next_version(object.meta());
-            self.outbox.push(Due::State(
-                object.meta().uid.clone(),
-                Action::ResyncResponse,
-            ));
+            self.outbox
+                .push(Due::state(&object.meta().uid, Action::ResyncResponse));
             out.push(Output::Change(Change::Modified(self.store.put(next))));
         }
         if self.synced {
             for (uid, version) in known.0 {
                 if self.store.get(&uid).is_none() {
                     self.outbox.push(Due::Gone {
-                        uid,
+                        uid: uid.into(),
                         cluster: cluster.to_owned(),
                         version,
                     });
@@ -343,7 +340,7 @@ impl<C: Codec> SourceSession<C> {
                 }
                 out.push(Output::Change(Change::Deleted(stored)));
             } else {
-                self.outbox.push(Due::State(uid.clone(), Action::Create));
+                self.outbox.push(Due::state(uid, Action::Create));
             }
             return;
         }
@@ -417,14 +414,14 @@ impl<C: Codec> SourceSession<C> {
         self.asked += 1;
         let key = self.asked.to_string();
         self.requests.insert(key.clone(), Asked { cluster, hashes });
-        self.outbox.push(Due::Request(key));
+        self.outbox.push(Due::Request(key.into()));
     }
 
     fn make(&mut self, now: Timestamp, due: &Due) -> Option<Result<CloudEvent, EncodeError>> {
         let data_type = self.codec.data_type();
         match due {
             Due::Request(key) => {
-                let Asked { cluster, hashes } = self.requests.get(key)?;
+                let Asked { cluster, hashes } = self.requests.get(&**key)?;
                 let event_type = data_type.event(SubResource::Status, Action::ResyncRequest);
                 let event =
                     CloudEvent::new(self.ids.next_id(), &self.config.source, event_type, now)
@@ -473,7 +470,7 @@ impl<C: Codec> SourceSession<C> {
 
     fn settled(&mut self, due: Due) {
         if let Due::Request(key) = due {
-            self.requests.remove(&key);
+            self.requests.remove(&*key);
         }
     }
 }
@@ -514,7 +511,7 @@ impl<C: Codec> Session for SourceSession<C> {
                 }
             }
             // Whoever wakes early, or for another reason, must not forget the pause that is left.
-            Input::Tick => out.extend(self.outbox.paused_until(now).map(Output::WakeAt)),
+            Input::Tick => out.extend(self.outbox.next_wake(now).map(Output::WakeAt)),
         }
     }
 
@@ -524,17 +521,14 @@ impl<C: Codec> Session for SourceSession<C> {
         out: &mut Vec<Output<C::Object>>,
     ) -> Option<Transmit> {
         while self.up {
-            let due = self.outbox.pop(now)?;
+            let (ticket, due) = self.outbox.pop(now)?;
             match self.make(now, &due) {
-                Some(Ok(event)) => {
-                    return Some(Transmit {
-                        ticket: self.outbox.fly(due),
-                        event,
-                    });
-                }
+                Some(Ok(event)) => return Some(Transmit { ticket, event }),
                 Some(Err(error)) => dropped(out, "", Cause::Unencodable, error),
-                None => self.settled(due),
+                None => (),
             }
+            self.outbox.land(ticket);
+            self.settled(due);
         }
         None
     }
