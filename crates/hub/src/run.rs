@@ -135,7 +135,9 @@ impl Hub {
                 noted.note(found);
                 let cluster = found.namespace().unwrap_or_default();
                 let key = format!("{cluster}/{}", found.name_any());
-                told.iter().for_each(|queue| queue.add(key.clone()));
+                for queue in &told {
+                    queue.add(key.clone());
+                }
                 // Only a cluster that leaves waits for its works.
                 if found.metadata.deletion_timestamp.is_some() {
                     queue.add(cluster);

@@ -305,7 +305,7 @@ struct Heard(Mutex<Vec<String>>);
 
 #[drover_transport::async_trait]
 impl Outlet for Heard {
-    fn source(&self) -> &str {
+    fn source(&self) -> &'static str {
         "hub1"
     }
 

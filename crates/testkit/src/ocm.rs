@@ -19,7 +19,7 @@ use crate::process::{Process, free_port, program};
 
 /// Namespace of the agents in their cluster.
 pub const NAMESPACE: &str = "open-cluster-management-agent";
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// How an agent reaches its hub's event service, as it stands in the agents' configuration file.
 #[derive(Clone, Debug, Default)]

@@ -253,7 +253,7 @@ async fn feedback(hub: &Client, name: &str, value: i64) {
             .context("no manifests")?;
         let seen: Vec<_> = manifests
             .iter()
-            .flat_map(|one| one["statusFeedback"]["values"].as_array().cloned())
+            .filter_map(|one| one["statusFeedback"]["values"].as_array().cloned())
             .flatten()
             .collect();
         let want = json!({"name": name, "fieldValue": {"type": "Integer", "integer": value}});
