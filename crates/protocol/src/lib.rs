@@ -19,6 +19,7 @@ pub mod resync;
 pub mod sequence;
 pub mod ids;
 pub mod session;
+pub mod topics;
 
 pub use bundle::{AgentBundleCodec, SourceBundleCodec};
 pub use cloudevent::{CloudEvent, ExtensionValue};
@@ -26,6 +27,7 @@ pub use codec::{Codec, DecodeError, EncodeError, Resource, Stamp};
 pub use eventtype::{Action, DataType, EventType, SubResource};
 pub use meta::ObjectMeta;
 pub use object::{Object, ObjectCodec};
+pub use topics::{TopicNames, Topics};
 pub use work::{Work, WorkSpec, WorkStatus};
 
 #[cfg(test)]

@@ -6,9 +6,12 @@
 
 pub mod fleet;
 pub mod kube_api;
+pub mod mosquitto;
 pub mod ocm;
+pub mod pki;
 pub mod process;
 
 pub use fleet::{Fleet, eventually};
 pub use kube_api::{KubeApi, KubeOptions};
+pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use process::{Process, program};
