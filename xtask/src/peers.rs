@@ -61,6 +61,19 @@ const PEERS: &[Peer] = &[
         definitions_of: None,
     },
     Peer {
+        name: "ocm",
+        programs: &[
+            ("open-cluster-management.io/ocm/cmd/work", "ocm-work"),
+            (
+                "open-cluster-management.io/ocm/cmd/registration",
+                "ocm-registration",
+            ),
+            ("open-cluster-management.io/ocm/cmd/server", "ocm-server"),
+        ],
+        ldflags: "-s -w",
+        definitions_of: None,
+    },
+    Peer {
         name: "ocm-api",
         programs: &[],
         ldflags: "",

@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod kafka;
 pub mod kube_api;
 pub mod mosquitto;
+pub mod ocm;
 pub mod pki;
 pub mod process;
 
