@@ -9,7 +9,13 @@ use anyhow::{Context, Result, bail};
 use crate::{peers, tidy};
 
 /// Crates with tests against real peers.
-const WITH_PEERS: &[&str] = &["drover", "drover-api", "drover-apiserver", "drover-testkit"];
+const WITH_PEERS: &[&str] = &[
+    "drover",
+    "drover-api",
+    "drover-apiserver",
+    "drover-testkit",
+    "drover-transport",
+];
 
 /// Features that are off by default and need no peer.
 const OPTIONAL: &[&str] = &["drover-client/sqlite"];
