@@ -40,13 +40,16 @@ struct Progress {
 }
 
 struct Pending<R> {
-    rows: HashMap<Arc<str>, Row<R>>,
+    rows: Rows<R>,
     /// How many rows came; the number of the last.
     count: u64,
     /// The number of the last row that must be stored before anything leaves.
     first: u64,
     closed: bool,
 }
+
+/// The newest row of each uid.
+type Rows<R> = HashMap<Arc<str>, Row<R>>;
 
 pub(crate) struct Journal<R> {
     pending: Mutex<Pending<R>>,
@@ -187,7 +190,7 @@ impl<R: Send + Sync + 'static> Journal<R> {
     }
 
     /// What waits, and the number of its last row; `None` when there will be no more.
-    fn take(&self) -> Option<(HashMap<Arc<str>, Row<R>>, u64)> {
+    fn take(&self) -> Option<(Rows<R>, u64)> {
         let idle = |pending: &mut Pending<R>| pending.rows.is_empty() && !pending.closed;
         let waited = self.wake.wait_while(self.pending(), idle);
         let mut pending = waited.unwrap_or_else(PoisonError::into_inner);

@@ -310,13 +310,13 @@ impl<K: Serialize + DeserializeOwned> SourceObjects<K> {
     /// An object, with the newest status. Cluster-scoped kinds have an empty namespace.
     pub fn get(&self, namespace: &str, name: &str) -> Result<Option<K>, ClientError> {
         let object = self.client.get(namespace, name);
-        object.map(|object| typed(&*object)).transpose()
+        object.map(|object| typed(&object)).transpose()
     }
 
     /// All objects.
     pub fn list(&self) -> Result<Vec<K>, ClientError> {
         let objects = self.client.list_all();
-        objects.iter().map(|object| typed(&**object)).collect()
+        objects.iter().map(|object| typed(object)).collect()
     }
 }
 
