@@ -325,6 +325,7 @@ fn objects(api: &Api) -> (Objects, Writer<ManagedCluster>) {
         clusters,
         requests: reflector::store().0,
         leases: reflector::store().0,
+        addons: reflector::store().0,
         told: Arc::default(),
     };
     (objects, writer)
