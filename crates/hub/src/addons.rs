@@ -175,12 +175,12 @@ fn take(object: &mut Value, parent: &str, name: &str) -> Option<Value> {
     object.pointer_mut(parent)?.as_object_mut()?.remove(name)
 }
 
-fn list<'v>(object: &'v mut Value, pointer: &str) -> impl Iterator<Item = &'v mut Map<String, Value>> {
+fn list<'v>(
+    object: &'v mut Value,
+    pointer: &str,
+) -> impl Iterator<Item = &'v mut Map<String, Value>> {
     let found = object.pointer_mut(pointer).and_then(Value::as_array_mut);
-    found
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
+    found.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 #[cfg(test)]
@@ -201,7 +201,10 @@ mod tests {
 
     #[test]
     fn both_versions_say_the_same() {
-        check(json!({"metadata": {}, "spec": {}}), json!({"metadata": {}, "spec": {}}));
+        check(
+            json!({"metadata": {}, "spec": {}}),
+            json!({"metadata": {}, "spec": {}}),
+        );
         let subject = json!({"user": "u", "groups": ["g"]});
         check(
             json!({

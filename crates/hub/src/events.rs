@@ -37,19 +37,24 @@ impl Events {
         said["kind"] = "Event".into();
         let made: DynamicObject = serde_json::from_value(said)
             .map_err(|e| ServiceError::bad_request(format!("the data of the event: {e}")))?;
-        let made = self.api(cluster).create(&PostParams::default(), &made);
-        made.await.map(|_| ()).map_err(refusal)
+        let api = self.api(cluster);
+        api.create(&PostParams::default(), &made)
+            .await
+            .map(|_| ())
+            .map_err(refusal)
     }
 
     /// Counts the same event again. One that is gone by now is not missed.
     async fn repeat(&self, cluster: &str, said: &Value) -> Result<(), ServiceError> {
         let name = said["metadata"]["name"].as_str().unwrap_or_default();
         if name.is_empty() {
-            return Err(ServiceError::bad_request("the event in the data has no name"));
+            return Err(ServiceError::bad_request(
+                "the event in the data has no name",
+            ));
         }
         let patch = json!({"series": said["series"]});
-        let patched = self.api(cluster).patch(name, &params(), &Patch::Merge(patch));
-        match patched.await {
+        let api = self.api(cluster);
+        match api.patch(name, &params(), &Patch::Merge(patch)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(refusal(error)),

@@ -60,7 +60,8 @@ impl Tokens {
     fn event(&self, answer: &TokenRequest) -> Result<CloudEvent, ServiceError> {
         let data_type = DataType::TOKEN_REQUESTS;
         let object = Object::from_object(answer).map_err(ServiceError::internal)?;
-        let codec = ObjectCodec::of(&data_type).ok_or_else(|| ServiceError::internal("no codec"))?;
+        let codec =
+            ObjectCodec::of(&data_type).ok_or_else(|| ServiceError::internal("no codec"))?;
         let kind = data_type.event(SubResource::Spec, Action::Create);
         codec
             .encode(crate::stamp(&self.clock), &kind, &object)
