@@ -4,9 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use drover_apiserver::auth::token::TokenKeys;
-use drover_apiserver::auth::{Auth, Options, User};
-use drover_apiserver::server::{ApiServer, Config};
 use drover_apiserver::store::Database;
 use drover_client::{AgentOptions, AgentWorks, DriverConfig, Work, WorkStatus};
 use drover_hub::WorkSource;
@@ -22,7 +19,7 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::TestHub;
+use crate::hub::{TestHub, embedded};
 use crate::world::{apply, config_map, gone, work, works};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -151,30 +148,6 @@ impl Drop for World {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-async fn embedded(database: &Database, stop: &CancellationToken) -> Client {
-    let store = database.store("hub").unwrap();
-    let options = Options {
-        anonymous: false,
-        tokens: Vec::new(),
-        issuer: "https://hub".to_owned(),
-        audiences: vec!["https://hub".to_owned()],
-        keys: TokenKeys::generate().unwrap(),
-        authority: None,
-        clock: Arc::new(Timestamp::now),
-    };
-    let auth = Auth::new(store.clone(), options).unwrap();
-    let server = ApiServer::new(store, auth, Config::default());
-    server.bootstrap().await.unwrap();
-    let (background, stop) = (server.clone(), stop.clone());
-    tokio::spawn(async move { background.run(stop).await });
-    let admin = User {
-        name: "admin".to_owned(),
-        groups: vec!["system:masters".to_owned()],
-        ..User::default()
-    };
-    Client::new(server.acting_as(admin), "default")
 }
 
 #[tokio::test(flavor = "multi_thread")]
