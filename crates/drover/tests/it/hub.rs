@@ -14,9 +14,11 @@ use drover_apiserver::store::Database;
 use drover_hub::install::{BootstrapToken, bootstrap_token};
 use drover_hub::{Hub, HubError, Sign, WorkSource};
 use drover_runtime::clock::Clock;
+use drover_testkit::eventually;
 use drover_transport::tls::{ServerPem, ServerTls};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use kube::api::ListParams;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +57,12 @@ impl TestHub {
             running: None,
         };
         hub.run(listener);
+        // It installs the definitions first.
+        let api = crate::world::works(client, "default");
+        let check = async || Ok(api.list(&ListParams::default()).await?);
+        eventually("works to be served", crate::world::LONG, check)
+            .await
+            .unwrap();
         hub
     }
 

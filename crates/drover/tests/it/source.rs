@@ -15,7 +15,7 @@ use drover_transport::{Link, Subscription, Transport as _};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::DeleteParams;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -61,24 +61,14 @@ impl World {
         apply(&crate::world::api(&api, "v1/Namespace", None), &namespace)
             .await
             .unwrap();
-        let world = Self {
+        Self {
             api,
             bus,
             hub,
             agent,
             stop,
             _database: database,
-        };
-        // The hub installs the definition first.
-        let check = async || {
-            Ok(works(&world.api, CLUSTER)
-                .list(&ListParams::default())
-                .await?)
-        };
-        eventually("works to be served", LIMIT, check)
-            .await
-            .unwrap();
-        world
+        }
     }
 
     async fn put(&self, name: &str, value: &str) {

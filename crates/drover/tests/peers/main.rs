@@ -9,6 +9,7 @@
 mod hub;
 mod kubectl;
 mod ocm;
+mod ocm_hub;
 mod ocm_mqtt;
 mod real;
 mod sdkgo;

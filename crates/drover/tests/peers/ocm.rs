@@ -45,7 +45,7 @@ impl Spoke {
 }
 
 /// Waits until the registration agent brought the cluster in.
-async fn joined(hub: &Client) {
+pub(crate) async fn joined(hub: &Client) {
     let clusters = api(
         hub,
         "cluster.open-cluster-management.io/v1/ManagedCluster",
