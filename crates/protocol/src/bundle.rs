@@ -91,6 +91,10 @@ impl Resource for Work {
         self.status.clone_from(&from.status);
     }
 
+    fn adopt_spec(&mut self, from: &Self) {
+        self.spec = Arc::clone(&from.spec);
+    }
+
     fn same_status(&self, other: &Self) -> bool {
         self.status == other.status
     }

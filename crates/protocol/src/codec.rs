@@ -17,6 +17,8 @@ pub trait Resource: Clone + PartialEq + Send + Sync + 'static {
     fn status_hash(&self) -> Option<String>;
     /// Takes over the status of another copy.
     fn adopt_status(&mut self, from: &Self);
+    /// Takes over the spec of another copy, to the byte. Nothing to do for kinds that are kept as a tree.
+    fn adopt_spec(&mut self, _from: &Self) {}
     /// Whether both copies have the same status.
     fn same_status(&self, other: &Self) -> bool;
     /// Whether the status says that the agent is done with the resource for ever.
@@ -64,6 +66,10 @@ pub trait Codec: Send + Sync + 'static {
     ) -> Result<CloudEvent, EncodeError>;
     /// Makes a resource of an event.
     fn decode(&self, event: &CloudEvent) -> Result<Self::Object, DecodeError>;
+    /// The cluster that a resource belongs to.
+    fn cluster_of<'a>(&self, object: &'a Self::Object) -> Option<&'a str> {
+        Some(&object.meta().namespace)
+    }
     /// The version in resync lists: 0 = unversioned, `None` = unreadable.
     fn version(&self, object: &Self::Object) -> Option<i64>;
     /// Checks a resource before its owner sends it.

@@ -227,7 +227,9 @@ impl<C: Codec> AgentSession<C> {
                 self.outbox.push(Due::state(uid, Action::ResyncResponse));
             }
         }
-        self.ask_back(&event.source);
+        if event.extension(names::EXT_RESYNC_CONTINUES).is_none() {
+            self.ask_back(&event.source);
+        }
     }
 
     /// A source that asks was away: what this agent asked or reported meanwhile reached nobody, though a broker took it. Only
