@@ -56,7 +56,8 @@ impl V013 {
     fn validate(self, work: &Work) -> Result<(), DecodeError> {
         SourceBundleCodec.validate(work)?;
         if work.spec.executor.is_some() {
-            let why = "peers of v0.13 know no executor, and would apply the work with all their rights";
+            let why =
+                "peers of v0.13 know no executor, and would apply the work with all their rights";
             return Err(DecodeError::Invalid(format!(
                 "spec.executor: Forbidden: {why}"
             )));
@@ -102,8 +103,8 @@ impl Codec for SourceV013Codec {
         work: &Work,
     ) -> Result<CloudEvent, EncodeError> {
         let version = version(work)?.to_string();
-        let mut event = base_event(stamp, event_type, work, "")
-            .with(names::EXT_RESOURCE_VERSION, version);
+        let mut event =
+            base_event(stamp, event_type, work, "").with(names::EXT_RESOURCE_VERSION, version);
         if let Some(time) = work.metadata.deletion_timestamp {
             event.set(names::EXT_DELETION_TIMESTAMP, time);
             return Ok(event);
@@ -217,12 +218,7 @@ fn version(work: &Work) -> Result<i32, EncodeError> {
     i32::try_from(generation).map_err(|_| EncodeError::Generation(generation))
 }
 
-fn base_event(
-    stamp: Stamp<'_>,
-    event_type: &EventType,
-    work: &Work,
-    original: &str,
-) -> CloudEvent {
+fn base_event(stamp: Stamp<'_>, event_type: &EventType, work: &Work, original: &str) -> CloudEvent {
     CloudEvent::new(stamp.id, stamp.source, event_type, stamp.time)
         .with(names::EXT_CLUSTER_NAME, work.metadata.namespace.as_str())
         .with(names::EXT_ORIGINAL_SOURCE, original)

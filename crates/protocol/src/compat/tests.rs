@@ -13,11 +13,10 @@ use crate::session::{
     SourceSession,
 };
 use crate::vectors::{E5, drain, event, now};
-use crate::work::{Condition, FieldValue, FeedbackValue, ManifestCondition, StatusFeedback};
+use crate::work::{Condition, FeedbackValue, FieldValue, ManifestCondition, StatusFeedback};
 use crate::{CloudEvent, ExtensionValue, SourceBundleCodec, Work, WorkSpec, WorkStatus, names};
 
-const MANIFEST: &str =
-    r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"cm","namespace":"demo"},"data":{"k":"<v>"}}"#;
+const MANIFEST: &str = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"cm","namespace":"demo"},"data":{"k":"<v>"}}"#;
 const CONFIGS: &str = r#"[{"resourceIdentifier":{"group":"","resource":"configmaps","name":"cm","namespace":"demo"},"feedbackRules":[{"type":"WellKnownStatus"}],"updateStrategy":{"type":"Update"}}]"#;
 
 fn work() -> Work {
@@ -92,7 +91,12 @@ fn stamp(source: &str) -> Stamp<'_> {
     }
 }
 
-fn encode<C: Codec<Object = Work>>(codec: C, sub: SubResource, source: &str, work: &Work) -> String {
+fn encode<C: Codec<Object = Work>>(
+    codec: C,
+    sub: SubResource,
+    source: &str,
+    work: &Work,
+) -> String {
     let event_type = codec.data_type().event(sub, Action::Update);
     let event = codec.encode(stamp(source), &event_type, work).unwrap();
     String::from_utf8(event.to_json()).unwrap()
@@ -132,9 +136,18 @@ fn specs_as_they_are_sent() {
             assert_eq!(copy.metadata.generation, 3);
             assert_eq!(copy.metadata.name, "u1");
             assert_eq!(copy.metadata.namespace, "edge-7");
-            let origin = copy.metadata.annotations.get(names::ANNOTATION_ORIGINAL_SOURCE);
+            let origin = copy
+                .metadata
+                .annotations
+                .get(names::ANNOTATION_ORIGINAL_SOURCE);
             assert_eq!(origin.map(String::as_str), Some("hub-a"));
-            let config: serde_json::Value = copy.spec.manifest_configs.as_ref().unwrap().parse().unwrap();
+            let config: serde_json::Value = copy
+                .spec
+                .manifest_configs
+                .as_ref()
+                .unwrap()
+                .parse()
+                .unwrap();
             let expected: serde_json::Value = serde_json::from_str(CONFIGS).unwrap();
             assert_eq!(config, expected);
         }
@@ -161,7 +174,12 @@ fn statuses_as_the_agent_of_v013_sends_them() {
         work.status = status();
         let key = names::ANNOTATION_ORIGINAL_SOURCE.to_owned();
         work.metadata.annotations.insert(key, "hub-a".into());
-        let ours = encode(AgentV013Codec(format), SubResource::Status, "edge-7-agent", &work);
+        let ours = encode(
+            AgentV013Codec(format),
+            SubResource::Status,
+            "edge-7-agent",
+            &work,
+        );
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         let (ours, recorded) = (parse(&ours), event(recorded));
         let mut expected = parse(std::str::from_utf8(&recorded.to_json()).unwrap());
@@ -280,7 +298,10 @@ fn a_work_lives_and_dies() {
         let (sent, _) = talk(&mut source, &mut agent);
         let last = sent.iter().rfind(|event| event.source == "edge-7-agent");
         assert!(last.unwrap().event_type.ends_with(".status.delete_request"));
-        assert_eq!(source.store().iter().count() + agent.store().iter().count(), 0);
+        assert_eq!(
+            source.store().iter().count() + agent.store().iter().count(),
+            0
+        );
     }
 }
 
@@ -295,7 +316,10 @@ fn the_deletion_of_an_unknown_work_has_no_finalizer() {
         panic!("{out:?}");
     };
     assert!(copy.metadata.deleting() && copy.metadata.finalizers.is_empty());
-    assert!(drain(&mut agent).is_empty(), "it is for its controller to say");
+    assert!(
+        drain(&mut agent).is_empty(),
+        "it is for its controller to say"
+    );
     agent.update(&copy, Aspect::Metadata, &mut out).unwrap();
     let sent = drain(&mut agent);
     assert!(sent[0].event_type.ends_with(".status.delete_request"));

@@ -216,8 +216,11 @@ impl<C: Codec> AgentSession<C> {
             }
         }
         for (uid, known) in &hashes.0 {
-            let differs =
-                |object: &&Arc<C::Object>| self.codec.status_hash(object).is_some_and(|hash| hash != *known);
+            let differs = |object: &&Arc<C::Object>| {
+                self.codec
+                    .status_hash(object)
+                    .is_some_and(|hash| hash != *known)
+            };
             if self
                 .store
                 .get(uid)

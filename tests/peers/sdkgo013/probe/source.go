@@ -182,7 +182,7 @@ func (c sourceCodec) Encode(source string, eventType types.CloudEventsType, one 
 		if err := object.UnmarshalJSON(one.Spec.Workload.Manifests[0].Raw); err != nil {
 			return nil, err
 		}
-		data = payload.Manifest{Manifest: object, ConfigOption: &payload.ManifestConfigOption{FeedbackRules: one.Spec.ManifestConfigs[0].FeedbackRules}}
+		data = &payload.Manifest{Manifest: object, ConfigOption: &payload.ManifestConfigOption{FeedbackRules: one.Spec.ManifestConfigs[0].FeedbackRules}}
 	}
 	return &event, event.SetData(cloudevents.ApplicationJSON, data)
 }
