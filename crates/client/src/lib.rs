@@ -15,12 +15,13 @@ pub mod journal;
 pub mod sqlite;
 pub mod patch;
 pub mod selector;
+pub mod span;
 mod rate;
 
 pub use agent::{AgentClient, AgentObjects, AgentOptions, AgentWorks};
 pub use driver::{Driver, DriverConfig};
 pub use drover_protocol::session::Change;
-pub use drover_protocol::{DataType, Object, Work, WorkSpec, WorkStatus};
+pub use drover_protocol::{DataType, Object, TraceContext, Work, WorkSpec, WorkStatus};
 pub use error::ClientError;
 pub use handle::Stats;
 pub use journal::{Disk, DiskError};
