@@ -372,7 +372,9 @@ fn log_annotations(event: &CloudEvent, metadata: &mut ObjectMeta) -> Result<(), 
     Ok(())
 }
 
-fn payload<T: Default + for<'de> Deserialize<'de>>(event: &CloudEvent) -> Result<T, DecodeError> {
+pub(crate) fn payload<T: Default + for<'de> Deserialize<'de>>(
+    event: &CloudEvent,
+) -> Result<T, DecodeError> {
     if event.payload().is_empty() {
         return Ok(T::default());
     }

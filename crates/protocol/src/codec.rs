@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::cloudevent::{CloudEvent, EnvelopeError, ExtensionValue};
-use crate::eventtype::{DataType, EventType};
+use crate::eventtype::{Action, DataType, EventType};
 use crate::meta::ObjectMeta;
 use crate::names;
 
@@ -74,6 +74,14 @@ pub trait Codec: Send + Sync + 'static {
     fn version(&self, object: &Self::Object) -> Option<i64>;
     /// Checks a resource before its owner sends it.
     fn validate(&self, object: &Self::Object) -> Result<(), DecodeError>;
+    /// The hash of the status in status resyncs, `None` when there is no status to resync.
+    fn status_hash(&self, object: &Self::Object) -> Option<String> {
+        object.status_hash()
+    }
+    /// The action of an agent's last word about a resource.
+    fn last_word(&self) -> Action {
+        Action::Update
+    }
 }
 
 /// Why a resource cannot become an event.
@@ -85,6 +93,9 @@ pub enum EncodeError {
     /// Nobody to send the status to.
     #[error("failed to find originalsource from the work {0}")]
     NoSource(String),
+    /// The format has room for one manifest.
+    #[error("failed to encode: the format takes works of one manifest, {0} has {1}")]
+    OneManifest(String, usize),
     /// The cluster cannot be told.
     #[error("failed to find the cluster of {0}: set {1}")]
     NoCluster(String, &'static str),

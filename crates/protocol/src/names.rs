@@ -28,6 +28,8 @@ pub const EXT_TRACE_STATE: &str = "tracestate";
 
 /// Label on the agent's copy: the source that sent the work.
 pub const LABEL_ORIGINAL_SOURCE: &str = "cloudevents.open-cluster-management.io/originalsource";
+/// Annotation on the agent's copy: the same, where v0.13 keeps it.
+pub const ANNOTATION_ORIGINAL_SOURCE: &str = LABEL_ORIGINAL_SOURCE;
 /// Annotation on the agent's copy: the data type it came as.
 pub const ANNOTATION_DATA_TYPE: &str = "cloudevents.open-cluster-management.io/datatype";
 /// Annotation on the source's copy: the version its owner gives to the spec.

@@ -116,7 +116,12 @@ impl<C: Codec> AgentSession<C> {
             Aspect::Metadata => adopt_metadata(&mut next, object),
         }
         if next == **stored {
-            return Ok(Arc::clone(stored));
+            let stored = Arc::clone(stored);
+            if aspect == Aspect::Metadata {
+                // A copy may have come without finalizers, already in deletion.
+                self.settle_deletion(&stored);
+            }
+            return Ok(stored);
         }
         next.meta_mut().resource_version = next_version(stored.meta());
         let next = self.store.put(next);
@@ -234,8 +239,11 @@ impl<C: Codec> AgentSession<C> {
             }
         }
         for (uid, known) in &hashes.0 {
-            let differs =
-                |object: &&Arc<C::Object>| object.status_hash().is_some_and(|hash| hash != *known);
+            let differs = |object: &&Arc<C::Object>| {
+                self.codec
+                    .status_hash(object)
+                    .is_some_and(|hash| hash != *known)
+            };
             if self
                 .store
                 .get(uid)
@@ -440,7 +448,7 @@ impl<C: Codec> AgentSession<C> {
         let (uid, action, last) = match due {
             Due::Request(to) => return Some(self.request(now, to)),
             Due::State(uid, action) => (uid, action.clone(), false),
-            Due::Last(uid) => (uid, Action::Update, true),
+            Due::Last(uid) => (uid, self.codec.last_word(), true),
             Due::Gone { .. } => return None,
         };
         let mut report = C::Object::clone(self.store.get(uid)?);

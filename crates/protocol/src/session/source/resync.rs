@@ -121,7 +121,8 @@ impl<C: Codec> SourceSession<C> {
     ) -> Option<Result<CloudEvent, EncodeError>> {
         let asking = self.asking.get_mut(to)?;
         let after = asking.after.as_deref();
-        let hash = |object: &Arc<C::Object>| Some((Arc::clone(object), object.status_hash()?));
+        let hash =
+            |object: &Arc<C::Object>| Some((Arc::clone(object), self.codec.status_hash(object)?));
         let part: Vec<_> = if to.is_empty() {
             let objects = self.store.iter_after(after).filter_map(hash);
             objects.take(HASHES_PER_REQUEST).collect()
