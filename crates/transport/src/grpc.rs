@@ -3,7 +3,8 @@
 pub mod convert;
 pub mod client;
 
-pub use client::{GrpcConfig, GrpcTransport, Pem};
+pub use crate::identity::Pem;
+pub use client::{GrpcConfig, GrpcTransport};
 
 /// Generated messages and stubs of `io.cloudevents.v1`.
 #[allow(

@@ -8,6 +8,7 @@ pub mod service;
 pub mod memory;
 pub mod identity;
 pub mod skipped;
+pub mod config;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 #[cfg(feature = "grpc")]
