@@ -12,6 +12,7 @@ pub mod names;
 pub mod raw;
 pub mod meta;
 pub mod work;
+mod gojson;
 pub mod object;
 pub mod codec;
 pub mod bundle;

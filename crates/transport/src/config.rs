@@ -3,8 +3,10 @@
 //! Keys that are not known are ignored. A field `NAMEData` (base64 of PEM) wins over `NAMEFile`. Files are read when a link
 //! is opened, so that they may come later than the configuration, and change.
 
-mod duration;
+#[cfg(any(feature = "mqtt", feature = "grpc"))]
 mod certs;
+#[cfg(any(feature = "mqtt", feature = "grpc"))]
+mod duration;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "grpc")]
@@ -14,17 +16,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+#[cfg(any(feature = "mqtt", feature = "grpc"))]
 pub use certs::CertConfig;
 #[cfg(feature = "grpc")]
 pub use grpc::{GrpcFile, KeepAlive};
 #[cfg(feature = "mqtt")]
 pub use mqtt::MqttFile;
 
-use crate::identity::{REFRESH, REFRESH_VARIABLE};
 use crate::link::Transport;
 
 /// Which kind of event service a configuration is for; the words are those of the Go agents' flags.
@@ -37,6 +38,9 @@ pub enum Driver {
     /// The event service over gRPC.
     #[cfg(feature = "grpc")]
     Grpc,
+    /// Topics of Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka,
 }
 
 impl FromStr for Driver {
@@ -48,6 +52,8 @@ impl FromStr for Driver {
             "mqtt" => Ok(Self::Mqtt),
             #[cfg(feature = "grpc")]
             "grpc" => Ok(Self::Grpc),
+            #[cfg(feature = "kafka")]
+            "kafka" => Ok(Self::Kafka),
             other => Err(ConfigError::Driver(other.to_owned())),
         }
     }
@@ -60,6 +66,8 @@ impl fmt::Display for Driver {
             Self::Mqtt => f.write_str("mqtt"),
             #[cfg(feature = "grpc")]
             Self::Grpc => f.write_str("grpc"),
+            #[cfg(feature = "kafka")]
+            Self::Kafka => f.write_str("kafka"),
         }
     }
 }
@@ -93,6 +101,9 @@ pub enum Config {
     /// The event service over gRPC.
     #[cfg(feature = "grpc")]
     Grpc(Box<GrpcFile>),
+    /// Topics of Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<crate::kafka::KafkaConfig>),
 }
 
 /// Why a configuration cannot be used. Texts are those of the Go clients where they have the error too.
@@ -137,22 +148,39 @@ impl Config {
     }
 
     fn read(driver: Driver, text: &str, file: Option<&Path>) -> Result<Self, ConfigError> {
+        // Kafka reads no data from the file.
+        let _where_data_is = file;
         match driver {
             #[cfg(feature = "mqtt")]
             Driver::Mqtt => Ok(Self::Mqtt(Box::new(MqttFile::read(text, file)?))),
             #[cfg(feature = "grpc")]
             Driver::Grpc => Ok(Self::Grpc(Box::new(GrpcFile::read(text, file)?))),
+            #[cfg(feature = "kafka")]
+            Driver::Kafka => {
+                let config: crate::kafka::KafkaConfig = keys(text)?;
+                config.validate().map_err(ConfigError::Wrong)?;
+                Ok(Self::Kafka(Box::new(config)))
+            }
         }
     }
 
     /// A transport; connects when a link is opened.
     pub fn transport(&self, client: &Client) -> Arc<dyn Transport> {
+        // With gRPC the connection does not say who calls.
         let _who_calls = client;
         match self {
             #[cfg(feature = "mqtt")]
             Self::Mqtt(file) => Arc::new(crate::mqtt::MqttTransport::new(file.config(client))),
             #[cfg(feature = "grpc")]
             Self::Grpc(file) => Arc::new(crate::grpc::GrpcTransport::new(file.config())),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => {
+                let config = (**config).clone();
+                Arc::new(match client {
+                    Client::Agent(id) => crate::kafka::KafkaTransport::for_agent(config, id),
+                    Client::Source(id) => crate::kafka::KafkaTransport::for_source(config, id),
+                })
+            }
         }
     }
 }
@@ -169,17 +197,6 @@ pub(crate) fn keys<T: DeserializeOwned + Default>(text: &str) -> Result<T, Confi
     } else {
         serde_saphyr::from_str(text).map_err(|e| syntax(&e))
     }
-}
-
-/// How often to look at certificates: from the environment, as with the Go clients, or the usual.
-fn refresh() -> Duration {
-    let Ok(text) = std::env::var(REFRESH_VARIABLE) else {
-        return REFRESH;
-    };
-    duration::parse(&text).unwrap_or_else(|why| {
-        tracing::warn!(why, "{REFRESH_VARIABLE} is no duration; using {REFRESH:?}");
-        REFRESH
-    })
 }
 
 #[cfg(test)]

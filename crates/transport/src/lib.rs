@@ -1,17 +1,20 @@
 //! Move CloudEvents through real brokers.
 //!
 //! [`link`] is what every transport offers to the client drivers; `grpc` (a feature) is the event service over gRPC, `mqtt` (a
-//! feature) MQTT 5, [`memory`] the same inside one process. `broker` is the server side of `grpc`: the event service of a hub.
+//! feature) MQTT 5, `kafka` (a feature) topics of Kafka, [`memory`] the same inside one process. `broker` is the server side
+//! of `grpc`: the event service of a hub.
 
 pub mod link;
 pub mod service;
 pub mod memory;
 pub mod identity;
 pub mod skipped;
+#[cfg(any(feature = "grpc", feature = "mqtt", feature = "kafka"))]
 pub mod config;
 #[cfg(feature = "grpc")]
 pub mod grpc;
-#[cfg(feature = "grpc")]
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod tls;
 #[cfg(feature = "grpc")]
 pub mod authn;

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::{ConfigError, keys, refresh};
+use super::duration::refresh;
+use super::{ConfigError, keys};
 use crate::identity::{ClientTls, Pem, PemSource};
 
 /// Certificates as configurations name them.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::identity::{REFRESH, REFRESH_VARIABLE};
+
 /// Reads a duration; the error is for people.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let wrong =
@@ -78,4 +80,15 @@ pub(super) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Dura
     }
 
     from.deserialize_any(Text)
+}
+
+/// How often to look at certificates: from the environment, as with the Go clients, or the usual.
+pub(super) fn refresh() -> Duration {
+    let Ok(text) = std::env::var(REFRESH_VARIABLE) else {
+        return REFRESH;
+    };
+    parse(&text).unwrap_or_else(|why| {
+        tracing::warn!(why, "{REFRESH_VARIABLE} is no duration; using {REFRESH:?}");
+        REFRESH
+    })
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{CertConfig, ConfigError, duration, keys, refresh};
+use super::duration::{self, refresh};
+use super::{CertConfig, ConfigError, keys};
 use crate::grpc::GrpcConfig;
 use crate::identity::Pem;
 
