@@ -27,7 +27,9 @@ pub async fn run(args: cli::Agent, global: &Global) -> Result<()> {
     up::stop_on_signal(cancel.clone());
     let Some(url) = &args.hub else {
         let Some(works) = works else {
-            bail!("the agent has nothing to do: name a hub to join with --hub, or where works come from with --workload-source-driver");
+            bail!(
+                "the agent has nothing to do: name a hub to join with --hub, or where works come from with --workload-source-driver"
+            );
         };
         let hub = args.hub_identity.as_deref().unwrap_or(&works.hub);
         let options = WorkOptions::new(args.cluster.as_str(), works.over, hub, managed);
@@ -72,7 +74,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 
 fn token(file: Option<&Path>) -> Result<Option<String>> {
     let Some(file) = file else { return Ok(None) };
-    let text = String::from_utf8(read(file)?)
-        .with_context(|| format!("{} is no text", file.display()))?;
+    let text =
+        String::from_utf8(read(file)?).with_context(|| format!("{} is no text", file.display()))?;
     Ok(Some(text.trim().to_owned()))
 }

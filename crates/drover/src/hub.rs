@@ -41,7 +41,8 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let (mut hub, endpoint) = prepare("hub", client, listener, &args.host_name, &mut folder).await?;
+    let (mut hub, endpoint) =
+        prepare("hub", client, listener, &args.host_name, &mut folder).await?;
     hub.accept_all = args.accept_all;
     hub.work_sources = args.work_source.source()?.into_iter().collect();
     folder.save()?;

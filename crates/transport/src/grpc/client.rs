@@ -1,6 +1,5 @@
 //! The client of the event service: one shared connection, a stream per subscription, heartbeats watched.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use prost::Message as _;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status, Streaming};
@@ -18,6 +19,7 @@ use tonic::{Code, Request, Status, Streaming};
 use super::convert::{decode, encode_publish};
 use super::proto::SubscriptionRequest;
 use super::stubs::cloud_event_service_client::CloudEventServiceClient;
+use crate::identity::{ClientTls, Pem, REFRESH};
 use crate::link::{Link, Publisher, Subscription, Transport, TransportError};
 use crate::service::ServiceError;
 
@@ -30,26 +32,6 @@ const PUBLISH_WAIT: Duration = Duration::from_secs(30);
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Largest message in either direction.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
-
-/// A PEM text, given or in a file. Files are read anew at every connect, so that rotated ones are used.
-#[derive(Clone, Debug)]
-pub enum Pem {
-    /// The text.
-    Inline(Vec<u8>),
-    /// Where the text is.
-    File(PathBuf),
-}
-
-impl Pem {
-    async fn read(&self) -> Result<Vec<u8>, TransportError> {
-        match self {
-            Self::Inline(text) => Ok(text.clone()),
-            Self::File(path) => tokio::fs::read(path).await.map_err(|e| {
-                TransportError::Config(format!("failed to read {}: {e}", path.display()))
-            }),
-        }
-    }
-}
 
 /// Where the event service is and how to show who calls.
 #[derive(Clone, Debug)]
@@ -68,6 +50,8 @@ pub struct GrpcConfig {
     pub keepalive: Option<(Duration, Duration)>,
     /// How long the server may be silent. Servers send a heartbeat every 10 s unless told otherwise.
     pub heartbeat_timeout: Option<Duration>,
+    /// How often to look whether the client certificate was renewed; links are then replaced.
+    pub refresh: Duration,
 }
 
 impl GrpcConfig {
@@ -81,6 +65,7 @@ impl GrpcConfig {
             server_name: None,
             keepalive: Some((Duration::from_secs(30), Duration::from_secs(10))),
             heartbeat_timeout: None,
+            refresh: REFRESH,
         }
     }
 }
@@ -97,6 +82,10 @@ struct Connection {
     number: u64,
     channel: Channel,
     token: Option<MetadataValue<Ascii>>,
+    /// Another certificate is to be shown.
+    renewed: CancellationToken,
+    /// Looks for it for as long as the connection is in use.
+    _watch: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 impl GrpcTransport {
@@ -117,6 +106,7 @@ impl GrpcTransport {
         let mut shared = self.shared.lock().await;
         if let Some(connection) = &*shared
             && after.is_none_or(|broken| connection.number != broken)
+            && !connection.renewed.is_cancelled()
         {
             return Ok(connection.clone());
         }
@@ -149,8 +139,12 @@ impl GrpcTransport {
                 .http2_keep_alive_interval(interval)
                 .keep_alive_timeout(patience);
         }
+        let renewed = CancellationToken::new();
+        let mut watch = None;
         if tls {
-            endpoint = endpoint.tls_config(self.tls().await?).map_err(bad)?;
+            let (tls, found) = self.tls(&renewed).await?;
+            endpoint = endpoint.tls_config(tls).map_err(bad)?;
+            watch = found;
         }
         let channel = endpoint
             .connect()
@@ -163,21 +157,42 @@ impl GrpcTransport {
             number,
             channel,
             token,
+            renewed,
+            _watch: watch,
         })
     }
 
-    async fn tls(&self) -> Result<ClientTlsConfig, TransportError> {
+    /// TLS with the files as they are now, and who looks whether they change.
+    async fn tls(
+        &self,
+        renewed: &CancellationToken,
+    ) -> Result<(ClientTlsConfig, Option<Arc<AbortOnDropHandle<()>>>), TransportError> {
+        let files = ClientTls {
+            ca: self.config.ca.clone(),
+            identity: self.config.identity.clone(),
+            server_name: self.config.server_name.clone(),
+            refresh: self.config.refresh,
+        };
+        let material = files.load().await?;
         let mut tls = ClientTlsConfig::new();
-        if let Some(ca) = &self.config.ca {
-            tls = tls.ca_certificate(Certificate::from_pem(ca.read().await?));
+        if let Some(ca) = &material.ca {
+            tls = tls.ca_certificate(Certificate::from_pem(ca));
         }
-        if let Some((cert, key)) = &self.config.identity {
-            tls = tls.identity(Identity::from_pem(cert.read().await?, key.read().await?));
+        if let Some((cert, key)) = &material.identity {
+            tls = tls.identity(Identity::from_pem(cert, key));
         }
-        if let Some(name) = &self.config.server_name {
+        if let Some(name) = &files.server_name {
             tls = tls.domain_name(name.clone());
         }
-        Ok(tls)
+        let watch = files.can_change().then(|| {
+            let renewed = renewed.clone();
+            let watch = async move {
+                files.renewed(&material).await;
+                renewed.cancel();
+            };
+            Arc::new(AbortOnDropHandle::new(tokio::spawn(watch)))
+        });
+        Ok((tls, watch))
     }
 
     async fn subscribe(
@@ -220,9 +235,14 @@ impl GrpcTransport {
         };
         let mut connection = self.connection(None).await?;
         let Some(request) = request else {
+            let renewed = connection.renewed.clone();
+            let replaced = async move {
+                renewed.cancelled().await;
+                Err(TransportError::Replaced)
+            };
             return Ok(Link {
                 publisher: Arc::new(connection),
-                events: stream::pending().boxed(),
+                events: stream::once(replaced).boxed(),
             });
         };
         let events = match self.subscribe(&connection, request.clone()).await {
@@ -238,9 +258,10 @@ impl GrpcTransport {
             }
             other => other?,
         };
+        let renewed = connection.renewed.clone();
         Ok(Link {
             publisher: Arc::new(connection),
-            events: received(events, self.config.heartbeat_timeout),
+            events: received(events, self.config.heartbeat_timeout, renewed),
         })
     }
 }
@@ -288,23 +309,26 @@ impl Publisher for Connection {
 fn received(
     events: Streaming<Bytes>,
     silence: Option<Duration>,
+    renewed: CancellationToken,
 ) -> BoxStream<'static, Result<CloudEvent, TransportError>> {
     let first = silence.map(|silence| Instant::now() + silence);
-    stream::unfold(Some((events, first)), move |state| async move {
-        let (mut events, mut deadline) = state?;
+    stream::unfold(Some((events, first, renewed)), move |state| async move {
+        let (mut events, mut deadline, renewed) = state?;
         loop {
-            let next = match (deadline, silence) {
-                (Some(at), Some(silence)) => match timeout_at(at, events.message()).await {
-                    Ok(next) => next,
-                    Err(_) => return Some((Err(TransportError::Silent(silence)), None)),
-                },
-                _ => events.message().await,
+            let next = tokio::select! {
+                next = events.message() => next,
+                () = renewed.cancelled() => return Some((Err(TransportError::Replaced), None)),
+                () = until(deadline) => {
+                    return Some((Err(TransportError::Silent(silence.unwrap_or_default())), None));
+                }
             };
             match next {
                 Ok(None) => return None,
                 Err(status) => return Some((Err(refused(status)), None)),
                 Ok(Some(message)) => match decode(message) {
-                    Ok(Some(event)) => return Some((Ok(event), Some((events, deadline)))),
+                    Ok(Some(event)) => {
+                        return Some((Ok(event), Some((events, deadline, renewed))));
+                    }
                     Ok(None) => deadline = silence.map(|silence| Instant::now() + silence),
                     Err(error) => tracing::warn!(%error, "skipped a message that is no event"),
                 },
@@ -312,6 +336,13 @@ fn received(
         }
     })
     .boxed()
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn refused(status: Status) -> TransportError {
