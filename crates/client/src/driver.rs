@@ -152,13 +152,18 @@ impl<S: Session> Driver<S> {
         loop {
             let room = self.config.window.max(1).saturating_sub(flying.len());
             let (allowed, more_at) = bucket.allows(Instant::now(), room);
-            let transmits = self.shared.poll_transmit(allowed);
+            let (transmits, gate) = self.shared.poll_transmit(allowed);
             bucket.take(transmits.len());
             // Only whoever used all that was allowed wants more.
             let more_at = more_at.filter(|_| transmits.len() == allowed);
             for Transmit { ticket, event } in transmits {
-                let publisher = Arc::clone(&publisher);
-                flying.push(async move { (ticket, publisher.publish(event).await) });
+                let (publisher, gate) = (Arc::clone(&publisher), gate.clone());
+                flying.push(async move {
+                    if let Some(gate) = gate {
+                        gate.opened().await;
+                    }
+                    (ticket, publisher.publish(event).await)
+                });
             }
             let timer = [self.session_wake(), more_at, resync_at]
                 .into_iter()

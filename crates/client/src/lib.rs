@@ -10,16 +10,24 @@ pub mod error;
 pub mod agent;
 pub mod source;
 mod handle;
+pub mod journal;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+pub mod patch;
+pub mod selector;
 mod rate;
 
-pub use agent::{AgentObjects, AgentOptions, AgentWorks};
+pub use agent::{AgentClient, AgentObjects, AgentOptions, AgentWorks};
 pub use driver::{Driver, DriverConfig};
 pub use drover_protocol::session::Change;
 pub use drover_protocol::{DataType, Object, Work, WorkSpec, WorkStatus};
 pub use error::ClientError;
 pub use handle::Stats;
+pub use journal::{Disk, DiskError};
+pub use patch::Patch;
 pub use rate::RateLimit;
-pub use source::{SourceOptions, SourceWorks};
+pub use selector::Selector;
+pub use source::{SourceClient, SourceObjects, SourceOptions, SourceWorks};
 pub use watch::Watch;
 
 #[cfg(test)]

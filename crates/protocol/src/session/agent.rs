@@ -100,7 +100,12 @@ impl<C: Codec> AgentSession<C> {
             Aspect::Metadata => adopt_metadata(&mut next, object),
         }
         if next == **stored {
-            return Ok(Arc::clone(stored));
+            let stored = Arc::clone(stored);
+            if aspect == Aspect::Metadata {
+                // A copy may have come without finalizers, already in deletion.
+                self.settle_deletion(&stored);
+            }
+            return Ok(stored);
         }
         next.meta_mut().resource_version = next_version(stored.meta());
         let next = self.store.put(next);
@@ -211,8 +216,11 @@ impl<C: Codec> AgentSession<C> {
             }
         }
         for (uid, known) in &hashes.0 {
-            let differs =
-                |object: &&Arc<C::Object>| object.status_hash().is_some_and(|hash| hash != *known);
+            let differs = |object: &&Arc<C::Object>| {
+                self.codec
+                    .status_hash(object)
+                    .is_some_and(|hash| hash != *known)
+            };
             if self
                 .store
                 .get(uid)
@@ -222,7 +230,9 @@ impl<C: Codec> AgentSession<C> {
                 self.outbox.push(Due::state(uid, Action::ResyncResponse));
             }
         }
-        self.ask_back(&event.source);
+        if event.extension(names::EXT_RESYNC_CONTINUES).is_none() {
+            self.ask_back(&event.source);
+        }
     }
 
     /// A source that asks was away: what this agent asked or reported meanwhile reached nobody, though a broker took it. Only
@@ -415,7 +425,7 @@ impl<C: Codec> AgentSession<C> {
         let (uid, action, last) = match due {
             Due::Request(to) => return Some(self.request(now, to)),
             Due::State(uid, action) => (uid, action.clone(), false),
-            Due::Last(uid) => (uid, Action::Update, true),
+            Due::Last(uid) => (uid, self.codec.last_word(), true),
             Due::Gone { .. } => return None,
         };
         let mut report = C::Object::clone(self.store.get(uid)?);
