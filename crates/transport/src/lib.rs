@@ -9,6 +9,8 @@ pub mod service;
 pub mod memory;
 pub mod identity;
 pub mod skipped;
+#[cfg(any(feature = "grpc", feature = "mqtt", feature = "kafka"))]
+pub mod config;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 #[cfg(feature = "kafka")]

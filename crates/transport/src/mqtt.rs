@@ -7,6 +7,7 @@ pub mod packet;
 pub mod session;
 pub mod event;
 mod link;
+mod reason;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
