@@ -207,7 +207,12 @@ func vector(ctx context.Context, name string, of *cloudevents.Event, fields map[
 	if err != nil {
 		return err
 	}
-	fields["event"], fields["vector"] = of, name
+	// As text: its data is to be compared byte by byte.
+	text, err := json.Marshal(of)
+	if err != nil {
+		return err
+	}
+	fields["event"], fields["vector"] = string(text), name
 	fields["mqtt"] = map[string]any{"contentType": packet.Properties.ContentType, "properties": properties, "payload": hex.EncodeToString(packet.Payload)}
 	fields["grpc"] = hex.EncodeToString(bytes)
 	say(fields)
