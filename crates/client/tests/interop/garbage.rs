@@ -1,11 +1,13 @@
 //! Events that nobody should send.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use drover_client::DataType;
 use drover_protocol::{Action, CloudEvent, SubResource, names};
 use drover_transport::Subscription;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::bed::Wire;
 use crate::ends::{CLUSTER, SOURCE};
@@ -35,17 +37,60 @@ pub(crate) async fn throw(world: &World) -> Result<()> {
         }
         Wire::Relay | Wire::Mosquitto | Wire::MosquittoTls => {
             publish(world, "source", specs).await?;
-            publish(world, "agent", reports).await
+            publish(world, "agent", reports).await?;
+            match world.bed.mosquitto() {
+                Some(address) if world.bed.wire == Wire::Mosquitto => raw(&address).await,
+                Some(_) | None => Ok(()),
+            }
         }
     }
 }
 
-/// As a third party that only sends; a broker may refuse.
+/// Messages that are no events, on the topics of both ends: MQTT 5 packets shorter than 128 bytes.
+async fn raw(broker: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(broker).await?;
+    let connect = packet(0x10, &[b"\x00\x04MQTT\x05\x02\x00\x3c\x00", &text("raw")]);
+    stream.write_all(&connect).await?;
+    ensure!(stream.read(&mut [0; 1024]).await? > 0, "no answer");
+    let typed = |kind: &str| [b"\x03".to_vec(), text(kind)].concat();
+    let marked = [b"\x26".to_vec(), text("ce-specversion"), text("1.0")].concat();
+    for kind in ["sourceevents", "agentevents"] {
+        let topic = text(&format!("sources/{SOURCE}/clusters/{CLUSTER}/{kind}"));
+        for properties in [&[][..], &typed("application/cloudevents+json"), &marked] {
+            let size = [properties.len() as u8];
+            let publish = packet(0x30, &[&topic, &size, properties, b"{\xff"]);
+            stream.write_all(&publish).await?;
+        }
+    }
+    stream.write_all(&packet(0xe0, &[])).await?;
+    // It ends when the broker has read all.
+    while stream.read(&mut [0; 1024]).await? > 0 {}
+    Ok(())
+}
+
+fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    [&[first, body.len() as u8], body.as_slice()].concat()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// As a third party of the same name; a broker may refuse.
 async fn publish(world: &World, end: &str, events: Vec<CloudEvent>) -> Result<()> {
+    let data_type = DataType::MANIFEST_BUNDLES;
+    let subscription = if end == "source" {
+        let source = SOURCE.to_owned();
+        Subscription::Source { source, data_type }
+    } else {
+        let cluster = CLUSTER.to_owned();
+        Subscription::Agent { cluster, data_type }
+    };
     let link = world
         .bed
-        .transport(end)?
-        .open(Subscription::PublishOnly)
+        .transport(end, "thrower")?
+        .open(subscription)
         .await?;
     for event in events {
         link.publisher.publish(event).await.ok();

@@ -19,6 +19,15 @@ const SHORT: Duration = Duration::from_secs(15);
 type Key = (Wire, Side, Side, Scenario);
 
 const ROWS: &[(Wire, Side, Side)] = &[
+    (Wire::Mosquitto, Side::Go, Side::Drover),
+    (Wire::Mosquitto, Side::Drover, Side::Go),
+    (Wire::Mosquitto, Side::Go, Side::Go),
+    (Wire::MosquittoTls, Side::Go, Side::Drover),
+    (Wire::MosquittoTls, Side::Drover, Side::Go),
+    (Wire::MosquittoTls, Side::Go, Side::Go),
+    (Wire::Relay, Side::Go, Side::Drover),
+    (Wire::Relay, Side::Drover, Side::Go),
+    (Wire::Relay, Side::Go, Side::Go),
     (Wire::Service, Side::Drover, Side::Go),
     (Wire::GoBroker, Side::Go, Side::Drover),
     (Wire::GoBroker, Side::Go, Side::Go),
@@ -69,7 +78,7 @@ fn name((on, source, agent, scenario): Key) -> String {
 }
 
 async fn play((wire, source, agent, scenario): Key) -> Result<Outcome> {
-    let mut world = World::new(wire, source, agent).await?;
+    let mut world = World::new(wire, source, agent, scenario).await?;
     let peer = peer_fails(wire, source, agent, scenario);
     if peer.is_some() {
         world.patience = SHORT;

@@ -20,7 +20,9 @@ fn ours_and_gos_codecs_agree() {
     let vectors = probe::vectors().unwrap();
     assert!(vectors.len() > 20, "{} vectors", vectors.len());
     for vector in &vectors {
-        let event = CloudEvent::from_json(vector["event"].as_str().unwrap().as_bytes()).unwrap();
+        // Only there every value has its type.
+        let bytes = unhex(vector["grpc"].as_str().unwrap());
+        let event = from_proto(proto::CloudEvent::decode(bytes.as_slice()).unwrap()).unwrap();
         let name = format!(
             "{} {}",
             vector["vector"], vector["object"]["metadata"]["name"]
@@ -65,8 +67,10 @@ fn listed(list: &Value, field: &str) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// The event as MQTT and gRPC carry it is the event as JSON, and ours on both is the same as Go's.
+/// The event as JSON and MQTT carry it is the event as gRPC carries it, and ours are the same as Go's.
 fn carriers(name: &str, vector: &Value, event: &CloudEvent) {
+    let json = CloudEvent::from_json(vector["event"].as_str().unwrap().as_bytes()).unwrap();
+    assert_eq!(texts(&json), texts(event), "{name} as JSON");
     let mqtt = &vector["mqtt"];
     let theirs: BTreeMap<String, String> =
         serde_json::from_value::<Vec<(String, String)>>(mqtt["properties"].clone())
@@ -87,10 +91,9 @@ fn carriers(name: &str, vector: &Value, event: &CloudEvent) {
     let bytes = unhex(vector["grpc"].as_str().unwrap());
     let message = proto::CloudEvent::decode(bytes.as_slice()).unwrap();
     assert_eq!(to_proto(event), message, "{name} over gRPC");
-    assert_eq!(&from_proto(message).unwrap(), event, "{name} over gRPC");
 }
 
-/// MQTT has texts alone.
+/// MQTT has texts alone, JSON no times.
 fn texts(event: &CloudEvent) -> CloudEvent {
     let mut event = event.clone();
     for value in event.extensions.values_mut() {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bed::{Bed, Wire, path};
 use crate::ends::{Agent, CLUSTER, Source, VERSION};
+use crate::scenarios::Scenario;
 
 /// How long anything may take that peers retry by themselves.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,9 +35,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn new(wire: Wire, source: Side, agent: Side) -> Result<Self> {
+    pub(crate) async fn new(
+        wire: Wire,
+        source: Side,
+        agent: Side,
+        scenario: Scenario,
+    ) -> Result<Self> {
         let mut world = Self {
-            bed: Bed::new(wire)?,
+            bed: Bed::new(wire, scenario == Scenario::Rotation).await?,
             sides: (source, agent),
             source: None,
             agent: None,
@@ -59,7 +65,9 @@ impl World {
             return self.bed.start(&owned).await;
         }
         self.source = Some(match self.sides.0 {
-            Side::Drover => Source::drover(self.bed.transport("source")?, &self.owned)?,
+            Side::Drover => {
+                Source::drover(self.bed.transport("source", "hub-a-client")?, &self.owned)?
+            }
             Side::Go => {
                 let load = self.bed.folder().join("source-owned.json");
                 std::fs::write(&load, owned)?;
@@ -97,7 +105,7 @@ impl World {
 
     pub(crate) async fn start_agent(&mut self) -> Result<()> {
         self.agent = Some(match self.sides.1 {
-            Side::Drover => Agent::drover(self.bed.transport("agent")?),
+            Side::Drover => Agent::drover(self.bed.transport("agent", "edge-7-work-agent-client")?),
             Side::Go => {
                 let config = self.bed.config("agent")?;
                 Agent::go(self.bed.driver(), path(&config)?, self.bed.folder()).await?
