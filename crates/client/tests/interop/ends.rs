@@ -42,7 +42,8 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub(crate) fn drover(transport: Arc<dyn Transport>, owned: &[Value]) -> Result<Self> {
+    /// Waits until it is connected, as Go's does.
+    pub(crate) async fn drover(transport: Arc<dyn Transport>, owned: &[Value]) -> Result<Self> {
         let objects = owned.iter().map(|work| Ok(Work::from_object(work)?));
         let options = SourceOptions {
             owned: Owned {
@@ -55,6 +56,7 @@ impl Source {
         let (works, driver) = SourceWorks::new(options, transport);
         let stop = CancellationToken::new();
         tokio::spawn(driver.run(stop.clone()));
+        works.connected().await;
         Ok(Self::Drover {
             works,
             _running: stop.drop_guard(),
@@ -135,7 +137,8 @@ pub(crate) enum Agent {
 }
 
 impl Agent {
-    pub(crate) fn drover(transport: Arc<dyn Transport>) -> Self {
+    /// Waits until it is connected, as Go's does.
+    pub(crate) async fn drover(transport: Arc<dyn Transport>) -> Self {
         let options = AgentOptions {
             driver: driver(),
             ..AgentOptions::new(AGENT, CLUSTER)
@@ -143,6 +146,7 @@ impl Agent {
         let (works, driver) = AgentWorks::new(options, transport);
         let stop = CancellationToken::new();
         tokio::spawn(driver.run(stop.clone()));
+        works.connected().await;
         Self::Drover {
             works,
             _running: stop.drop_guard(),

@@ -123,7 +123,12 @@ fn whole(name: &str, vector: &Value, event: &CloudEvent) {
     let object = Object::from_value(vector["object"].clone()).unwrap();
     agree(name, event, &codec, &object);
     let read = codec.decode(event).unwrap();
-    same_object(name, &read.to_value().unwrap(), &vector["decoded"]);
+    let mut decoded = vector["decoded"].clone();
+    if event.is_deletion() {
+        // Go's types have fields that nobody set.
+        decoded = serde_json::json!({"metadata": decoded["metadata"]});
+    }
+    same_object(name, &read.to_value().unwrap(), &decoded);
     if let Some(hash) = vector["hash"].as_str() {
         // Go hashes a status of nothing where ours says that there is none to hash.
         if !normal(vector["object"]["status"].clone())

@@ -66,7 +66,7 @@ impl World {
         }
         self.source = Some(match self.sides.0 {
             Side::Drover => {
-                Source::drover(self.bed.transport("source", "hub-a-client")?, &self.owned)?
+                Source::drover(self.bed.transport("source", "hub-a-client")?, &self.owned).await?
             }
             Side::Go => {
                 let load = self.bed.folder().join("source-owned.json");
@@ -105,7 +105,9 @@ impl World {
 
     pub(crate) async fn start_agent(&mut self) -> Result<()> {
         self.agent = Some(match self.sides.1 {
-            Side::Drover => Agent::drover(self.bed.transport("agent", "edge-7-work-agent-client")?),
+            Side::Drover => {
+                Agent::drover(self.bed.transport("agent", "edge-7-work-agent-client")?).await
+            }
             Side::Go => {
                 let config = self.bed.config("agent")?;
                 Agent::go(self.bed.driver(), path(&config)?, self.bed.folder()).await?
