@@ -13,12 +13,13 @@ const WITH_PEERS: &[&str] = &[
     "drover",
     "drover-api",
     "drover-apiserver",
+    "drover-client",
     "drover-testkit",
     "drover-transport",
 ];
 
 /// Features that are off by default and need no peer.
-const OPTIONAL: &[&str] = &["drover-client/sqlite"];
+const OPTIONAL: &[&str] = &["drover-client/sqlite", "drover-client/mqtt", "drover-client/kafka"];
 
 /// Runs every check; stops at the first that fails.
 pub(crate) fn ci(fast: bool) -> Result<()> {

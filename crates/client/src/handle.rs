@@ -23,6 +23,10 @@ pub struct Stats {
     pub sent: u64,
     /// Events that were not taken and will be sent again.
     pub retried: u64,
+    /// Links and subscriptions that could not be opened: nobody there, or refused.
+    pub refused_links: u64,
+    /// Links that were lost. Each is replaced, and followed by a resync.
+    pub lost_links: u64,
     /// Links opened after the first.
     pub reconnects: u64,
     /// Writes to the disk that failed. While there are any nothing new is sent.
@@ -135,13 +139,17 @@ impl<S: Session> Shared<S> {
     pub(crate) fn feed_all(&self, inputs: impl IntoIterator<Item = Input>) {
         self.act(|state, now, out| {
             for input in inputs {
+                let mut span = tracing::Span::none();
                 match &input {
-                    Input::Wire(_) => state.stats.received += 1,
+                    Input::Wire(event) => {
+                        span = crate::span::receive(event);
+                        state.stats.received += 1;
+                    }
                     Input::Sent(_) => state.stats.sent += 1,
                     Input::Failed(_, Fate::Retry) => state.stats.retried += 1,
                     _ => (),
                 }
-                state.session.handle(now, input, out);
+                span.in_scope(|| state.session.handle(now, input, out));
             }
         });
     }
