@@ -274,8 +274,8 @@ impl GrpcTransport {
         let incoming = Incoming {
             events,
             silence: silence.map(|silence| (silence, Instant::now() + silence)),
-            skipped: self.skipped.clone(),
             renewed: connection.renewed.clone(),
+            skipped: self.skipped.clone(),
         };
         Ok(Link {
             publisher: Arc::new(connection),
@@ -328,9 +328,9 @@ struct Incoming {
     events: Streaming<Bytes>,
     /// How long the server may be silent, and until when it may be now.
     silence: Option<(Duration, Instant)>,
-    skipped: Skipped,
-    /// The identity was renewed: the link is to be opened anew with it.
+    /// Another certificate is to be shown.
     renewed: CancellationToken,
+    skipped: Skipped,
 }
 
 impl Incoming {
@@ -370,7 +370,7 @@ impl Incoming {
     }
 }
 
-/// Ends when there was no sign of life for too long, with how long that is.
+/// Waits until a server has been silent for too long.
 async fn silent(silence: Option<(Duration, Instant)>) -> Duration {
     match silence {
         Some((silence, until)) => {
