@@ -78,6 +78,11 @@ impl<C: Codec> AgentSession<C> {
         &self.codec
     }
 
+    /// How many events are owed: waiting, or on their way. At most one for each resource and each resync request.
+    pub fn owed(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// Changes a copy. `object` carries the uid and the version that the change is based on (`0`: by force).
     pub fn update(
         &mut self,
@@ -126,6 +131,11 @@ impl<C: Codec> AgentSession<C> {
         object: &C::Object,
     ) -> Result<CloudEvent, crate::codec::EncodeError> {
         let event_type = self.codec.data_type().event(subresource, action);
+        // An agent that starts anew, perhaps with a clock that went back, goes on from what its owner heard last.
+        let annotations = &object.meta().annotations;
+        if let Some(heard) = annotations.get(names::ANNOTATION_SEQUENCE_ID) {
+            self.sequence.go_on_from(heard);
+        }
         let sequence = Some(self.sequence.next_id(now).to_string());
         let stamp = Stamp {
             id: self.ids.next_id(),
@@ -380,6 +390,10 @@ impl<C: Codec> AgentSession<C> {
     /// Only the delivery of the last word lets a copy go: an earlier report that was in flight meanwhile does not.
     fn settled(&mut self, due: Due, out: &mut Outputs<C>) {
         if let Due::Last(uid) = due {
+            // A last word that was said twice must not take the copy that came after the first.
+            if !self.store.get(&uid).is_some_and(|copy| is_over(&**copy)) {
+                return;
+            }
             self.outbox.forget(&uid);
             let Some(old) = self.store.remove(&uid) else {
                 return;

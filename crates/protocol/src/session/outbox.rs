@@ -97,6 +97,11 @@ impl Outbox {
         self.queued.contains_key(&(true, to.to_owned()))
     }
 
+    /// How many events are owed: waiting, or on their way.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len() + self.flying.len()
+    }
+
     pub(super) fn fly(&mut self, due: Due) -> Ticket {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);

@@ -110,6 +110,11 @@ impl<C: Codec> SourceSession<C> {
         &self.graves
     }
 
+    /// How many events are owed: waiting, or on their way. At most one for each resource and each resync request.
+    pub fn owed(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// Everything that is owned is loaded. Agents are asked again: what they held too much was not said before.
     pub fn set_synced(&mut self) {
         if !std::mem::replace(&mut self.synced, true) && self.up && self.config.resync {
@@ -283,7 +288,9 @@ impl<C: Codec> SourceSession<C> {
                     .contains_key(names::ANNOTATION_RESOURCE_VERSION);
             if counted && !meta.deleting() && held.is_some_and(|held| Some(held) > version) {
                 overtake.push((Arc::clone(object), held.unwrap_or(0)));
-            } else if must_send(version, meta.deleting(), held) {
+            } else if must_send(version, meta.deleting(), held)
+                || (counted && held == version && !is_confirmed(&**object))
+            {
                 self.outbox
                     .push(Due::State(meta.uid.clone(), Action::ResyncResponse));
             }
@@ -542,6 +549,13 @@ impl<C: Codec> Session for SourceSession<C> {
     fn store(&self) -> &Store<C::Object> {
         &self.store
     }
+}
+
+/// Whether an agent reported about a resource since it was made. Before that, a version that an agent holds may be one that
+/// this source gave to something else, and forgot.
+fn is_confirmed(object: &impl Resource) -> bool {
+    let finalizers = &object.meta().finalizers;
+    finalizers.iter().any(|f| f == names::WORK_FINALIZER)
 }
 
 fn hashes<'a, R: Resource>(objects: impl Iterator<Item = &'a Arc<R>>) -> Vec<(String, String)> {
