@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_protocol::session::{Fate, Input, Session, Ticket};
+use drover_protocol::CloudEvent;
+use drover_protocol::session::{Fate, Input, Session, Ticket, Transmit};
 use drover_transport::{Link, Remedy, Subscription, Transport, TransportError};
 use futures::StreamExt as _;
-use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -27,6 +28,8 @@ pub struct DriverConfig {
     pub max_backoff: Duration,
     /// Limit on events sent; `None` = none.
     pub rate: Option<RateLimit>,
+    /// Events that may be on their way to the broker at once, each about another resource.
+    pub window: usize,
     /// Resync also without a reconnect, this often.
     pub resync_every: Option<Duration>,
     /// Time of events.
@@ -41,6 +44,7 @@ impl Default for DriverConfig {
             min_backoff: Duration::from_millis(500),
             max_backoff: Duration::from_mins(1),
             rate: Some(RateLimit::default()),
+            window: 64,
             resync_every: None,
             clock: Arc::new(Timestamp::now),
             seed: rand::random(),
@@ -56,7 +60,10 @@ pub struct Driver<S: Session> {
     pub(crate) config: DriverConfig,
 }
 
-type Flying = BoxFuture<'static, (Ticket, Result<(), TransportError>)>;
+/// Received events that are fed to the session at one go.
+const CHUNK: usize = 64;
+
+type Landed = (Ticket, Result<(), TransportError>);
 
 /// After this long on a link the next loss starts with the shortest wait again.
 const STEADY: Duration = Duration::from_mins(1);
@@ -133,55 +140,49 @@ impl<S: Session> Driver<S> {
 
     /// Works on one link until it is lost (with the reason) or the driver shall stop (`None`).
     async fn drive(&self, link: Link, stop: &CancellationToken) -> Option<TransportError> {
-        let Link {
-            publisher,
-            mut events,
-        } = link;
+        let Link { publisher, events } = link;
         self.shared
             .publisher
             .send_replace(Some(Arc::clone(&publisher)));
         self.shared.feed(Input::Up);
         let mut bucket = Bucket::new(self.config.rate, Instant::now());
-        let mut flying: Option<Flying> = None;
+        let mut flying = FuturesUnordered::new();
+        let mut events = events.ready_chunks(CHUNK);
         let mut resync_at = self.config.resync_every.map(|every| Instant::now() + every);
         loop {
-            let mut wake = self.session_wake();
-            if flying.is_none() {
-                match bucket.take(Instant::now()) {
-                    Err(later) => wake = Some(wake.map_or(later, |wake| wake.min(later))),
-                    Ok(()) => match self.shared.poll_transmit() {
-                        None => bucket.put_back(),
-                        Some(transmit) => {
-                            let publisher = Arc::clone(&publisher);
-                            let send = async move {
-                                (transmit.ticket, publisher.publish(transmit.event).await)
-                            };
-                            flying = Some(send.boxed());
-                        }
-                    },
-                }
+            let room = self.config.window.max(1).saturating_sub(flying.len());
+            let (allowed, more_at) = bucket.allows(Instant::now(), room);
+            let transmits = self.shared.poll_transmit(allowed);
+            bucket.take(transmits.len());
+            // Only whoever used all that was allowed wants more.
+            let more_at = more_at.filter(|_| transmits.len() == allowed);
+            for Transmit { ticket, event } in transmits {
+                let publisher = Arc::clone(&publisher);
+                flying.push(async move { (ticket, publisher.publish(event).await) });
             }
-            let timer = [wake, resync_at].into_iter().flatten().min();
+            let timer = [self.session_wake(), more_at, resync_at]
+                .into_iter()
+                .flatten()
+                .min();
+            let mut landed = (&mut flying).ready_chunks(CHUNK);
             tokio::select! {
                 () = stop.cancelled() => return None,
-                event = events.next() => match event {
-                    Some(Ok(event)) => {
-                        self.shared.count(|stats| stats.received += 1);
-                        self.shared.feed(Input::Wire(event));
+                arrived = events.next() => {
+                    let Some(arrived) = arrived else {
+                        return Some(TransportError::Lost("the stream ended".to_owned()));
+                    };
+                    if let Some(error) = self.receive(arrived) {
+                        return Some(error);
                     }
-                    Some(Err(error)) => return Some(error),
-                    None => return Some(TransportError::Lost("the stream ended".to_owned())),
-                },
-                (ticket, result) = landed(&mut flying) => {
-                    flying = None;
-                    if let Some(error) = self.settle(ticket, result) {
+                }
+                Some(landed) = landed.next() => {
+                    if let Some(error) = self.settle(landed) {
                         return Some(error);
                     }
                 }
                 () = self.shared.work.notified() => (),
                 () = until(timer) => {
-                    self.shared.clear_wake();
-                    self.shared.feed(Input::Tick);
+                    self.shared.tick();
                     if let (Some(at), Some(every)) = (resync_at, self.config.resync_every) && at <= Instant::now() {
                         self.shared.feed(Input::Resync);
                         resync_at = Some(Instant::now() + every);
@@ -191,38 +192,43 @@ impl<S: Session> Driver<S> {
         }
     }
 
-    /// Tells the session what became of an event; an error means that the link is of no use any more.
-    fn settle(&self, ticket: Ticket, result: Result<(), TransportError>) -> Option<TransportError> {
-        let Err(error) = result else {
-            self.shared.count(|stats| stats.sent += 1);
-            self.shared.feed(Input::Sent(ticket));
-            return None;
-        };
-        let remedy = error.remedy();
-        tracing::debug!(%error, ?remedy, "an event was not taken");
-        let fate = if remedy == Remedy::DropAndReport {
-            Fate::Drop
-        } else {
-            Fate::Retry
-        };
-        if fate == Fate::Retry {
-            self.shared.count(|stats| stats.retried += 1);
-        }
-        self.shared.feed(Input::Failed(ticket, fate));
-        (remedy == Remedy::Reconnect).then_some(error)
+    /// Feeds events; an error means that the link is of no use any more.
+    fn receive(&self, arrived: Vec<Result<CloudEvent, TransportError>>) -> Option<TransportError> {
+        let mut lost = None;
+        let events = arrived
+            .into_iter()
+            .map_while(|event| event.map_err(|error| lost = Some(error)).ok());
+        self.shared.feed_all(events.map(Input::Wire));
+        lost
+    }
+
+    /// Tells the session what became of events; an error means that the link is of no use any more.
+    fn settle(&self, landed: Vec<Landed>) -> Option<TransportError> {
+        let mut lost = None;
+        let inputs = landed.into_iter().map(|(ticket, result)| {
+            let Err(error) = result else {
+                return Input::Sent(ticket);
+            };
+            let remedy = error.remedy();
+            tracing::debug!(%error, ?remedy, "an event was not taken");
+            if remedy == Remedy::Reconnect {
+                lost = Some(error);
+            }
+            match remedy {
+                Remedy::DropAndReport => Input::Failed(ticket, Fate::Drop),
+                Remedy::FixConfig | Remedy::RetryLater | Remedy::Reconnect => {
+                    Input::Failed(ticket, Fate::Retry)
+                }
+            }
+        });
+        self.shared.feed_all(inputs);
+        lost
     }
 
     fn session_wake(&self) -> Option<Instant> {
         let at = self.shared.wake_at()?;
         let wait = at.duration_since((self.config.clock)());
         Some(Instant::now() + Duration::try_from(wait).unwrap_or_default())
-    }
-}
-
-async fn landed(flying: &mut Option<Flying>) -> (Ticket, Result<(), TransportError>) {
-    match flying {
-        Some(flying) => flying.await,
-        None => std::future::pending().await,
     }
 }
 

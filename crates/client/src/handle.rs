@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use drover_protocol::session::{Cause, Change, Input, Output, Session, Transmit};
+use drover_protocol::session::{Cause, Change, Fate, Input, Output, Session, Transmit};
 use drover_protocol::{CloudEvent, Resource};
 use drover_transport::{Publisher, TransportError};
 use jiff::Timestamp;
@@ -71,28 +71,53 @@ impl<S: Session> Shared<S> {
         &self,
         act: impl FnOnce(&mut S, Timestamp, &mut Vec<Output<S::Object>>) -> T,
     ) -> T {
-        let now = (self.clock)();
-        let mut out = Vec::new();
-        let mut state = self.state();
-        let result = act(&mut state.session, now, &mut out);
-        state.dispatch(out);
-        drop(state);
+        let result = self.act(|state, now, out| act(&mut state.session, now, out));
         self.work.notify_one();
         result
     }
 
-    /// The next event to send.
-    pub(crate) fn poll_transmit(&self) -> Option<Transmit> {
+    /// The same by the driver itself, which looks anyway.
+    fn act<T>(
+        &self,
+        act: impl FnOnce(&mut State<S>, Timestamp, &mut Vec<Output<S::Object>>) -> T,
+    ) -> T {
         let now = (self.clock)();
         let mut out = Vec::new();
         let mut state = self.state();
-        let transmit = state.session.poll_transmit(now, &mut out);
+        let result = act(&mut state, now, &mut out);
         state.dispatch(out);
-        transmit
+        result
+    }
+
+    /// The next events to send, at most `limit`.
+    pub(crate) fn poll_transmit(&self, limit: usize) -> Vec<Transmit> {
+        if limit == 0 {
+            return Vec::new();
+        }
+        self.act(|state, now, out| {
+            std::iter::from_fn(|| state.session.poll_transmit(now, out))
+                .take(limit)
+                .collect()
+        })
     }
 
     pub(crate) fn feed(&self, input: Input) {
         self.change(|session, now, out| session.handle(now, input, out));
+    }
+
+    /// Feeds what arrived together, and what landed together, at one go.
+    pub(crate) fn feed_all(&self, inputs: impl IntoIterator<Item = Input>) {
+        self.act(|state, now, out| {
+            for input in inputs {
+                match &input {
+                    Input::Wire(_) => state.stats.received += 1,
+                    Input::Sent(_) => state.stats.sent += 1,
+                    Input::Failed(_, Fate::Retry) => state.stats.retried += 1,
+                    _ => (),
+                }
+                state.session.handle(now, input, out);
+            }
+        });
     }
 
     pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
@@ -107,8 +132,12 @@ impl<S: Session> Shared<S> {
         self.state().wake_at
     }
 
-    pub(crate) fn clear_wake(&self) {
-        self.state().wake_at = None;
+    /// Time passed.
+    pub(crate) fn tick(&self) {
+        self.act(|state, now, out| {
+            state.wake_at = None;
+            state.session.handle(now, Input::Tick, out);
+        });
     }
 
     pub(crate) fn watch(&self) -> Watch<S::Object> {

@@ -9,8 +9,12 @@ use drover_protocol::{Action, CloudEvent, Codec as _, ObjectCodec, Stamp, SubRes
 use drover_transport::authn::Caller;
 use drover_transport::grpc::{GrpcConfig, GrpcTransport};
 use drover_transport::memory::MemoryBus;
-use drover_transport::{Broker, BrokerConfig, Service, ServiceError, async_trait};
+use drover_transport::{
+    Broker, BrokerConfig, Link, Publisher, Service, ServiceError, Subscription, Transport,
+    TransportError, async_trait,
+};
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -64,6 +68,76 @@ async fn wait<R: drover_protocol::Resource>(
     tokio::time::timeout(PATIENCE, found)
         .await
         .expect("the change comes in time")
+}
+
+/// A broker that answers none before `Barrier` many wait for an answer.
+#[derive(Clone)]
+struct Together(Arc<Answering>);
+
+struct Answering {
+    barrier: tokio::sync::Barrier,
+    flying: Mutex<std::collections::BTreeSet<String>>,
+    taken: Mutex<Vec<CloudEvent>>,
+}
+
+impl Transport for Together {
+    fn open(&self, _: Subscription) -> BoxFuture<'_, Result<Link, TransportError>> {
+        let publisher = Arc::new(self.clone());
+        let events = futures::stream::pending().boxed();
+        Box::pin(async move { Ok(Link { publisher, events }) })
+    }
+}
+
+impl Publisher for Together {
+    fn publish(&self, event: CloudEvent) -> BoxFuture<'_, Result<(), TransportError>> {
+        Box::pin(async move {
+            let uid = event.resource_id().unwrap_or_default().to_owned();
+            let alone = self.0.flying.lock().unwrap().insert(uid.clone());
+            assert!(alone, "two events of {uid} at once");
+            self.0.taken.lock().unwrap().push(event);
+            self.0.barrier.wait().await;
+            self.0.flying.lock().unwrap().remove(&uid);
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn so_many_are_on_their_way_at_once_but_never_two_of_one_resource() {
+    const WINDOW: usize = 8;
+    let broker = Together(Arc::new(Answering {
+        barrier: tokio::sync::Barrier::new(WINDOW),
+        flying: Mutex::default(),
+        taken: Mutex::default(),
+    }));
+    let options = SourceOptions {
+        driver: DriverConfig {
+            window: WINDOW,
+            ..quick()
+        },
+        ..SourceOptions::new("hub-a")
+    };
+    let (source, driver) = SourceWorks::new(options, Arc::new(broker.clone()));
+    // With the request of the start, two rounds; the second has a newer state of each of the first.
+    let names: Vec<String> = (1..WINDOW).map(|number| format!("w{number}")).collect();
+    for name in &names {
+        source.create(work("c1", name, 1)).unwrap();
+    }
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(driver.run(stop.clone()));
+    while broker.0.taken.lock().unwrap().len() < WINDOW {
+        tokio::task::yield_now().await;
+    }
+    for name in &names {
+        source.update(work("c1", name, 2)).unwrap();
+    }
+    source.resync();
+    while source.stats().sent < 2 * WINDOW as u64 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(broker.0.taken.lock().unwrap().len(), 2 * WINDOW);
+    stop.cancel();
+    running.await.unwrap();
 }
 
 struct Pair {

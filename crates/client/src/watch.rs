@@ -1,7 +1,7 @@
 //! Watching local copies: every watcher has the newest change of each object waiting, so a slow one loses detail, never
 //! the outcome, and needs no more memory than there are objects.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -16,8 +16,10 @@ pub struct Watch<R>(pub(crate) Arc<WatchQueue<R>>);
 pub(crate) struct WatchQueue<R>(Mutex<Waiting<R>>);
 
 struct Waiting<R> {
-    order: VecDeque<String>,
-    changes: HashMap<String, Change<R>>,
+    /// In the order in which they became known.
+    changes: BTreeMap<u64, Change<R>>,
+    by_uid: HashMap<String, u64>,
+    count: u64,
     waker: Option<Waker>,
     closed: bool,
 }
@@ -25,8 +27,9 @@ struct Waiting<R> {
 impl<R: Resource> WatchQueue<R> {
     pub(crate) fn new() -> Self {
         let waiting = Waiting {
-            order: VecDeque::new(),
-            changes: HashMap::new(),
+            changes: BTreeMap::new(),
+            by_uid: HashMap::new(),
+            count: 0,
             waker: None,
             closed: false,
         };
@@ -40,15 +43,19 @@ impl<R: Resource> WatchQueue<R> {
     pub(crate) fn push(&self, change: Change<R>) {
         let mut waiting = self.lock();
         let uid = change.object().meta().uid.clone();
-        match waiting.changes.remove(&uid) {
-            None => {
-                waiting.order.push_back(uid.clone());
-                waiting.changes.insert(uid, change);
-            }
-            Some(before) => match merge(before, change) {
-                Some(merged) => drop(waiting.changes.insert(uid, merged)),
-                None => waiting.order.retain(|other| *other != uid),
+        let place = waiting.by_uid.get(&uid).copied();
+        let before = place.and_then(|place| waiting.changes.remove(&place));
+        match (place, before) {
+            (Some(place), Some(before)) => match merge(before, change) {
+                Some(merged) => drop(waiting.changes.insert(place, merged)),
+                None => drop(waiting.by_uid.remove(&uid)),
             },
+            _ => {
+                waiting.count += 1;
+                let place = waiting.count;
+                waiting.by_uid.insert(uid, place);
+                waiting.changes.insert(place, change);
+            }
         }
         wake(waiting);
     }
@@ -84,9 +91,9 @@ impl<R: Resource> Stream for Watch<R> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Change<R>>> {
         let mut waiting = self.0.lock();
-        if let Some(uid) = waiting.order.pop_front() {
-            let change = waiting.changes.remove(&uid);
-            return Poll::Ready(change);
+        if let Some((_, change)) = waiting.changes.pop_first() {
+            waiting.by_uid.remove(&change.object().meta().uid);
+            return Poll::Ready(Some(change));
         }
         if waiting.closed {
             return Poll::Ready(None);

@@ -78,7 +78,7 @@ impl<C: Codec> AgentSession<C> {
         &self.codec
     }
 
-    /// How many events are owed: waiting, or on their way. At most one for each resource and each resync request.
+    /// Resources and requests about which an event is owed: it waits, or is on its way.
     pub fn owed(&self) -> usize {
         self.outbox.len()
     }
@@ -112,7 +112,7 @@ impl<C: Codec> AgentSession<C> {
         match aspect {
             Aspect::Status => {
                 out.push(Output::Change(Change::StatusModified(Arc::clone(&next))));
-                self.outbox.push(Due::State(uid, Action::Update));
+                self.outbox.push(Due::state(&uid, Action::Update));
             }
             Aspect::Metadata => {
                 out.push(Output::Change(Change::Modified(Arc::clone(&next))));
@@ -166,7 +166,7 @@ impl<C: Codec> AgentSession<C> {
     fn settle_deletion(&mut self, object: &C::Object) {
         if is_over(object) {
             let uid = object.meta().uid.clone();
-            self.outbox.push(Due::State(uid, Action::Update));
+            self.outbox.push(Due::state(&uid, Action::Update));
         }
     }
 
@@ -213,19 +213,25 @@ impl<C: Codec> AgentSession<C> {
             Ok(hashes) => hashes,
             Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
         };
-        for object in self
-            .store
-            .iter()
-            .filter(|object| may_speak_for(&event.source, &***object))
-        {
-            let uid = &object.meta().uid;
-            let owed = match hashes.0.get(uid) {
-                None => hashes.0.is_empty(),
-                Some(known) => object.status_hash().is_some_and(|hash| hash != *known),
-            };
-            if owed {
+        let mine = |object: &&Arc<C::Object>| may_speak_for(&event.source, &***object);
+        if hashes.0.is_empty() {
+            for object in self.store.iter().filter(mine) {
                 self.outbox
-                    .push(Due::State(uid.clone(), Action::ResyncResponse));
+                    .push(Due::state(&object.meta().uid, Action::ResyncResponse));
+            }
+        }
+        for (uid, known) in &hashes.0 {
+            // An agent that forgot everything has nothing to say yet: an empty status would undo the one that is known.
+            let differs = |object: &&Arc<C::Object>| {
+                object.has_status() && object.status_hash().is_some_and(|hash| hash != *known)
+            };
+            if self
+                .store
+                .get(uid)
+                .filter(mine)
+                .is_some_and(|object| differs(&object))
+            {
+                self.outbox.push(Due::state(uid, Action::ResyncResponse));
             }
         }
         self.ask_back(&event.source);
@@ -235,7 +241,7 @@ impl<C: Codec> AgentSession<C> {
     /// the answer to this request says what became of works that the source does not list, and of those it deleted.
     fn ask_back(&mut self, source: &str) {
         if self.config.resync && !self.outbox.requests("") {
-            self.outbox.push(Due::Request(source.to_owned()));
+            self.outbox.push(Due::Request(source.into()));
         }
     }
 
@@ -253,7 +259,7 @@ impl<C: Codec> AgentSession<C> {
             if nameless && incoming.meta().deleting() && parsed.action == Action::ResyncResponse {
                 return dropped(out, &event.id, Cause::Unknown, &incoming.meta().uid);
             }
-            return self.add_work(incoming, out);
+            return self.add_work(&event.id, incoming, out);
         };
         let from_broker = event.source == names::BROKER_SOURCE
             && parsed.action == Action::ResyncResponse
@@ -302,18 +308,25 @@ impl<C: Codec> AgentSession<C> {
         out.push(Output::Change(Change::Modified(self.store.put(incoming))));
     }
 
-    /// A new uid under a name that the same source used before takes the name over.
-    fn add_work(&mut self, mut incoming: C::Object, out: &mut Outputs<C>) {
+    /// A new uid under a name that the same source used before takes the name over. The end of an earlier uid does not.
+    fn add_work(&mut self, event: &str, mut incoming: C::Object, out: &mut Outputs<C>) {
         let meta = incoming.meta();
         let source = meta
             .labels
             .get(names::LABEL_ORIGINAL_SOURCE)
             .cloned()
             .unwrap_or_default();
-        let replaced: Vec<String> = self
+        let replaced: Vec<&Arc<C::Object>> = self
             .store
             .named(&meta.namespace, &meta.name)
             .filter(|other| may_speak_for(&source, &***other))
+            .collect();
+        if incoming.meta().deleting() && replaced.iter().any(|other| !other.meta().deleting()) {
+            let why = format!("{} is another by now", incoming.meta().name);
+            return dropped(out, event, Cause::Stale, why);
+        }
+        let replaced: Vec<String> = replaced
+            .iter()
             .map(|other| other.meta().uid.clone())
             .collect();
         for uid in replaced {
@@ -399,10 +412,10 @@ impl<C: Codec> AgentSession<C> {
                 return;
             };
             // The source may have answered the last word before it was known here that it arrived.
-            if self.wanted_again.remove(&uid) {
+            if self.wanted_again.remove(&*uid) {
                 let owner = old.meta().labels.get(names::LABEL_ORIGINAL_SOURCE);
-                self.outbox
-                    .push(Due::Request(owner.cloned().unwrap_or_default()));
+                let owner = owner.map_or("", String::as_str);
+                self.outbox.push(Due::Request(owner.into()));
             }
             out.push(Output::Change(Change::Deleted(old)));
         }
@@ -471,7 +484,7 @@ impl<C: Codec> Session for AgentSession<C> {
                 self.up = true;
                 self.outbox.reset();
                 if self.config.resync {
-                    self.outbox.push(Due::Request(String::new()));
+                    self.outbox.push(Due::Request(Arc::default()));
                 }
             }
             Input::Down => {
@@ -483,7 +496,7 @@ impl<C: Codec> Session for AgentSession<C> {
                     self.receive(&event, out);
                 }
             }
-            Input::Resync => self.outbox.push(Due::Request(String::new())),
+            Input::Resync => self.outbox.push(Due::Request(Arc::default())),
             Input::Sent(ticket) => {
                 if let Some(due) = self.outbox.sent(ticket) {
                     self.settled(due, out);
@@ -498,7 +511,7 @@ impl<C: Codec> Session for AgentSession<C> {
                 }
             }
             // Whoever wakes early, or for another reason, must not forget the pause that is left.
-            Input::Tick => out.extend(self.outbox.paused_until(now).map(Output::WakeAt)),
+            Input::Tick => out.extend(self.outbox.next_wake(now).map(Output::WakeAt)),
         }
     }
 
@@ -508,20 +521,19 @@ impl<C: Codec> Session for AgentSession<C> {
         out: &mut Vec<Output<C::Object>>,
     ) -> Option<Transmit> {
         while self.up {
-            let due = self.outbox.pop(now)?;
+            let (ticket, due) = self.outbox.pop(now)?;
             let due = self.ripen(due);
             match self.make(now, &due) {
                 Some(Ok(event)) => {
-                    return Some(Transmit {
-                        ticket: self.outbox.fly(due),
-                        event,
-                    });
+                    self.outbox.amend(ticket, due);
+                    return Some(Transmit { ticket, event });
                 }
                 Some(Err(error)) => {
                     dropped(out, "", Cause::Unencodable, error);
+                    self.outbox.land(ticket);
                     self.settled(due, out);
                 }
-                None => (),
+                None => drop(self.outbox.land(ticket)),
             }
         }
         None

@@ -110,7 +110,7 @@ impl<C: Codec> SourceSession<C> {
         &self.graves
     }
 
-    /// How many events are owed: waiting, or on their way. At most one for each resource and each resync request.
+    /// Resources and requests about which an event is owed: it waits, or is on its way.
     pub fn owed(&self) -> usize {
         self.outbox.len()
     }
@@ -150,7 +150,7 @@ impl<C: Codec> SourceSession<C> {
         let object = self.store.put(object);
         self.graves.remove(&object.meta().uid);
         self.outbox
-            .push(Due::State(object.meta().uid.clone(), Action::Create));
+            .push(Due::state(&object.meta().uid, Action::Create));
         out.push(Output::Change(Change::Added(Arc::clone(&object))));
         Ok(object)
     }
@@ -192,7 +192,7 @@ impl<C: Codec> SourceSession<C> {
             .map_err(|e| ChangeError::Invalid(e.to_string()))?;
         let object = self.store.put(object);
         self.outbox
-            .push(Due::State(object.meta().uid.clone(), Action::Update));
+            .push(Due::state(&object.meta().uid, Action::Update));
         out.push(Output::Change(Change::Modified(Arc::clone(&object))));
         Ok(object)
     }
@@ -211,7 +211,7 @@ impl<C: Codec> SourceSession<C> {
             self.store.remove(&uid);
             self.graves.insert(uid.clone(), meta.generation);
             self.outbox.push(Due::Gone {
-                uid,
+                uid: uid.into(),
                 cluster,
                 version: meta.generation,
             });
@@ -222,8 +222,7 @@ impl<C: Codec> SourceSession<C> {
         next.meta_mut().deletion_timestamp = Some(whole_seconds(now));
         next.meta_mut().resource_version = next_version(meta);
         self.outbox.forget(&meta.uid);
-        self.outbox
-            .push(Due::State(meta.uid.clone(), Action::Delete));
+        self.outbox.push(Due::state(&meta.uid, Action::Delete));
         out.push(Output::Change(Change::Modified(self.store.put(next))));
     }
 
@@ -292,7 +291,7 @@ impl<C: Codec> SourceSession<C> {
                 || (counted && held == version && !is_confirmed(&**object))
             {
                 self.outbox
-                    .push(Due::State(meta.uid.clone(), Action::ResyncResponse));
+                    .push(Due::state(&meta.uid, Action::ResyncResponse));
             }
         }
         // A source that lost its memory counts below what its agents hold: it goes on from there.
@@ -300,17 +299,15 @@ impl<C: Codec> SourceSession<C> {
             let mut next = C::Object::clone(&object);
             next.meta_mut().generation = held + 1;
             next.meta_mut().resource_version = next_version(object.meta());
-            self.outbox.push(Due::State(
-                object.meta().uid.clone(),
-                Action::ResyncResponse,
-            ));
+            self.outbox
+                .push(Due::state(&object.meta().uid, Action::ResyncResponse));
             out.push(Output::Change(Change::Modified(self.store.put(next))));
         }
         if self.synced {
             for (uid, version) in known.0 {
                 if self.store.get(&uid).is_none() {
                     self.outbox.push(Due::Gone {
-                        uid,
+                        uid: uid.into(),
                         cluster: cluster.to_owned(),
                         version,
                     });
@@ -350,7 +347,7 @@ impl<C: Codec> SourceSession<C> {
                 }
                 out.push(Output::Change(Change::Deleted(stored)));
             } else {
-                self.outbox.push(Due::State(uid.clone(), Action::Create));
+                self.outbox.push(Due::state(uid, Action::Create));
             }
             return;
         }
@@ -400,7 +397,7 @@ impl<C: Codec> SourceSession<C> {
     /// is owned: it makes agents ask in turn about what they hold of this source.
     fn ask(&mut self) {
         let hashes = hashes(self.store.iter());
-        self.requests.clear();
+        self.withdraw(|_| true);
         self.owe(String::new(), &hashes);
         if self.requests.is_empty() {
             self.owe_one(String::new(), Hashes::default());
@@ -409,8 +406,20 @@ impl<C: Codec> SourceSession<C> {
 
     fn ask_cluster(&mut self, cluster: &str) {
         let hashes = hashes(self.store.in_namespace(cluster));
-        self.requests.retain(|_, asked| asked.cluster != cluster);
+        self.withdraw(|asked| asked.cluster == cluster);
         self.owe(cluster.to_owned(), &hashes);
+    }
+
+    /// What is asked anew need not be asked as before.
+    fn withdraw(&mut self, which: impl Fn(&Asked) -> bool) {
+        let outbox = &mut self.outbox;
+        self.requests.retain(|key, asked| {
+            let goes = which(asked);
+            if goes {
+                outbox.forget_request(key);
+            }
+            !goes
+        });
     }
 
     fn owe(&mut self, cluster: String, hashes: &[(String, String)]) {
@@ -424,14 +433,14 @@ impl<C: Codec> SourceSession<C> {
         self.asked += 1;
         let key = self.asked.to_string();
         self.requests.insert(key.clone(), Asked { cluster, hashes });
-        self.outbox.push(Due::Request(key));
+        self.outbox.push(Due::Request(key.into()));
     }
 
     fn make(&mut self, now: Timestamp, due: &Due) -> Option<Result<CloudEvent, EncodeError>> {
         let data_type = self.codec.data_type();
         match due {
             Due::Request(key) => {
-                let Asked { cluster, hashes } = self.requests.get(key)?;
+                let Asked { cluster, hashes } = self.requests.get(&**key)?;
                 let event_type = data_type.event(SubResource::Status, Action::ResyncRequest);
                 let event =
                     CloudEvent::new(self.ids.next_id(), &self.config.source, event_type, now)
@@ -480,7 +489,7 @@ impl<C: Codec> SourceSession<C> {
 
     fn settled(&mut self, due: Due) {
         if let Due::Request(key) = due {
-            self.requests.remove(&key);
+            self.requests.remove(&*key);
         }
     }
 }
@@ -521,7 +530,7 @@ impl<C: Codec> Session for SourceSession<C> {
                 }
             }
             // Whoever wakes early, or for another reason, must not forget the pause that is left.
-            Input::Tick => out.extend(self.outbox.paused_until(now).map(Output::WakeAt)),
+            Input::Tick => out.extend(self.outbox.next_wake(now).map(Output::WakeAt)),
         }
     }
 
@@ -531,17 +540,14 @@ impl<C: Codec> Session for SourceSession<C> {
         out: &mut Vec<Output<C::Object>>,
     ) -> Option<Transmit> {
         while self.up {
-            let due = self.outbox.pop(now)?;
+            let (ticket, due) = self.outbox.pop(now)?;
             match self.make(now, &due) {
-                Some(Ok(event)) => {
-                    return Some(Transmit {
-                        ticket: self.outbox.fly(due),
-                        event,
-                    });
-                }
+                Some(Ok(event)) => return Some(Transmit { ticket, event }),
                 Some(Err(error)) => dropped(out, "", Cause::Unencodable, error),
-                None => self.settled(due),
+                None => (),
             }
+            self.outbox.land(ticket);
+            self.settled(due);
         }
         None
     }

@@ -116,7 +116,8 @@ impl Hub {
     }
 
     pub(crate) fn idle(&self) -> bool {
-        let idle = |s: &Subscriber| s.order.is_empty() && s.feeds.iter().all(|f| f.events.is_empty());
+        let idle =
+            |s: &Subscriber| s.order.is_empty() && s.feeds.iter().all(|f| f.events.is_empty());
         self.subscribers.values().all(idle)
     }
 
@@ -135,7 +136,13 @@ impl Hub {
     }
 
     /// Creates or changes.
-    pub(crate) fn write(&mut self, now: Timestamp, agent: usize, claim: &Claim, oracle: &mut Oracle) {
+    pub(crate) fn write(
+        &mut self,
+        now: Timestamp,
+        agent: usize,
+        claim: &Claim,
+        oracle: &mut Oracle,
+    ) {
         let known = self.find(&claim.cluster, &claim.work).cloned();
         let mut work = claim.to_work();
         let action = match known {
@@ -167,7 +174,10 @@ impl Hub {
         name: &str,
         oracle: &mut Oracle,
     ) {
-        let Some(uid) = self.find(cluster, name).map(|work| work.metadata.uid.clone()) else {
+        let Some(uid) = self
+            .find(cluster, name)
+            .map(|work| work.metadata.uid.clone())
+        else {
             return;
         };
         oracle.ended(&uid);
@@ -257,7 +267,9 @@ impl Hub {
     }
 
     fn status(&mut self, now: Timestamp, agent: usize, event: &CloudEvent, oracle: &mut Oracle) {
-        let report = SourceBundleCodec.decode(event).expect("agents send statuses");
+        let report = SourceBundleCodec
+            .decode(event)
+            .expect("agents send statuses");
         let uid = report.metadata.uid.as_str();
         let Some(work) = self.works.get_mut(uid) else {
             return;

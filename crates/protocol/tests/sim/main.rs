@@ -32,7 +32,10 @@ fn run_all(first: u64, enough: impl Fn(u64) -> bool + Sync) -> u64 {
     };
     if let Some(failure) = run::many(take, &done) {
         println!("{}", run::replay(failure.seed, Sabotage::None));
-        panic!("{}; again: cargo xtask sim --seed {}", failure.what, failure.seed);
+        panic!(
+            "{}; again: cargo xtask sim --seed {}",
+            failure.what, failure.seed
+        );
     }
     done.into_inner()
 }
@@ -48,7 +51,10 @@ fn worlds_heal() {
 fn as_long_as_asked() {
     let number = |name: &str| -> Option<u64> {
         let text = std::env::var(name).ok()?;
-        Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+        Some(
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        )
     };
     if let Some(seed) = number("SIM_SEED") {
         if let Err(failure) = run::check(seed, Sabotage::None) {
@@ -63,12 +69,21 @@ fn as_long_as_asked() {
     let start = Instant::now();
     let done = run_all(first, |seed| {
         if seed % 10_000 == 0 {
-            let line = format!("{} worlds healed, {} s\n", seed - first, start.elapsed().as_secs());
-            std::io::stdout().write_all(line.as_bytes()).expect("somebody reads");
+            let line = format!(
+                "{} worlds healed, {} s\n",
+                seed - first,
+                start.elapsed().as_secs()
+            );
+            std::io::stdout()
+                .write_all(line.as_bytes())
+                .expect("somebody reads");
         }
         seed > last || seconds.is_some_and(|seconds| start.elapsed() >= seconds)
     });
-    println!("{done} worlds from seed {first} healed in {} s", start.elapsed().as_secs());
+    println!(
+        "{done} worlds from seed {first} healed in {} s",
+        start.elapsed().as_secs()
+    );
 }
 
 /// Without the rule that `sabotage` undoes, some world of a few hundred must go wrong, in the way that `expected` says.

@@ -171,7 +171,10 @@ impl Oracle {
         let observed = observed.map_or(0, |condition| condition.observed_generation);
         let before = self.accepted.get(&uid).copied().unwrap_or_default();
         self.ensure(facts.cluster == work.metadata.namespace, || {
-            format!("{who} took a status of {uid} from cluster {}", facts.cluster)
+            format!(
+                "{who} took a status of {uid} from cluster {}",
+                facts.cluster
+            )
         });
         self.ensure(facts.original == who, || {
             format!("{who} took a status for {}", facts.original)

@@ -42,7 +42,10 @@ fn one(
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        (Some(format!("panic: {}", text.unwrap_or_default())), Vec::new())
+        (
+            Some(format!("panic: {}", text.unwrap_or_default())),
+            Vec::new(),
+        )
     })
 }
 
@@ -68,7 +71,10 @@ pub(crate) fn many(next: impl Fn() -> Option<u64> + Sync, done: &AtomicU64) -> O
                     done.fetch_add(1, Ordering::Relaxed);
                     if let Err(found) = check(seed, Sabotage::None) {
                         stop.store(true, Ordering::Relaxed);
-                        failure.lock().expect("nobody panics with it").get_or_insert(found);
+                        failure
+                            .lock()
+                            .expect("nobody panics with it")
+                            .get_or_insert(found);
                     }
                 }
             });

@@ -109,7 +109,9 @@ impl World {
             }
             (2, Some(known)) if !known.metadata.deleting() => {
                 self.oracle.ended(&known.metadata.uid);
-                self.source(index, None, |s, now, out| s.delete(now, cluster(at), name, out));
+                self.source(index, None, |s, now, out| {
+                    s.delete(now, cluster(at), name, out)
+                });
             }
             _ => (),
         }
@@ -269,6 +271,8 @@ impl World {
                 && work.status.conditions == [applied(work)]
         };
         let stores = self.agents.iter().map(|agent| agent.session.store());
-        stores.into_iter().all(|store| store.iter().all(|work| done(work)))
+        stores
+            .into_iter()
+            .all(|store| store.iter().all(|work| done(work)))
     }
 }

@@ -219,11 +219,7 @@ impl World {
         &mut self,
         index: usize,
         facts: Option<&Facts>,
-        act: impl FnOnce(
-            &mut SourceSession<SourceBundleCodec>,
-            Timestamp,
-            &mut Vec<Output<Work>>,
-        ) -> T,
+        act: impl FnOnce(&mut SourceSession<SourceBundleCodec>, Timestamp, &mut Vec<Output<Work>>) -> T,
     ) -> T {
         let now = self.clock(Party::Source(index));
         let mut out = Vec::new();
@@ -232,7 +228,9 @@ impl World {
         self.oracle.source(source_id(index), &out, facts);
         let session = &self.sources[index].session;
         let resources = NAMES.len() * self.scenario.clusters;
-        let bound = 2 * (resources + self.scenario.clusters + 1) + self.scenario.window;
+        // Agents list the works of all sources: each may be ordered to be deleted, which agents ignore.
+        let listed = resources * self.scenario.sources;
+        let bound = listed + self.scenario.clusters + 1 + self.scenario.window;
         let who = source_id(index);
         self.oracle.owed(who, session.owed(), bound);
         self.oracle.owed(who, session.graves().len(), resources);
@@ -243,11 +241,7 @@ impl World {
     pub(crate) fn agent<T>(
         &mut self,
         index: usize,
-        act: impl FnOnce(
-            &mut AgentSession<AgentBundleCodec>,
-            Timestamp,
-            &mut Vec<Output<Work>>,
-        ) -> T,
+        act: impl FnOnce(&mut AgentSession<AgentBundleCodec>, Timestamp, &mut Vec<Output<Work>>) -> T,
     ) -> T {
         let now = self.clock(Party::Agent(index));
         let mut out = Vec::new();
@@ -258,7 +252,7 @@ impl World {
         self.oracle
             .agent(index, cluster(index), &before, session.store());
         let resources = NAMES.len() * self.scenario.sources.max(1) + before.len();
-        let bound = 2 * (resources + self.scenario.sources + 1);
+        let bound = resources + self.scenario.sources + 1;
         self.oracle.owed(cluster(index), session.owed(), bound);
         result
     }
@@ -273,7 +267,11 @@ impl World {
                     let kind = format!("{change:?}");
                     let kind = kind.split('(').next().unwrap_or_default().to_owned();
                     let work = change.object();
-                    let deleting = if work.metadata.deleting() { " deleting" } else { "" };
+                    let deleting = if work.metadata.deleting() {
+                        " deleting"
+                    } else {
+                        ""
+                    };
                     format!(
                         "{kind} {}/{} generation {}{deleting} ({})",
                         work.metadata.namespace,
@@ -282,7 +280,9 @@ impl World {
                         &work.metadata.uid[..8]
                     )
                 }
-                Output::Dropped(dropped) => format!("drops: {} ({})", dropped.why, dropped.cause.as_str()),
+                Output::Dropped(dropped) => {
+                    format!("drops: {} ({})", dropped.why, dropped.cause.as_str())
+                }
                 _ => continue,
             };
             self.note(|| format!("       {}: {text}", party.name()));
@@ -291,7 +291,9 @@ impl World {
 
     pub(crate) fn feed(&mut self, party: Party, input: Input) {
         match party {
-            Party::Source(index) => self.source(index, None, |s, now, out| s.handle(now, input, out)),
+            Party::Source(index) => {
+                self.source(index, None, |s, now, out| s.handle(now, input, out))
+            }
             Party::Agent(index) => self.agent(index, |a, now, out| a.handle(now, input, out)),
         }
     }
@@ -438,7 +440,11 @@ impl World {
         if !careless {
             // Everybody's own letters stay in order.
             let to = self.wire[at].to;
-            at = due.iter().copied().find(|at| self.wire[*at].to == to).unwrap_or(at);
+            at = due
+                .iter()
+                .copied()
+                .find(|at| self.wire[*at].to == to)
+                .unwrap_or(at);
         }
         let Letter { to, event, .. } = self.wire.remove(at);
         if *self.link(to) == LinkState::Up {
@@ -475,8 +481,14 @@ impl World {
     pub(crate) fn at_rest(&self) -> bool {
         self.wire.is_empty()
             && self.hub.as_ref().is_none_or(Hub::idle)
-            && self.sources.iter().all(|end| end.flying.is_empty() && end.session.owed() == 0)
-            && self.agents.iter().all(|end| end.flying.is_empty() && end.session.owed() == 0)
+            && self
+                .sources
+                .iter()
+                .all(|end| end.flying.is_empty() && end.session.owed() == 0)
+            && self
+                .agents
+                .iter()
+                .all(|end| end.flying.is_empty() && end.session.owed() == 0)
     }
 
     /// Compares everybody with everybody.
@@ -511,11 +523,21 @@ fn end<S>(session: S) -> End<S> {
 fn describe(event: &CloudEvent) -> String {
     let kind: Vec<&str> = event.event_type.rsplit('.').take(2).collect();
     let mut text = format!("{}.{} from {}", kind[1], kind[0], event.source);
-    for name in ["clustername", "originalsource", "resourceid", "resourceversion", "sequenceid"] {
+    for name in [
+        "clustername",
+        "originalsource",
+        "resourceid",
+        "resourceversion",
+        "sequenceid",
+    ] {
         if let Some(value) = event.extension(name) {
             let value = value.to_text();
             if !value.is_empty() {
-                let short = if name == "resourceid" { &value[..8] } else { &value };
+                let short = if name == "resourceid" {
+                    &value[..8]
+                } else {
+                    &value
+                };
                 text += &format!(" {name}={short}");
             }
         }
