@@ -9,7 +9,13 @@ use anyhow::{Context, Result, bail};
 use crate::{peers, tidy};
 
 /// Crates with tests against real peers.
-const WITH_PEERS: &[&str] = &["drover", "drover-api", "drover-apiserver", "drover-testkit"];
+const WITH_PEERS: &[&str] = &[
+    "drover",
+    "drover-api",
+    "drover-apiserver",
+    "drover-testkit",
+    "drover-transport",
+];
 
 /// Runs every check; stops at the first that fails.
 pub(crate) fn ci(fast: bool) -> Result<()> {

@@ -61,6 +61,19 @@ const PEERS: &[Peer] = &[
         definitions_of: None,
     },
     Peer {
+        name: "ocm",
+        programs: &[
+            ("open-cluster-management.io/ocm/cmd/work", "ocm-work"),
+            (
+                "open-cluster-management.io/ocm/cmd/registration",
+                "ocm-registration",
+            ),
+            ("open-cluster-management.io/ocm/cmd/server", "ocm-server"),
+        ],
+        ldflags: "-s -w",
+        definitions_of: None,
+    },
+    Peer {
         name: "ocm-api",
         programs: &[],
         ldflags: "",
@@ -78,6 +91,7 @@ pub(crate) fn install() -> Result<PathBuf> {
     for peer in PEERS {
         built.push(build(peer, &sources.join(peer.name), &cache)?);
     }
+    built.push(fetch_kafka(&sources.join("kafka"), &cache)?);
     collect(&cache, &built)
 }
 
@@ -124,6 +138,28 @@ fn build(peer: &Peer, source: &Path, cache: &Path) -> Result<PathBuf> {
     }
     if let Some(module) = peer.definitions_of {
         copy_definitions(source, module, &target.join("crds"))?;
+    }
+    fs::write(target.join("complete"), "")?;
+    Ok(target)
+}
+
+/// Kafka is jars, by name from Maven's registry.
+fn fetch_kafka(source: &Path, cache: &Path) -> Result<PathBuf> {
+    let target = cache.join(format!("kafka-{}", fingerprint(source)?));
+    if target.join("complete").exists() {
+        return Ok(target);
+    }
+    let jars = target.join("kafka-jars");
+    crate::checks::say(&format!("fetching Kafka (kept in {})", target.display()));
+    let status = Command::new("mvn")
+        .args(["-q", "-B", "dependency:copy-dependencies"])
+        .arg("-DincludeScope=runtime")
+        .arg(format!("-DoutputDirectory={}", jars.display()))
+        .current_dir(source)
+        .status()
+        .context("failed to run mvn: Kafka is fetched with Maven, please install it")?;
+    if !status.success() {
+        bail!("mvn failed to fetch Kafka");
     }
     fs::write(target.join("complete"), "")?;
     Ok(target)

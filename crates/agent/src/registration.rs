@@ -19,6 +19,7 @@ use drover_client::{AgentObjects, ClientError, DriverConfig};
 use drover_core::registration::agent::status::MAX_CUSTOM_CLAIMS;
 use drover_core::registration::request::Agent;
 use drover_protocol::DataType;
+use drover_runtime::backoff::Backoff;
 use drover_runtime::clock::Clock;
 use drover_runtime::supervise::{TaskFailed, Tasks};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -100,6 +101,12 @@ impl Default for Tuning {
             certificate_seconds: None,
             max_custom_claims: MAX_CUSTOM_CLAIMS,
         }
+    }
+}
+
+impl Tuning {
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff::new(self.min_backoff, self.max_backoff)
     }
 }
 
@@ -234,7 +241,7 @@ async fn prepare(
     store: &SecretStore,
     cancel: &CancellationToken,
 ) -> Option<Stored> {
-    let mut backoff = Backoff::new(&options.tuning);
+    let mut backoff = options.tuning.backoff();
     loop {
         let prepared = async {
             if options.install_definitions {
@@ -246,7 +253,7 @@ async fn prepare(
             Ok(stored) => return Some(stored),
             Err(error) => error,
         };
-        let wait = backoff.next();
+        let wait = backoff.next_wait();
         tracing::warn!(%error, ?wait, "failed to prepare the cluster for its agent; will try again");
         tokio::select! {
             () = cancel.cancelled() => return None,
@@ -284,39 +291,6 @@ pub(crate) fn random_suffix() -> String {
     (0..5)
         .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
         .collect()
-}
-
-/// Growing waits.
-#[derive(Clone, Debug)]
-pub(crate) struct Backoff {
-    min: Duration,
-    max: Duration,
-    failures: u32,
-}
-
-impl Backoff {
-    pub(crate) fn new(tuning: &Tuning) -> Self {
-        Self {
-            min: tuning.min_backoff,
-            max: tuning.max_backoff,
-            failures: 0,
-        }
-    }
-
-    /// The next wait.
-    pub(crate) fn next(&mut self) -> Duration {
-        let full = self
-            .min
-            .saturating_mul(1 << self.failures.min(16))
-            .min(self.max);
-        self.failures = self.failures.saturating_add(1);
-        full.mul_f64(rand::rng().random_range(0.5..1.0))
-    }
-
-    /// It went well.
-    pub(crate) fn reset(&mut self) {
-        self.failures = 0;
-    }
 }
 
 #[cfg(test)]

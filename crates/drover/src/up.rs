@@ -275,6 +275,7 @@ impl Starting<'_> {
             sign: signer,
             accept_all: true,
             approve_bootstrap: true,
+            work_sources: Vec::new(),
             clock: Clock::system(),
         };
         self.tasks.spawn(name, hub.run(self.tasks.cancel_token()));

@@ -41,6 +41,10 @@ impl Names {
         found.map_or_else(Vec::new, |found| found.uids.keys().cloned().collect())
     }
 
+    fn clusters(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
     fn name(&self, cluster: &str, uid: &str) -> Option<String> {
         self.lock().get(cluster)?.names.get(uid).cloned()
     }
@@ -88,6 +92,11 @@ impl WorkCache {
             .iter()
             .filter_map(|name| self.get(cluster, name))
             .collect()
+    }
+
+    /// The clusters that have works.
+    pub(crate) fn clusters(&self) -> Vec<String> {
+        self.names.clusters()
     }
 
     /// Forgets the name of a work that the store does not have any more.

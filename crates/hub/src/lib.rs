@@ -8,12 +8,15 @@ pub mod install;
 mod clusters;
 mod requests;
 mod broker;
+mod outlet;
 mod works;
+mod source;
 mod cache;
 mod objects;
 
 pub use requests::Sign;
 pub use run::Hub;
+pub use source::WorkSource;
 
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,9 @@ pub enum HubError {
         /// What the API said.
         source: Box<kube::Error>,
     },
+    /// Agents could not be told.
+    #[error("failed to send an event: {0}")]
+    Tell(#[from] drover_transport::TransportError),
     /// Something that should not happen.
     #[error("{0}")]
     Internal(String),

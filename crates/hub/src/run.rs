@@ -14,6 +14,7 @@ use drover_runtime::mirror::mirror;
 use drover_runtime::queue::WorkQueue;
 use drover_runtime::supervise::Tasks;
 use drover_transport::tls::ServerTls;
+use futures::future::join_all;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -28,7 +29,8 @@ use crate::cache::{Names, WorkCache};
 use crate::clusters::Clusters;
 use crate::objects::{Objects, Served};
 use crate::requests::{Requests, Sign};
-use crate::works::Works;
+use crate::source::{Source, Way, WorkSource};
+use crate::works::{Memory, Works};
 use crate::{HubError, broker, install};
 
 /// Rounds of one controller that run at the same time.
@@ -50,6 +52,8 @@ pub struct Hub {
     pub accept_all: bool,
     /// Whether a bootstrap token is enough for a first certificate.
     pub approve_bootstrap: bool,
+    /// Brokers through which agents get works too.
+    pub work_sources: Vec<WorkSource>,
     /// The time.
     pub clock: Clock,
 }
@@ -76,6 +80,8 @@ impl Hub {
         let clusters_queue = Arc::new(WorkQueue::<String>::new());
         let requests_queue = Arc::new(WorkQueue::<String>::new());
         let works_queue = Arc::new(WorkQueue::<String>::new());
+        let source_queues: Vec<Arc<WorkQueue<String>>> =
+            self.work_sources.iter().map(|_| Arc::default()).collect();
         let objects_queue = Arc::new(WorkQueue::<String>::new());
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
@@ -116,7 +122,9 @@ impl Hub {
         );
         tasks.run("the cache of leases", task);
 
-        let (queue, changed) = (clusters_queue.clone(), works_queue.clone());
+        let queue = clusters_queue.clone();
+        let mut told = source_queues.clone();
+        told.push(works_queue.clone());
         let names = Arc::new(Names::default());
         let noted = names.clone();
         let (works, task) = mirror(
@@ -126,7 +134,10 @@ impl Hub {
             move |found: &ManifestWork| {
                 noted.note(found);
                 let cluster = found.namespace().unwrap_or_default();
-                changed.add(format!("{cluster}/{}", found.name_any()));
+                let key = format!("{cluster}/{}", found.name_any());
+                for queue in &told {
+                    queue.add(key.clone());
+                }
                 // Only a cluster that leaves waits for its works.
                 if found.metadata.deletion_timestamp.is_some() {
                     queue.add(cluster);
@@ -168,11 +179,28 @@ impl Hub {
         let bundles = Arc::new(Works {
             client: self.client.clone(),
             clock: self.clock.clone(),
-            broker: broker.clone(),
+            outlet: broker.clone(),
             works: works.clone(),
-            memory: crate::works::Memory::default(),
+            queue: works_queue.clone(),
+            memory: Memory::default(),
         });
         broker.register(DataType::MANIFEST_BUNDLES, bundles.clone());
+        let sources: Vec<Source> = self
+            .work_sources
+            .into_iter()
+            .zip(source_queues)
+            .map(|(source, queue)| {
+                let works = Works {
+                    client: self.client.clone(),
+                    clock: self.clock.clone(),
+                    outlet: Way::new(source),
+                    works: works.clone(),
+                    queue,
+                    memory: Memory::default(),
+                };
+                Source::new(works, clusters.clone())
+            })
+            .collect();
 
         let acceptance = Clusters {
             client: self.client.clone(),
@@ -218,7 +246,9 @@ impl Hub {
                     stop.cancel();
                 }
             };
+            let sources = join_all(sources.iter().map(|source| source.run(stop.clone())));
             tokio::join!(
+                sources,
                 controller::run(
                     "clusters",
                     clusters_queue,

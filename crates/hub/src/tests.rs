@@ -10,7 +10,7 @@ use drover_protocol::resync::Versions;
 use drover_protocol::{Action, CloudEvent, DataType, SubResource};
 use drover_runtime::clock::Clock;
 use drover_transport::authn::Caller;
-use drover_transport::{Broker, BrokerConfig, Service, ServiceError};
+use drover_transport::{Broker, BrokerConfig, Service, ServiceError, TransportError};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::cache::{Names, WorkCache};
 use crate::objects::{Objects, Served};
+use crate::outlet::Outlet;
 use crate::works::{Memory, Works};
 
 const WORKS: &str = "/apis/work.open-cluster-management.io/v1/namespaces/c1/manifestworks";
@@ -135,7 +136,7 @@ fn work(name: &str, uid: &str, generation: i64, more: Value) -> Value {
 
 struct Bundles {
     api: Api,
-    works: Works,
+    works: Works<Broker>,
     writer: Writer<ManifestWork>,
     names: Arc<Names>,
 }
@@ -146,8 +147,9 @@ fn bundles() -> Bundles {
     let works = Works {
         client: api.client(),
         clock: clock(),
-        broker: Broker::new(BrokerConfig::open("kube")),
+        outlet: Broker::new(BrokerConfig::open("kube")),
         works: WorkCache::new(store, names.clone()),
+        queue: Arc::default(),
         memory: Memory::default(),
     };
     Bundles {
@@ -295,6 +297,76 @@ async fn only_the_api_itself_gives_a_work_up() {
             .events
             .is_empty()
     );
+}
+
+/// Remembers what was told: type of action, and uid.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+#[drover_transport::async_trait]
+impl Outlet for Heard {
+    fn source(&self) -> &'static str {
+        "hub1"
+    }
+
+    async fn ready(&self) {}
+
+    async fn tell(&self, event: CloudEvent) -> Result<(), TransportError> {
+        let action = event.event_type.rsplit('.').next().unwrap_or_default();
+        let uid = event.resource_id().unwrap_or_default();
+        self.0.lock().unwrap().push(format!("{action} {uid}"));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_hub_that_was_away_tells_only_what_changed() {
+    let mut hub = bundles();
+    let seen = |generation: i64| {
+        json!({"status": {"conditions": [{
+            "type": "Applied", "status": "True", "reason": "R", "message": "",
+            "lastTransitionTime": "2026-05-30T09:00:00Z", "observedGeneration": generation,
+        }]}})
+    };
+    let deleting = json!({"deletionTimestamp": "2026-05-30T09:00:00Z", "finalizers": [CLEANUP]});
+    for (name, more, generation) in [
+        ("same", json!({}), 2),
+        ("new", json!({}), 0),
+        ("changed", json!({}), 1),
+        ("goes", deleting, 2),
+    ] {
+        let mut work = work(name, name, 2, more);
+        merge(&mut work, &seen(generation));
+        hub.know(&work);
+    }
+    let works = Works {
+        client: hub.api.client(),
+        clock: clock(),
+        outlet: Heard::default(),
+        works: hub.works.works.clone(),
+        queue: Arc::default(),
+        memory: Memory::default(),
+    };
+    for _ in 0..2 {
+        for name in ["same", "new", "changed", "goes"] {
+            works.reconcile(&format!("c1/{name}")).await.unwrap();
+        }
+    }
+    let heard = works.outlet.0.lock().unwrap().clone();
+    let told = [
+        "create_request new",
+        "create_request changed",
+        "delete_request goes",
+    ];
+    assert_eq!(heard, told);
+    for name in ["same", "goes"] {
+        let gone = hub.works.works.get("c1", name).unwrap();
+        hub.writer
+            .apply_watcher_event(&Event::Delete(ManifestWork::clone(&gone)));
+        works.reconcile(&format!("c1/{name}")).await.unwrap();
+    }
+    let heard = works.outlet.0.lock().unwrap().clone();
+    assert_eq!(heard[told.len()..], ["delete_request same"]);
 }
 
 #[tokio::test]

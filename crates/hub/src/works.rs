@@ -1,4 +1,4 @@
-//! Manifest works behind the broker: specs out, statuses in (ocm: pkg/server/services/work).
+//! Manifest works as the API has them, for agents: specs out, statuses in (ocm: pkg/server/services/work).
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -9,13 +9,14 @@ use drover_api::work::v1::ManifestWork;
 use drover_protocol::resync::{Versions, must_send};
 use drover_protocol::{
     Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource, Work,
-    sequence,
+    WorkStatus, sequence,
 };
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::Next;
+use drover_runtime::queue::WorkQueue;
 use drover_transport::authn::Caller;
 use drover_transport::broker::Listing;
-use drover_transport::{Broker, Service, ServiceError};
+use drover_transport::{Service, ServiceError};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -23,25 +24,28 @@ use serde_json::{Value, json};
 use crate::HubError;
 use crate::cache::WorkCache;
 use crate::clusters::FIELD_MANAGER;
+use crate::outlet::Outlet;
 
 /// Reports that may be written at the same time, at most.
 const TURNS: usize = 32;
 /// How often a write is tried when others write the same work.
 const TRIES: usize = 4;
 
-/// The service of manifest works.
-pub(crate) struct Works {
+/// The works of a hub on one way to agents.
+pub(crate) struct Works<O> {
     pub client: Client,
     pub clock: Clock,
-    pub broker: Broker,
+    pub outlet: O,
     pub works: WorkCache,
+    /// Works that agents must be told of, `namespace/name`.
+    pub queue: Arc<WorkQueue<String>>,
     pub memory: Memory,
 }
 
 /// What is known beyond the API: it is only there to save work, and may be lost.
 #[derive(Default)]
 pub(crate) struct Memory {
-    /// The spec of each work that subscribers were told, by `namespace/name`.
+    /// What agents were told of each work last, by `namespace/name`.
     told: Mutex<HashMap<String, Told>>,
     /// The sequence id of the last status of each work, by uid.
     sequences: Mutex<HashMap<String, String>>,
@@ -57,6 +61,15 @@ impl Memory {
         let at = (hasher.finish() % TURNS as u64) as usize;
         self.turns[at].lock().await
     }
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is in the API, or of no interest any more.
+    Noted,
+    /// The API has no such work.
+    Unknown,
 }
 
 #[derive(Clone, PartialEq)]
@@ -79,45 +92,86 @@ impl Told {
             metadata: hasher.finish(),
         }
     }
+
+    /// As if agents had been told of an older state.
+    fn outdated(&self) -> Self {
+        Self {
+            generation: -1,
+            ..self.clone()
+        }
+    }
+}
+
+/// Whether an agent has this generation of a work: it reported on it.
+fn reported(work: &ManifestWork) -> bool {
+    let generation = work.metadata.generation;
+    let status = work.status.as_ref();
+    let seen = |condition: &drover_api::Condition| {
+        generation.is_some() && condition.observed_generation == generation
+    };
+    work.metadata.deletion_timestamp.is_none()
+        && status.is_some_and(|status| status.conditions.iter().any(seen))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Works {
-    /// Tells subscribers of a work that changed in a way that concerns them.
+impl<O: Outlet> Works<O> {
+    /// Tells agents of a work that changed in a way that concerns them.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, HubError> {
+        self.outlet.ready().await;
         let (namespace, name) = key.split_once('/').unwrap_or_default();
         let found = self.works.get(namespace, name);
         if found.is_none() {
             self.works.prune(namespace, name);
         }
-        let before = lock(&self.memory.told).get(key).cloned();
+        let mut before = lock(&self.memory.told).get(key).cloned();
         let now = found.as_deref().map(Told::of);
-        if let Some(before) = &before
-            && now.as_ref().is_none_or(|now| now.uid != before.uid)
+        if let Some(gone) =
+            before.take_if(|before| now.as_ref().is_none_or(|now| now.uid != before.uid))
         {
-            lock(&self.memory.sequences).remove(&before.uid);
-            self.broker.publish(self.deletion(namespace, name, before));
+            // Whoever heard that it is to go is done with it, or will be.
+            if !gone.deleting {
+                let deletion = self.deletion(namespace, name, &gone);
+                self.outlet.tell(deletion).await?;
+            }
+            lock(&self.memory.sequences).remove(&gone.uid);
+            lock(&self.memory.told).remove(key);
         }
         let Some((work, now)) = found.zip(now) else {
-            lock(&self.memory.told).remove(key);
             return Ok(Next::OnChange);
         };
-        if before.as_ref() != Some(&now) {
+        // A hub that was away tells of what changed meanwhile, not of all there is.
+        let known = before.is_none() && reported(&work);
+        if before.as_ref() != Some(&now) && !known {
             let action = match &before {
                 _ if now.deleting => Action::Delete,
-                Some(before) if before.uid == now.uid => Action::Update,
-                _ => Action::Create,
+                Some(_) => Action::Update,
+                None => Action::Create,
             };
             let event = self
                 .spec(&work, action)
                 .map_err(|error| HubError::Internal(error.to_string()))?;
-            self.broker.publish(event);
-            lock(&self.memory.told).insert(key.to_owned(), now);
+            self.outlet.tell(event).await?;
+        }
+        let mut told = lock(&self.memory.told);
+        // Unless it shall be told once more, which another round does.
+        if told.get(key) == before.as_ref() {
+            told.insert(key.to_owned(), now);
         }
         Ok(Next::OnChange)
+    }
+
+    /// Tells agents of a work once more.
+    fn tell_again(&self, work: &ManifestWork) {
+        let key = format!(
+            "{}/{}",
+            work.namespace().unwrap_or_default(),
+            work.name_any()
+        );
+        lock(&self.memory.told).insert(key.clone(), Told::of(work).outdated());
+        self.queue.add(key);
     }
 
     fn spec(&self, work: &ManifestWork, action: Action) -> Result<CloudEvent, ServiceError> {
@@ -148,8 +202,11 @@ impl Works {
             )
     }
 
-    fn stamp(&self) -> Stamp<'static> {
-        crate::stamp(&self.clock)
+    pub(crate) fn stamp(&self) -> Stamp<'_> {
+        Stamp {
+            source: self.outlet.source(),
+            ..crate::stamp(&self.clock)
+        }
     }
 
     /// A work as the cache has it, or else the API: another copy of the hub may have told the agent of a work that this one
@@ -194,16 +251,16 @@ impl Works {
         Ok(list.items)
     }
 
-    async fn take(&self, event: &CloudEvent) -> Result<(), ServiceError> {
+    /// Takes the report of an agent.
+    pub(crate) async fn take(&self, event: &CloudEvent) -> Result<Taken, ServiceError> {
         let reported = SourceBundleCodec
             .decode(event)
             .map_err(|e| ServiceError::bad_request(e.to_string()))?;
         let cluster = event.cluster().unwrap_or_default();
         let uid = reported.metadata.uid.as_str();
         let _turn = self.memory.turn(uid).await;
-        // The hub forgot the work: the agent is told to, by resync or by the deletion that was sent.
         let Some(mut work) = self.find(cluster, &reported).await? else {
-            return Ok(());
+            return Ok(Taken::Unknown);
         };
         for tried in 1.. {
             let outcome = self.note(&work, &reported).await;
@@ -211,13 +268,15 @@ impl Works {
                 // Somebody else wrote the work: once more, from what is there now.
                 Err(error) if error.code == 409 && tried < TRIES => {
                     let newest = self.newest(cluster, &work.name_any(), uid).await?;
-                    let Some(newest) = newest else { return Ok(()) };
+                    let Some(newest) = newest else {
+                        return Ok(Taken::Unknown);
+                    };
                     work = newest;
                 }
-                other => return other,
+                other => return other.map(|()| Taken::Noted),
             }
         }
-        Ok(())
+        Ok(Taken::Noted)
     }
 
     async fn note(&self, work: &Arc<ManifestWork>, reported: &Work) -> Result<(), ServiceError> {
@@ -268,7 +327,7 @@ impl Works {
                     work = newest.name_any(),
                     "an agent removed a work that shall be there; it is sent again"
                 );
-                self.broker.publish(self.spec(&newest, Action::Create)?);
+                self.tell_again(&newest);
                 Ok(())
             }
             None => Ok(()),
@@ -318,12 +377,7 @@ impl Works {
     }
 
     async fn write_status(&self, work: &ManifestWork, reported: &Work) -> Result<(), ServiceError> {
-        let same = |status: &drover_api::work::v1::ManifestWorkStatus| {
-            let known: Result<drover_protocol::WorkStatus, _> =
-                serde_json::to_value(status).and_then(serde_json::from_value);
-            known.is_ok_and(|known| known == reported.status)
-        };
-        if work.status.as_ref().is_some_and(same) {
+        if work.status.is_some() && wire_status(work).is_ok_and(|known| known == reported.status) {
             return Ok(());
         }
         // No resource version: the agent is the only writer of a status, and the uid keeps it from a namesake.
@@ -348,18 +402,12 @@ impl Works {
         }
     }
 
-    fn api(&self, work: &ManifestWork) -> Api<ManifestWork> {
-        Api::namespaced(self.client.clone(), &work.namespace().unwrap_or_default())
-    }
-}
-
-#[drover_transport::async_trait]
-impl Service for Works {
-    async fn list(&self, cluster: &str) -> Result<Vec<CloudEvent>, ServiceError> {
-        Ok(self.resync(cluster, &Versions::default()).await?.events)
-    }
-
-    async fn resync(&self, cluster: &str, known: &Versions) -> Result<Listing, ServiceError> {
+    /// What an agent that holds `known` lacks.
+    pub(crate) async fn listing(
+        &self,
+        cluster: &str,
+        known: &Versions,
+    ) -> Result<Listing, ServiceError> {
         let mut works = self.works.of_cluster(cluster);
         // What is not listed is deleted by the agent, with all that it applied: only the API itself may say so, for the cache
         // may be behind the copy of the hub that told the agent.
@@ -391,6 +439,30 @@ impl Service for Works {
         Ok(listing)
     }
 
+    fn api(&self, work: &ManifestWork) -> Api<ManifestWork> {
+        Api::namespaced(self.client.clone(), &work.namespace().unwrap_or_default())
+    }
+}
+
+/// The status of a work as it travels.
+pub(crate) fn wire_status(work: &ManifestWork) -> Result<WorkStatus, serde_json::Error> {
+    let status = work.status.as_ref();
+    status.map_or_else(
+        || Ok(WorkStatus::default()),
+        |status| serde_json::to_value(status).and_then(serde_json::from_value),
+    )
+}
+
+#[drover_transport::async_trait]
+impl<O: Outlet> Service for Works<O> {
+    async fn list(&self, cluster: &str) -> Result<Vec<CloudEvent>, ServiceError> {
+        Ok(self.listing(cluster, &Versions::default()).await?.events)
+    }
+
+    async fn resync(&self, cluster: &str, known: &Versions) -> Result<Listing, ServiceError> {
+        self.listing(cluster, known).await
+    }
+
     async fn receive(&self, _caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
         let kind: EventType = event
             .event_type
@@ -401,7 +473,8 @@ impl Service for Works {
                 "an agent of works sends status.update_request, not {kind}"
             )));
         }
-        self.take(&event).await
+        // The hub forgot the work: the agent is told to, by resync or by the deletion that was sent.
+        self.take(&event).await.map(|_| ())
     }
 }
 

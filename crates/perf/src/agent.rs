@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use drover_client::{AgentOptions, AgentWorks, Change};
+use drover_protocol::ids::Ids;
 use drover_protocol::sequence::Sequence;
 use drover_protocol::session::{AgentConfig, AgentSession, Aspect, Input, Session as _};
-use drover_protocol::ids::Ids;
 use drover_protocol::{
     Action, AgentBundleCodec, CloudEvent, Codec as _, DataType, Stamp, SubResource, Work,
 };
@@ -122,7 +122,9 @@ impl Agents {
                     }
                     bare.publish(stamps.event(&agent.name, &work)?).await
                 }
-                Client::Whole(works, _) => report(works, &work.metadata.name, number, command.stamp),
+                Client::Whole(works, _) => {
+                    report(works, &work.metadata.name, number, command.stamp)
+                }
             }
         })
         .await
@@ -220,7 +222,8 @@ impl Agent {
         match &self.client {
             Client::Bare(bare) => {
                 let input = Input::Wire(event);
-                bare.session().handle(Timestamp::now(), input, &mut Vec::new());
+                bare.session()
+                    .handle(Timestamp::now(), input, &mut Vec::new());
                 Ok(())
             }
             Client::Whole(_, tap) => tap.inject(event),
@@ -233,7 +236,8 @@ impl Agent {
         };
         let mut work = Work::clone(work);
         "0".clone_into(&mut work.metadata.resource_version);
-        bare.session().update(&work, Aspect::Status, &mut Vec::new())?;
+        bare.session()
+            .update(&work, Aspect::Status, &mut Vec::new())?;
         bare.discard();
         Ok(())
     }

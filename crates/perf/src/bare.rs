@@ -118,8 +118,7 @@ async fn speak<S: Session<Object = Work>>(
                 break;
             };
             let publisher = Arc::clone(&link.publisher);
-            let send =
-                async move { (transmit.ticket, publisher.publish(transmit.event).await) };
+            let send = async move { (transmit.ticket, publisher.publish(transmit.event).await) };
             flying.push(send.boxed());
         }
         let input = tokio::select! {

@@ -40,7 +40,11 @@ struct Forms {
 }
 
 /// A name, the bytes it is about, and what is done once.
-type Step = (&'static str, usize, Arc<dyn Fn(usize) -> Result<()> + Send + Sync>);
+type Step = (
+    &'static str,
+    usize,
+    Arc<dyn Fn(usize) -> Result<()> + Send + Sync>,
+);
 
 /// Measures and prints one JSON line for each repetition.
 pub fn run(flags: &Flags) -> Result<()> {
@@ -109,9 +113,11 @@ fn measure(
                 })
             })
             .collect();
-        handles
-            .into_iter()
-            .try_for_each(|handle| handle.join().map_err(|_| anyhow::anyhow!("a step panicked"))?)
+        handles.into_iter().try_for_each(|handle| {
+            handle
+                .join()
+                .map_err(|_| anyhow::anyhow!("a step panicked"))?
+        })
     })?;
     let done = done.load(Ordering::Relaxed) as f64;
     Ok((done / start.elapsed().as_secs_f64(), done / (cpu() - used)))
@@ -224,9 +230,11 @@ fn steps(shape: Shape) -> Result<Vec<Step>> {
     add("spec.grpc.roundtrip", first(&specs.grpc), |s, i| {
         read_spec(&from_grpc(to_grpc(&spec(&s.works[i])?))?)
     });
-    add("spec.json-structured.roundtrip", first(&specs.json), |s, i| {
-        read_spec(&CloudEvent::from_json(&spec(&s.works[i])?.to_json())?)
-    });
+    add(
+        "spec.json-structured.roundtrip",
+        first(&specs.json),
+        |s, i| read_spec(&CloudEvent::from_json(&spec(&s.works[i])?.to_json())?),
+    );
     add("status.object.roundtrip", data(statuses), |s, i| {
         read_status(&status(&s.reports[i])?)
     });

@@ -61,10 +61,7 @@ mod tests {
     #[test]
     fn both_forms_and_dashes_are_read() {
         let flags = read(&["-addr=127.0.0.1:1", "--reps", "3", "-ca="]);
-        assert_eq!(
-            (flags.text("addr"), flags.text("ca")),
-            ("127.0.0.1:1", "")
-        );
+        assert_eq!((flags.text("addr"), flags.text("ca")), ("127.0.0.1:1", ""));
         assert_eq!(flags.number("reps", 5).unwrap(), 3);
         assert_eq!(flags.number("size", 1024).unwrap(), 1024);
     }

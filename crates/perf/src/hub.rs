@@ -257,7 +257,10 @@ impl Serving {
         let metrics = self.broker.metrics();
         let waiting = || {
             let sent = metrics.sent.load(Ordering::Relaxed);
-            metrics.fanned_out.load(Ordering::Relaxed).saturating_sub(sent)
+            metrics
+                .fanned_out
+                .load(Ordering::Relaxed)
+                .saturating_sub(sent)
         };
         while waiting() > BACKLOG {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -291,7 +294,10 @@ impl Works {
         let mut by_cluster = HashMap::<String, Vec<_>>::new();
         for work in loaded.works() {
             let cluster = work.metadata.namespace.clone();
-            by_cluster.entry(cluster).or_default().push(Arc::clone(work));
+            by_cluster
+                .entry(cluster)
+                .or_default()
+                .push(Arc::clone(work));
         }
         *self
             .by_cluster

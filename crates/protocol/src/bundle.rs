@@ -12,9 +12,10 @@ use crate::codec::{
     Codec, DecodeError, EncodeError, Keeping, Resource, Stamp, deletion, integer_version, required,
 };
 use crate::eventtype::{DataType, EventType};
+use crate::gojson::StatusText;
 use crate::meta::{ObjectMeta, nullable, whole_seconds};
 use crate::names;
-use crate::raw::{Raw, go_json};
+use crate::raw::Raw;
 use crate::work::{Condition, ManifestCondition, ResourceStatus, Work, WorkSpec, WorkStatus};
 
 /// Payload of a spec event.
@@ -71,14 +72,6 @@ struct ManifestBundleStatus {
     conditions: Vec<Condition>,
     #[serde(deserialize_with = "nullable")]
     resource_status: Vec<ManifestCondition>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ManifestBundleStatusRef<'a> {
-    conditions: &'a [Condition],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    resource_status: &'a [ManifestCondition],
 }
 
 impl Resource for Work {
@@ -261,17 +254,14 @@ impl Codec for AgentBundleCodec {
             .filter(|source| !source.is_empty())
             .ok_or_else(|| EncodeError::NoSource(work.metadata.uid.clone()))?;
         let sequence = stamp.sequence.clone().unwrap_or_default();
+        let status = StatusText::of(&work.status)?;
         let mut event = base_event(stamp, event_type, work, source)?
             .with(names::EXT_SEQUENCE_ID, sequence)
-            .with(names::EXT_STATUS_HASH, work.status.hash());
+            .with(names::EXT_STATUS_HASH, status.hash());
         if let Some(time) = work.metadata.deletion_timestamp {
             event.set(names::EXT_DELETION_TIMESTAMP, time);
         }
-        let status = ManifestBundleStatusRef {
-            conditions: &work.status.conditions,
-            resource_status: &work.status.resource_status.manifests,
-        };
-        Ok(event.with_json(go_json(&status)?))
+        Ok(event.with_json(status.into_payload()))
     }
 
     /// Reads a spec. A deletion may lack its version: brokers order the deletion of ids that they do not know.
@@ -390,7 +380,11 @@ fn payload<T: Default + for<'de> Deserialize<'de>>(event: &CloudEvent) -> Result
     if event.payload().is_empty() {
         return Ok(T::default());
     }
-    Ok(serde_json::from_slice(event.payload())?)
+    // Checked as text at once: faster than string by string. What is wrong with other bytes the parser says.
+    Ok(match std::str::from_utf8(event.payload()) {
+        Ok(text) => serde_json::from_str(text)?,
+        Err(_) => serde_json::from_slice(event.payload())?,
+    })
 }
 
 /// The size of manifests as the limit counts it: each with one tag byte and its length as a varint.

@@ -12,6 +12,7 @@ pub mod names;
 pub mod raw;
 pub mod meta;
 pub mod work;
+mod gojson;
 pub mod object;
 pub mod codec;
 pub mod bundle;
@@ -19,6 +20,7 @@ pub mod resync;
 pub mod sequence;
 pub mod ids;
 pub mod session;
+pub mod topics;
 
 pub use bundle::{AgentBundleCodec, SourceBundleCodec};
 pub use cloudevent::{CloudEvent, ExtensionValue};
@@ -26,6 +28,7 @@ pub use codec::{Codec, DecodeError, EncodeError, Resource, Stamp};
 pub use eventtype::{Action, DataType, EventType, SubResource};
 pub use meta::ObjectMeta;
 pub use object::{Object, ObjectCodec};
+pub use topics::{TopicNames, Topics};
 pub use work::{Work, WorkSpec, WorkStatus};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::raw::Raw;
@@ -99,12 +99,8 @@ where
 
 /// Whole seconds of a time, towards the past.
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
-    time.round(
-        TimestampRound::new()
-            .smallest(Unit::Second)
-            .mode(RoundMode::Floor),
-    )
-    .unwrap_or(time)
+    let seconds = time.as_second() - i64::from(time.subsec_nanosecond() < 0);
+    Timestamp::from_second(seconds).unwrap_or(time)
 }
 
 /// Times inside Kubernetes objects: RFC 3339 in whole seconds, `null` for none.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::gojson::StatusText;
 use crate::meta::{ObjectMeta, is_zero, nullable, seconds};
 use crate::names;
-use crate::raw::{Raw, go_json};
+use crate::raw::Raw;
 
 /// A ManifestWork. Clones share the spec.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -158,8 +158,9 @@ pub struct FieldValue {
 impl WorkStatus {
     /// Lower-case hex SHA-256 of the canonical JSON, equal to what peers compute for the same status.
     pub fn hash(&self) -> String {
-        let canonical = go_json(self).expect("a status of strings and numbers is always JSON");
-        hex(&Sha256::digest(&canonical))
+        StatusText::of(self)
+            .expect("a status of strings and numbers is always JSON")
+            .hash()
     }
 
     /// Whether a condition is `True`.
@@ -176,13 +177,13 @@ impl WorkStatus {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            write!(out, "{byte:02x}").expect("a String takes every write");
-            out
-        })
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 0xf));
+    }
+    out
 }
 
 impl Work {

@@ -4,6 +4,7 @@
 //! This is the only library crate that reads the clock, draws random numbers or spawns tasks for
 //! others. It decides nothing about fleets.
 
+pub mod backoff;
 pub mod clock;
 pub mod queue;
 pub mod controller;

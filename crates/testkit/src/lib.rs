@@ -5,9 +5,15 @@
 //! feature they are not there, and with it a missing peer is a failure.
 
 pub mod fleet;
+pub mod kafka;
 pub mod kube_api;
+pub mod mosquitto;
+pub mod ocm;
+pub mod pki;
 pub mod process;
 
 pub use fleet::{Fleet, eventually};
+pub use kafka::{Kafka, KafkaOptions};
 pub use kube_api::{KubeApi, KubeOptions};
+pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use process::{Process, program};

@@ -38,11 +38,40 @@ pub enum Decision {
     NoOpinion,
 }
 
+/// What somebody wants to do as a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceVerb {
+    /// Send events in the name of the source.
+    Publish,
+    /// Receive what agents report to the source.
+    Subscribe,
+}
+
+impl SourceVerb {
+    /// The verb on the non-resource path `/sources/<id>` (maestro: pkg/server grpc authorizer).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "pub",
+            Self::Subscribe => "sub",
+        }
+    }
+}
+
 /// Decides on accesses; on a hub by SubjectAccessReview.
 #[crate::async_trait]
 pub trait Authorizer: Send + Sync + 'static {
     /// Whether `caller` may.
     async fn authorize(&self, caller: &Caller, access: &Access) -> Decision;
+
+    /// Whether `caller` is this source. Only brokers that relay ask; what a source does to a cluster is asked as an access too.
+    async fn authorize_source(
+        &self,
+        _caller: &Caller,
+        _source: &str,
+        _verb: SourceVerb,
+    ) -> Decision {
+        Decision::NoOpinion
+    }
 }
 
 /// Asks each in order until one decides; nobody deciding means no.
@@ -53,6 +82,22 @@ pub async fn authorize(
 ) -> Decision {
     for authorizer in chain {
         match authorizer.authorize(caller, access).await {
+            Decision::NoOpinion => (),
+            decision @ (Decision::Allow | Decision::Deny(_)) => return decision,
+        }
+    }
+    Decision::NoOpinion
+}
+
+/// Asks each in order whether the caller is a source; nobody deciding means no.
+pub async fn authorize_source(
+    chain: &[Arc<dyn Authorizer>],
+    caller: &Caller,
+    source: &str,
+    verb: SourceVerb,
+) -> Decision {
+    for authorizer in chain {
+        match authorizer.authorize_source(caller, source, verb).await {
             Decision::NoOpinion => (),
             decision @ (Decision::Allow | Decision::Deny(_)) => return decision,
         }
@@ -98,7 +143,7 @@ pub fn subscribing(cluster: &str, data_type: &DataType) -> Result<Access, String
 }
 
 fn resource(data_type: &DataType, cluster: &str, verb: &'static str) -> Result<Access, String> {
-    let (group, resource) = if *data_type == DataType::MANIFEST_BUNDLES {
+    let (group, resource) = if is_work(data_type) {
         ("work.open-cluster-management.io", "manifestworks")
     } else if *data_type == DataType::TOKEN_REQUESTS {
         ("", "serviceaccounts")
@@ -133,7 +178,7 @@ pub fn confine(event: &CloudEvent, event_type: &EventType) -> Result<(), String>
     if event_type.action == Action::ResyncRequest {
         return Ok(());
     }
-    let inside = if event_type.data_type == DataType::MANIFEST_BUNDLES {
+    let inside = if is_work(&event_type.data_type) {
         match event.text(names::EXT_METADATA) {
             Err(_) => return Ok(()),
             Ok(text) => {
@@ -146,6 +191,8 @@ pub fn confine(event: &CloudEvent, event_type: &EventType) -> Result<(), String>
                 }
             }
         }
+    } else if event.is_deletion() && event.payload().is_empty() {
+        return Ok(());
     } else {
         let meta = payload(event)?;
         ObjectCodec::cluster(&event_type.data_type, &meta)
@@ -169,10 +216,14 @@ fn payload(event: &CloudEvent) -> Result<ObjectMeta, String> {
     Ok(object.metadata)
 }
 
-/// Whether a data type has a codec here.
+/// Whether a data type carries works, in whatever form.
+pub fn is_work(data_type: &DataType) -> bool {
+    data_type.group() == DataType::MANIFEST_BUNDLES.group()
+}
+
+/// Whether it is known what objects of a data type look like, and whose they are.
 pub fn is_known(data_type: &DataType) -> bool {
-    *data_type == DataType::MANIFEST_BUNDLES
-        || ObjectCodec::of(data_type).is_some_and(|c| c.data_type() == data_type)
+    is_work(data_type) || ObjectCodec::of(data_type).is_some_and(|c| c.data_type() == data_type)
 }
 
 #[cfg(test)]

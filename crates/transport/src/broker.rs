@@ -1,37 +1,37 @@
 //! The event service of a hub: agents publish to it and subscribe, services stand behind it.
 //!
+//! A data type can also be relayed: then sources and agents meet at the broker.
+//!
 //! A resync is answered on the subscription, never within the request that asks, so a large answer cannot block the asker.
 //! Each subscriber has a bounded queue in which only the newest event of a resource is kept; a subscriber that does not
 //! keep up is cut off, comes back and resyncs. Others never wait for it.
 
 mod queue;
+mod relay;
+mod resync;
 mod rpc;
 mod serve;
+mod topics;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use drover_protocol::ids::Ids;
-use drover_protocol::resync::{Answering, Versions, answer};
 use drover_protocol::{CloudEvent, DataType, EventType};
 use futures::future::join_all;
-use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
-use self::queue::Subscriber;
+use self::queue::{Limits, Outgoing, Subscriber};
+use self::topics::{Audience, Party, Topics};
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
-use crate::service::{Service, ServiceError};
+use crate::service::Service;
 
 pub use rpc::EventService;
 pub use serve::ServeError;
-
-/// Resyncs of one cluster and data type that may be in progress at once.
-const MAX_RESYNCS: usize = 4;
-/// Subscribers of one cluster and data type.
-const MAX_SUBSCRIBERS: usize = 64;
 
 /// How a broker behaves.
 #[derive(Clone)]
@@ -42,6 +42,10 @@ pub struct BrokerConfig {
     pub heartbeat: Duration,
     /// Events that may wait for one subscriber.
     pub queue: usize,
+    /// Bytes that may wait for one subscriber; one event may be larger.
+    pub queue_bytes: usize,
+    /// How long a sender of an event may wait for a subscriber that has no space before the subscriber is cut off.
+    pub max_wait: Duration,
     /// How long a subscriber may take nothing while its resync waits.
     pub patience: Duration,
     /// Largest message taken, in bytes.
@@ -66,6 +70,8 @@ impl BrokerConfig {
             source: source.into(),
             heartbeat: Duration::from_secs(10),
             queue: 1000,
+            queue_bytes: 32 * 1024 * 1024,
+            max_wait: Duration::from_secs(2),
             patience: Duration::from_mins(1),
             max_message: 16 * 1024 * 1024,
             access: None,
@@ -107,6 +113,8 @@ pub struct Metrics {
     pub resyncs: AtomicU64,
     pub resync_events: AtomicU64,
     pub tls_failures: AtomicU64,
+    pub relayed: AtomicU64,
+    pub unheard: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -117,13 +125,18 @@ fn count(counter: &AtomicU64) {
 #[derive(Clone)]
 pub struct Broker(Arc<Inner>);
 
-type Topic = (String, DataType);
+/// What stands behind a data type.
+#[derive(Clone)]
+enum Route {
+    Service(Arc<dyn Service>),
+    Relay,
+}
 
 struct Inner {
     config: BrokerConfig,
-    services: RwLock<BTreeMap<DataType, Arc<dyn Service>>>,
-    subscribers: RwLock<HashMap<Topic, Vec<Arc<Subscriber>>>>,
-    resyncs: Mutex<HashMap<Topic, usize>>,
+    routes: RwLock<BTreeMap<DataType, Route>>,
+    topics: Topics,
+    resyncs: Mutex<HashMap<(String, DataType), usize>>,
     ids: Mutex<Ids>,
     metrics: Metrics,
     tasks: TaskTracker,
@@ -134,8 +147,8 @@ impl Broker {
     pub fn new(config: BrokerConfig) -> Self {
         Self(Arc::new(Inner {
             config,
-            services: RwLock::default(),
-            subscribers: RwLock::default(),
+            routes: RwLock::default(),
+            topics: Topics::default(),
             resyncs: Mutex::default(),
             ids: Mutex::new(Ids::new(rand::random())),
             metrics: Metrics::default(),
@@ -143,53 +156,93 @@ impl Broker {
         }))
     }
 
-    /// Puts a service behind a data type, in place of the one before.
+    /// Puts a service behind a data type, in place of what was there.
     pub fn register(&self, data_type: DataType, service: Arc<dyn Service>) {
-        self.0
-            .services
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(data_type, service);
+        self.route(data_type, Route::Service(service));
     }
 
-    /// Gives an event to every subscriber of its cluster and data type, without waiting, and says to how many. An event
-    /// without a parseable type or a cluster is for nobody.
-    pub fn publish(&self, event: CloudEvent) -> usize {
-        let Ok(event_type) = event.event_type.parse::<EventType>() else {
-            return 0;
-        };
-        let Some(cluster) = event.cluster() else {
-            return 0;
-        };
-        let subscribers = self.subscribers(cluster, &event_type.data_type);
-        let event = Arc::new(event);
-        for subscriber in &subscribers {
-            if !subscriber.push(Arc::clone(&event)) {
-                count(&self.0.metrics.cut_off);
-                tracing::warn!(cluster = subscriber.cluster, data_type = %event_type.data_type, "cut off a subscriber that is too slow");
-            }
-        }
+    /// Lets sources and agents of a data type meet here, in place of what was behind it.
+    ///
+    /// What sources specify goes to the agents of the cluster it names, what agents report to the source it names. Agents ask
+    /// sources for specs and sources ask agents for statuses, one or all. Nothing is kept for who is not there: each side
+    /// resyncs when it comes. With access control a sender must be allowed to act as the source
+    /// ([`Authorizer::authorize_source`]), and to do in the cluster what the event does.
+    pub fn relay(&self, data_type: DataType) {
+        self.route(data_type, Route::Relay);
+    }
+
+    fn route(&self, data_type: DataType, route: Route) {
         self.0
-            .metrics
-            .fanned_out
-            .fetch_add(subscribers.len() as u64, Ordering::Relaxed);
+            .routes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(data_type, route);
+    }
+
+    /// Gives an event to every agent of its cluster and data type, without waiting, and says to how many. A subscriber that
+    /// has no space is cut off. An event without a parseable type or a cluster is for nobody.
+    pub fn publish(&self, event: impl Borrow<CloudEvent>) -> usize {
+        let event = event.borrow();
+        let subscribers = self.agents_of(event);
+        if !subscribers.is_empty() {
+            let event = Outgoing::of(event);
+            let pushed: Vec<_> = subscribers.iter().map(|s| s.push(&event)).collect();
+            self.count_pushed(&pushed);
+        }
         subscribers.len()
     }
 
-    /// Clusters that have a subscriber of a data type now.
+    /// The same, but waits for subscribers that have no space, each for as long as [`BrokerConfig::max_wait`]: for those who
+    /// publish faster than agents can take.
+    pub async fn publish_paced(&self, event: impl Borrow<CloudEvent>) -> usize {
+        let event = event.borrow();
+        let subscribers = self.agents_of(event);
+        if !subscribers.is_empty() {
+            self.hand_out(&subscribers, &Outgoing::of(event)).await;
+        }
+        subscribers.len()
+    }
+
+    fn agents_of(&self, event: &CloudEvent) -> Vec<Arc<Subscriber>> {
+        let event_type = event.event_type.parse::<EventType>();
+        match (event_type, event.cluster()) {
+            (Ok(event_type), Some(cluster)) => self
+                .0
+                .topics
+                .of(&event_type.data_type, Audience::Cluster(cluster)),
+            _ => Vec::new(),
+        }
+    }
+
+    async fn hand_out(&self, subscribers: &[Arc<Subscriber>], event: &Outgoing) {
+        let patience = self.0.config.max_wait;
+        let pushed = match subscribers {
+            [only] => vec![only.push_patiently(event, patience).await],
+            all => join_all(all.iter().map(|s| s.push_patiently(event, patience))).await,
+        };
+        self.count_pushed(&pushed);
+    }
+
+    fn count_pushed(&self, pushed: &[bool]) {
+        let metrics = &self.0.metrics;
+        metrics
+            .fanned_out
+            .fetch_add(pushed.len() as u64, Ordering::Relaxed);
+        let cut_off = pushed.iter().filter(|pushed| !**pushed).count();
+        if cut_off > 0 {
+            metrics.cut_off.fetch_add(cut_off as u64, Ordering::Relaxed);
+            tracing::warn!(cut_off, "cut off subscribers that are too slow");
+        }
+    }
+
+    /// Clusters that have an agent that listens to a data type now.
     pub fn clusters(&self, data_type: &DataType) -> Vec<String> {
-        let subscribers = self
-            .0
-            .subscribers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut clusters: Vec<_> = subscribers
-            .keys()
-            .filter(|(_, t)| t == data_type)
-            .map(|(c, _)| c.clone())
-            .collect();
-        clusters.sort();
-        clusters
+        self.0.topics.clusters(data_type)
+    }
+
+    /// Sources that listen to a data type now.
+    pub fn sources(&self, data_type: &DataType) -> Vec<String> {
+        self.0.topics.sources(data_type)
     }
 
     /// Counters.
@@ -199,37 +252,18 @@ impl Broker {
 
     /// Ends every subscription; clients come back when somebody serves again.
     pub fn disconnect_all(&self) {
-        let subscribers = std::mem::take(
-            &mut *self
-                .0
-                .subscribers
-                .write()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for subscriber in subscribers.into_values().flatten() {
+        for subscriber in self.0.topics.drain() {
             subscriber.close();
         }
     }
 
-    fn service_of(&self, data_type: &DataType) -> Option<Arc<dyn Service>> {
+    fn route_of(&self, data_type: &DataType) -> Option<Route> {
         self.0
-            .services
+            .routes
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(data_type)
             .cloned()
-    }
-
-    fn subscribers(&self, cluster: &str, data_type: &DataType) -> Vec<Arc<Subscriber>> {
-        let subscribers = self
-            .0
-            .subscribers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        subscribers
-            .get(&(cluster.to_owned(), data_type.clone()))
-            .cloned()
-            .unwrap_or_default()
     }
 
     fn next_id(&self) -> String {
@@ -240,152 +274,46 @@ impl Broker {
             .next_id()
     }
 
-    /// `None` when the cluster has too many subscribers of this data type already.
-    fn subscribe(&self, cluster: &str, data_type: &DataType) -> Option<Subscribed> {
-        let topic = (cluster.to_owned(), data_type.clone());
-        let mut subscribers = self
+    /// `None` when there are too many of the same already.
+    fn subscribe(&self, party: Party, data_type: &DataType) -> Option<Subscribed> {
+        let subscriber = Arc::new(Subscriber::new(Limits {
+            events: self.0.config.queue,
+            bytes: self.0.config.queue_bytes,
+        }));
+        if !self
             .0
-            .subscribers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let same = subscribers.entry(topic.clone()).or_default();
-        if same.len() >= MAX_SUBSCRIBERS {
+            .topics
+            .add(data_type, &party, Arc::clone(&subscriber))
+        {
             return None;
         }
-        let subscriber = Arc::new(Subscriber::new(cluster, self.0.config.queue));
-        same.push(Arc::clone(&subscriber));
         count(&self.0.metrics.subscriptions);
         count(&self.0.metrics.subscribers);
         Some(Subscribed {
             broker: self.clone(),
-            topic,
+            data_type: data_type.clone(),
+            party,
             subscriber,
         })
-    }
-
-    /// Answers a spec resync: lists within the request, so that errors reach the asker, and sends outside of it.
-    async fn resync(
-        &self,
-        event: &CloudEvent,
-        data_type: &DataType,
-        service: &dyn Service,
-    ) -> Result<(), ServiceError> {
-        let cluster = event.cluster().unwrap_or_default().to_owned();
-        let known =
-            Versions::from_event(event).map_err(|e| ServiceError::bad_request(e.to_string()))?;
-        let turn = self.begin_resync(&cluster, data_type)?;
-        // Marks before the listing: what changes from now on is newer than what is listed.
-        let feeds: Vec<_> = self
-            .subscribers(&cluster, data_type)
-            .into_iter()
-            .map(queue::Feed::begin)
-            .collect();
-        let listing = service.resync(&cluster, &known).await?;
-        let mut known = known;
-        for uid in &listing.unchanged {
-            known.0.remove(uid);
-        }
-        let to = Answering {
-            data_type,
-            cluster: &cluster,
-            source: &self.0.config.source,
-        };
-        let mut ids = Ids::new(rand::random());
-        let events: Vec<_> = answer(listing.events, &known, &to, &mut ids, Timestamp::now())
-            .into_iter()
-            .map(Arc::new)
-            .collect();
-        count(&self.0.metrics.resyncs);
-        self.0
-            .metrics
-            .resync_events
-            .fetch_add(events.len() as u64, Ordering::Relaxed);
-        let (broker, patience) = (self.clone(), self.0.config.patience);
-        self.0.tasks.spawn(async move {
-            let sent = join_all(feeds.iter().map(|feed| feed.send(&events, patience))).await;
-            let slow = sent.iter().filter(|sent| !**sent).count();
-            broker
-                .0
-                .metrics
-                .cut_off
-                .fetch_add(slow as u64, Ordering::Relaxed);
-            drop(turn);
-        });
-        Ok(())
-    }
-
-    fn begin_resync(&self, cluster: &str, data_type: &DataType) -> Result<Turn, ServiceError> {
-        let topic = (cluster.to_owned(), data_type.clone());
-        let mut resyncs = self
-            .0
-            .resyncs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let running = resyncs.entry(topic.clone()).or_default();
-        if *running >= MAX_RESYNCS {
-            let why = format!(
-                "{MAX_RESYNCS} resyncs of {data_type} for {cluster} are in progress already"
-            );
-            return Err(ServiceError::new(429, "TooManyRequests", why));
-        }
-        *running += 1;
-        Ok(Turn {
-            broker: self.clone(),
-            topic,
-        })
-    }
-}
-
-/// One of the resyncs in progress.
-struct Turn {
-    broker: Broker,
-    topic: Topic,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut resyncs = self
-            .broker
-            .0
-            .resyncs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = resyncs.get_mut(&self.topic) {
-            *running -= 1;
-            if *running == 0 {
-                resyncs.remove(&self.topic);
-            }
-        }
     }
 }
 
 /// A registered subscriber; dropping it unregisters.
 struct Subscribed {
     broker: Broker,
-    topic: Topic,
+    data_type: DataType,
+    party: Party,
     subscriber: Arc<Subscriber>,
 }
 
 impl Drop for Subscribed {
     fn drop(&mut self) {
         self.subscriber.close();
-        self.broker
-            .0
-            .metrics
-            .subscribers
-            .fetch_sub(1, Ordering::Relaxed);
-        let mut subscribers = self
-            .broker
-            .0
-            .subscribers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = subscribers.get_mut(&self.topic) {
-            same.retain(|other| !Arc::ptr_eq(other, &self.subscriber));
-            if same.is_empty() {
-                subscribers.remove(&self.topic);
-            }
-        }
+        let inner = &self.broker.0;
+        inner.metrics.subscribers.fetch_sub(1, Ordering::Relaxed);
+        inner
+            .topics
+            .remove(&self.data_type, &self.party, &self.subscriber);
     }
 }
 

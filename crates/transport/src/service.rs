@@ -1,16 +1,17 @@
 //! What stands behind a broker: one service per data type, and how its errors travel.
 
-use drover_protocol::CloudEvent;
-use drover_protocol::resync::Versions;
 use serde::{Deserialize, Serialize};
-
-use crate::authn::Caller;
-use crate::broker::Listing;
+#[cfg(feature = "grpc")]
+use {
+    crate::authn::Caller, crate::broker::Listing, drover_protocol::CloudEvent,
+    drover_protocol::resync::Versions,
+};
 
 /// The owner of the resources of one data type.
 ///
 /// The broker has checked that the caller may do it and that the names in the payload are those of the event's cluster.
 /// A uid alone is not proof: a service must look a resource up in the event's cluster, never across clusters.
+#[cfg(feature = "grpc")]
 #[crate::async_trait]
 pub trait Service: Send + Sync + 'static {
     /// Every resource of a cluster as a spec event (any action; resources in deletion with their deletion timestamp).

@@ -10,6 +10,7 @@ use drover_core::registration::agent::status::{self, Report, Sent};
 use drover_core::registration::agent::{self, Standing, standing};
 use drover_core::registration::request::Agent;
 use drover_protocol::DataType;
+use drover_runtime::backoff::Backoff;
 use drover_runtime::supervise::TaskFailed;
 use drover_transport::TransportError;
 use futures::StreamExt as _;
@@ -22,7 +23,7 @@ use super::background::Background;
 use super::identity::{Identity, Key, SecretStore, Stored};
 use super::link::{Credentials, HubLink};
 use super::member::Member;
-use super::{AgentError, AgentOptions, Backoff, random_suffix};
+use super::{AgentError, AgentOptions, random_suffix};
 
 /// A cluster that the hub does not show after it was created is created again after this long.
 const CREATE_AGAIN: SignedDuration = SignedDuration::from_mins(1);
@@ -102,7 +103,7 @@ impl Registrar {
     ) -> Result<Self, AgentError> {
         let now = options.clock.now();
         let mut registrar = Self {
-            backoff: Backoff::new(&options.tuning),
+            backoff: options.tuning.backoff(),
             changes: clusters.watch(),
             asking: stored.pending.clone().map(|key| Asking {
                 // It may have been asked for: the hub gets the time to show that.
@@ -197,7 +198,7 @@ impl Registrar {
                     self.options.tuning.min_backoff
                 }
                 Err(error) => {
-                    let wait = self.backoff.next();
+                    let wait = self.backoff.next_wait();
                     tracing::warn!(%error, ?wait, "will try again");
                     wait
                 }

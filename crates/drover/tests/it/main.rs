@@ -1,4 +1,4 @@
-//! The program as its users meet it. Needs nothing but the program.
+//! The program as its users meet it, and its parts in one process. Needs nothing but the program.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,5 +7,7 @@
 
 mod apiserver;
 mod faults;
+mod hub;
+mod source;
 mod works;
 mod world;

@@ -5,7 +5,10 @@
     reason = "a failed expectation is a failed test"
 )]
 
+#[path = "../it/hub.rs"]
+mod hub;
 mod kubectl;
+mod ocm;
 mod real;
 mod sdkgo;
 #[path = "../it/world.rs"]

@@ -1,81 +1,22 @@
 //! Hub and agent on a real kube-apiserver with etcd: the same controllers, the same outcome.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use drover_agent::{AgentOptions, HubEndpoint};
-use drover_apiserver::auth::ca::Authority;
-use drover_apiserver::auth::csr;
-use drover_hub::install::{BootstrapToken, bootstrap_token};
-use drover_hub::{Hub, Sign};
+use drover_agent::AgentOptions;
 use drover_runtime::clock::Clock;
 use drover_runtime::supervise::Tasks;
 use drover_testkit::{KubeApi, KubeOptions};
-use drover_transport::tls::{ServerPem, ServerTls};
-use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::hub::TestHub;
 use crate::world::{api, apply, config_map, field, gone, good, work, works};
 
-/// A hub and a cluster, each on a control plane of its own, joined by the broker.
-async fn join(hub: &Client, cluster: &Client, tasks: &mut Tasks) {
-    let authority = Arc::new(
-        Authority::create("agents", SignedDuration::from_hours(24), Timestamp::now()).unwrap(),
-    );
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let issued = authority
-        .issue_server(
-            &["127.0.0.1".to_owned()],
-            SignedDuration::from_hours(24),
-            Timestamp::now(),
-        )
-        .unwrap();
-    let tls = ServerTls::new(&ServerPem {
-        cert: issued.certificate.clone().into_bytes(),
-        key: issued.key.clone().into_bytes(),
-        client_ca: Some(authority.certificate_pem().as_bytes().to_vec()),
-    });
-    let token = BootstrapToken {
-        id: "abcdef".to_owned(),
-        secret: "0123456789abcdef".to_owned(),
-    };
-    bootstrap_token(hub, &token, Duration::from_hours(1), &Clock::system())
-        .await
-        .unwrap();
-    let endpoint = HubEndpoint {
-        url: address.to_string(),
-        ca_pem: authority.certificate_pem().as_bytes().to_vec(),
-        server_name: None,
-        bootstrap_token: Some(token.bearer()),
-    };
-    let sign: Sign = Arc::new(move |request, _| {
-        let usages =
-            ["digital signature", "key encipherment", "client auth"].map(ToOwned::to_owned);
-        csr::sign(
-            &authority,
-            request,
-            SignedDuration::from_hours(1),
-            &usages,
-            Timestamp::now(),
-        )
-        .map_err(|e| e.to_string())
-    });
+/// A cluster on a control plane of its own, joined to the hub by the broker.
+async fn join(hub: &TestHub, cluster: &Client, tasks: &mut Tasks) {
     let cancel = tasks.cancel_token();
-    let hub = Hub {
-        client: hub.clone(),
-        listener,
-        tls: Some(tls.unwrap()),
-        sign,
-        accept_all: true,
-        approve_bootstrap: true,
-        clock: Clock::system(),
-    };
-    tasks.spawn("hub", hub.run(cancel.clone()));
     drover_workloads::make_node(cluster, &Clock::system())
         .await
         .unwrap();
@@ -83,7 +24,7 @@ async fn join(hub: &Client, cluster: &Client, tasks: &mut Tasks) {
         "workloads",
         drover_workloads::run(cluster.clone(), Clock::system(), cancel.clone()),
     );
-    let options = AgentOptions::new("cluster1", endpoint, "drover:real", cluster.clone());
+    let options = AgentOptions::new("cluster1", hub.endpoint(), "drover:real", cluster.clone());
     tasks.spawn("agent", drover_agent::run(options, cancel));
 }
 
@@ -101,7 +42,8 @@ async fn a_work_lives_and_dies_on_a_real_control_plane() {
     );
     let mut tasks = Tasks::new(CancellationToken::new());
     let cancel = tasks.cancel_token();
-    join(&hub, &cluster, &mut tasks).await;
+    let served = TestHub::start(&hub, Vec::new()).await;
+    join(&served, &cluster, &mut tasks).await;
     let scenario = async {
         let clusters = api(
             &hub,

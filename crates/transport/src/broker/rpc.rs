@@ -1,21 +1,24 @@
 //! The two calls: validate, authenticate, authorize, confine, then act.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use drover_protocol::{Action, CloudEvent, DataType, EventType, SubResource, names};
-use futures::stream::{self, Stream, StreamExt as _};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use futures::stream::Stream;
+use prost::Message as _;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::queue::End;
-use super::{Broker, Subscribed, count};
+use super::topics::Party;
+use super::{Broker, Route, Subscribed, count};
 use crate::authn::{AuthnError, Caller, PeerCerts, Presented, authenticate};
-use crate::authz::{self, Access, Decision, authorize};
-use crate::grpc::convert::{from_proto, to_proto};
-use crate::grpc::proto::cloud_event_service_server::{CloudEventService, CloudEventServiceServer};
-use crate::grpc::proto::{self, PublishRequest, SubscriptionRequest};
+use crate::authz::{self, Access, Decision, SourceVerb, authorize, authorize_source};
+use crate::grpc::convert::{Published, decode_publish};
+use crate::grpc::proto::{self, SubscriptionRequest};
+use crate::grpc::stubs::cloud_event_service_server::{CloudEventService, CloudEventServiceServer};
 use crate::service::{Service, ServiceError};
 
 /// The event service as a tower service, to be embedded in any HTTP/2 server.
@@ -67,11 +70,35 @@ impl Broker {
             })
     }
 
-    async fn admit(&self, caller: &Caller, access: &Access, method: &str) -> Result<(), Status> {
+    pub(super) async fn admit(
+        &self,
+        caller: &Caller,
+        access: &Access,
+        method: &str,
+    ) -> Result<(), Status> {
         let Some(control) = &self.0.config.access else {
             return Ok(());
         };
-        let status = match authorize(&control.authorizers, caller, access).await {
+        let said = authorize(&control.authorizers, caller, access).await;
+        self.decided(said, method)
+    }
+
+    /// Whether the caller may act as a source.
+    pub(super) async fn admit_source(
+        &self,
+        caller: &Caller,
+        source: &str,
+        verb: SourceVerb,
+    ) -> Result<(), Status> {
+        let Some(control) = &self.0.config.access else {
+            return Ok(());
+        };
+        let said = authorize_source(&control.authorizers, caller, source, verb).await;
+        self.decided(said, verb.as_str())
+    }
+
+    fn decided(&self, decision: Decision, method: &str) -> Result<(), Status> {
+        let status = match decision {
             Decision::Allow => return Ok(()),
             Decision::Deny(why) => Status::permission_denied(format!("access denied: {why}")),
             Decision::NoOpinion => {
@@ -82,39 +109,47 @@ impl Broker {
         Err(status)
     }
 
-    async fn take(&self, request: Request<PublishRequest>) -> Result<(), Status> {
+    async fn take(&self, request: Request<Bytes>) -> Result<(), Status> {
         let (metadata, extensions, message) = request.into_parts();
-        let message = message
-            .event
-            .ok_or_else(|| Status::invalid_argument("the request has no event"))?;
-        let event = from_proto(message).map_err(|e| {
-            Status::invalid_argument(format!("failed to convert protobuf to cloudevent: {e}"))
-        })?;
+        let Published { event, message } =
+            decode_publish(message).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let event_type: EventType = event.event_type.parse().map_err(|e| {
             Status::invalid_argument(format!("failed to parse cloud event type: {e}"))
         })?;
         let caller = self.caller(&metadata, &extensions).await?;
-        let denied = |why: String| Status::permission_denied(format!("access denied: {why}"));
-        let service = self.service_of(&event_type.data_type);
-        if service.is_none() && !authz::is_known(&event_type.data_type) {
-            let why = format!(
-                "failed to find service for event type {}",
-                event_type.data_type
-            );
-            return Err(Status::invalid_argument(why));
-        }
-        let access = authz::publishing(&event, &event_type).map_err(denied)?;
-        self.admit(&caller, &access, "Publish").await?;
-        authz::confine(&event, &event_type).map_err(denied)?;
-        let service = service.ok_or_else(|| {
-            Status::invalid_argument(format!(
-                "failed to find service for event type {}",
-                event_type.data_type
-            ))
-        })?;
+        let route = self.route_of(&event_type.data_type);
+        let nobody = || {
+            let data_type = &event_type.data_type;
+            let why = format!("failed to find service for event type {data_type}");
+            Status::invalid_argument(why)
+        };
+        let service = match route {
+            Some(Route::Service(service)) => service,
+            Some(Route::Relay) => {
+                let relayed = self.relay_event(&caller, &event, &event_type, message);
+                return relayed.await;
+            }
+            None if !authz::is_known(&event_type.data_type) => return Err(nobody()),
+            None => {
+                self.admit_agent(&caller, &event, &event_type).await?;
+                return Err(nobody());
+            }
+        };
+        self.admit_agent(&caller, &event, &event_type).await?;
         self.act(&caller, event, &event_type, &*service)
             .await
             .map_err(|error| Status::failed_precondition(error.to_wire()))
+    }
+
+    async fn admit_agent(
+        &self,
+        caller: &Caller,
+        event: &CloudEvent,
+        event_type: &EventType,
+    ) -> Result<(), Status> {
+        let access = authz::publishing(event, event_type).map_err(denied)?;
+        self.admit(caller, &access, "Publish").await?;
+        authz::confine(event, event_type).map_err(denied)
     }
 
     async fn act(
@@ -130,17 +165,53 @@ impl Broker {
                     "agents ask for specs, not for statuses",
                 ));
             }
-            return self.resync(&event, &event_type.data_type, service).await;
+            return self.resync(event, &event_type.data_type, service).await;
         }
         service.receive(caller, event).await
     }
+
+    /// Checks a subscription: whom it is for, and of what.
+    async fn admit_subscription(
+        &self,
+        caller: &Caller,
+        request: SubscriptionRequest,
+    ) -> Result<(Party, DataType), Status> {
+        let invalid = |why: String| Status::unknown(format!("invalid subscription request: {why}"));
+        if request.cluster_name.is_empty() && request.source.is_empty() {
+            return Err(invalid("missing cluster name".to_owned()));
+        }
+        let data_type: DataType = request
+            .data_type
+            .parse()
+            .map_err(|e| invalid(format!("{e}")))?;
+        let relayed = matches!(self.route_of(&data_type), Some(Route::Relay));
+        if request.cluster_name.is_empty() {
+            if !relayed {
+                return Err(invalid(format!(
+                    "missing cluster name: {data_type} has no other source than this broker"
+                )));
+            }
+            self.admit_source(caller, &request.source, SourceVerb::Subscribe)
+                .await?;
+            return Ok((Party::Source(request.source), data_type));
+        }
+        if self.0.config.access.is_some() || !relayed {
+            let access = authz::subscribing(&request.cluster_name, &data_type).map_err(denied)?;
+            self.admit(caller, &access, "Subscribe").await?;
+        }
+        Ok((Party::Cluster(request.cluster_name), data_type))
+    }
+}
+
+pub(super) fn denied(why: String) -> Status {
+    Status::permission_denied(format!("access denied: {why}"))
 }
 
 #[tonic::async_trait]
 impl CloudEventService for Calls {
-    type SubscribeStream = Pin<Box<dyn Stream<Item = Result<proto::CloudEvent, Status>> + Send>>;
+    type SubscribeStream = Events;
 
-    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<()>, Status> {
+    async fn publish(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
         let taken = self.0.take(request).await;
         let metrics = &self.0.0.metrics;
         count(if taken.is_ok() {
@@ -148,37 +219,21 @@ impl CloudEventService for Calls {
         } else {
             &metrics.publish_refused
         });
-        taken.map(Response::new)
+        taken.map(|()| Response::new(Bytes::new()))
     }
 
-    async fn subscribe(
-        &self,
-        request: Request<SubscriptionRequest>,
-    ) -> Result<Response<Self::SubscribeStream>, Status> {
+    async fn subscribe(&self, request: Request<Bytes>) -> Result<Response<Events>, Status> {
         let broker = &self.0;
         let (metadata, extensions, message) = request.into_parts();
+        let request = SubscriptionRequest::decode(message)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
         let caller = broker.caller(&metadata, &extensions).await?;
-        if message.cluster_name.is_empty() {
-            return Err(Status::unknown(
-                "invalid subscription request: missing cluster name",
-            ));
-        }
-        let data_type: DataType = message
-            .data_type
-            .parse()
-            .map_err(|e| Status::unknown(format!("invalid subscription request: {e}")))?;
-        let denied = |why: String| Status::permission_denied(format!("access denied: {why}"));
-        let access = authz::subscribing(&message.cluster_name, &data_type).map_err(denied)?;
-        broker.admit(&caller, &access, "Subscribe").await?;
-        let subscribed = broker
-            .subscribe(&message.cluster_name, &data_type)
-            .ok_or_else(|| {
-                Status::resource_exhausted(
-                    "the cluster has too many subscriptions of this data type",
-                )
-            })?;
+        let (party, data_type) = broker.admit_subscription(&caller, request).await?;
+        let subscribed = broker.subscribe(party, &data_type).ok_or_else(|| {
+            Status::resource_exhausted("there are too many subscriptions like this one")
+        })?;
         let id = broker.next_id();
-        let mut response = Response::new(events(subscribed));
+        let mut response = Response::new(Events::new(subscribed));
         let id = id
             .parse()
             .map_err(|_| Status::internal("failed to write the subscription id"))?;
@@ -188,42 +243,58 @@ impl CloudEventService for Calls {
 }
 
 /// Events and heartbeats until the subscriber is cut off or leaves.
-fn events(subscribed: Subscribed) -> <Calls as CloudEventService>::SubscribeStream {
-    let every = subscribed.broker.0.config.heartbeat;
-    let mut beats = interval_at(Instant::now() + every, every);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    stream::unfold(Some((subscribed, beats)), |state| async move {
-        let (subscribed, mut beats) = state?;
-        let metrics = &subscribed.broker.0.metrics;
-        tokio::select! {
-            biased;
-            _ = beats.tick() => {
-                count(&metrics.heartbeats);
-                let beat = heartbeat(subscribed.broker.next_id());
-                Some((Ok(beat), Some((subscribed, beats))))
-            }
-            next = subscribed.subscriber.next() => match next {
-                Ok(event) => {
-                    count(&metrics.sent);
-                    let message = to_proto(&Arc::unwrap_or_clone(event));
-                    Some((Ok(message), Some((subscribed, beats))))
-                }
-                Err(End::TooSlow) => {
-                    let status = Status::resource_exhausted("too slow: subscribe again and resync");
-                    Some((Err(status), None))
-                }
-                Err(End::Closed) => None,
-            },
-        }
-    })
-    .boxed()
+pub struct Events {
+    subscribed: Option<Subscribed>,
+    beats: Interval,
 }
 
-fn heartbeat(id: String) -> proto::CloudEvent {
-    proto::CloudEvent {
+impl Events {
+    fn new(subscribed: Subscribed) -> Self {
+        let every = subscribed.broker.0.config.heartbeat;
+        let mut beats = interval_at(Instant::now() + every, every);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            subscribed: Some(subscribed),
+            beats,
+        }
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { subscribed, beats } = &mut *self;
+        let Some(open) = subscribed else {
+            return Poll::Ready(None);
+        };
+        let metrics = &open.broker.0.metrics;
+        if beats.poll_tick(cx).is_ready() {
+            count(&metrics.heartbeats);
+            return Poll::Ready(Some(Ok(heartbeat(open.broker.next_id()))));
+        }
+        let next = match open.subscriber.poll_next(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(message)) => {
+                count(&metrics.sent);
+                return Poll::Ready(Some(Ok(message)));
+            }
+            Poll::Ready(Err(End::TooSlow)) => Some(Err(Status::resource_exhausted(
+                "too slow: subscribe again and resync",
+            ))),
+            Poll::Ready(Err(End::Closed)) => None,
+        };
+        *subscribed = None;
+        Poll::Ready(next)
+    }
+}
+
+fn heartbeat(id: String) -> Bytes {
+    let beat = proto::CloudEvent {
         id,
         spec_version: "1.0".to_owned(),
         r#type: names::HEARTBEAT_TYPE.to_owned(),
         ..proto::CloudEvent::default()
-    }
+    };
+    beat.encode_to_vec().into()
 }

@@ -7,14 +7,16 @@ use drover_protocol::resync::Versions;
 use drover_protocol::{Action, CloudEvent, DataType, SubResource};
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{AccessControl, Broker, BrokerConfig};
 use crate::authn::{Caller, CertAuthenticator};
 use crate::authz::{Access, Authorizer, Decision};
-use crate::grpc::proto::cloud_event_service_client::CloudEventServiceClient;
+use crate::grpc::convert::encode_publish;
 use crate::grpc::proto::{self, PublishRequest, SubscriptionRequest};
+use crate::grpc::stubs::cloud_event_service_client::CloudEventServiceClient;
 use crate::grpc::{GrpcConfig, GrpcTransport, Pem};
 use crate::link::{Remedy, Subscription, Transport as _, TransportError};
 use crate::service::{Service, ServiceError};
@@ -100,10 +102,7 @@ async fn malformed_requests_are_refused_before_anything_else() {
     let (_broker, address, _stop) = start(BrokerConfig::open("kube"), Arc::default(), None).await;
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
     let mut client = CloudEventServiceClient::new(endpoint.connect().await.unwrap());
-    let said = client
-        .publish(PublishRequest { event: None })
-        .await
-        .unwrap_err();
+    let said = client.publish(bytes::Bytes::new()).await.unwrap_err();
     assert_eq!(
         (said.code(), said.message()),
         (tonic::Code::InvalidArgument, "the request has no event")
@@ -113,7 +112,9 @@ async fn malformed_requests_are_refused_before_anything_else() {
         ..proto::CloudEvent::default()
     };
     let said = client
-        .publish(PublishRequest { event: Some(empty) })
+        .publish(bytes::Bytes::from(
+            PublishRequest { event: Some(empty) }.encode_to_vec(),
+        ))
         .await
         .unwrap_err();
     assert_eq!(
@@ -124,6 +125,7 @@ async fn malformed_requests_are_refused_before_anything_else() {
         data_type: DataType::LEASES.to_string(),
         ..SubscriptionRequest::default()
     };
+    let request = bytes::Bytes::from(request.encode_to_vec());
     let said = client.subscribe(request).await.unwrap_err();
     assert_eq!(
         said.message(),
@@ -133,8 +135,7 @@ async fn malformed_requests_are_refused_before_anything_else() {
         event_type: "a.b.c.spec.create_request".into(),
         ..status("c1")
     };
-    let event = Some(crate::grpc::convert::to_proto(&foreign));
-    let said = client.publish(PublishRequest { event }).await.unwrap_err();
+    let said = client.publish(encode_publish(&foreign)).await.unwrap_err();
     assert_eq!(
         (said.code(), said.message()),
         (
@@ -213,15 +214,11 @@ async fn a_large_resync_does_not_block_the_one_who_asks() {
 
 #[tokio::test]
 async fn a_subscriber_that_does_not_keep_up_is_cut_off_alone() {
-    let (broker, address, _stop) = start(
-        BrokerConfig {
-            queue: 4,
-            ..BrokerConfig::open("kube")
-        },
-        Arc::default(),
-        None,
-    )
-    .await;
+    let config = BrokerConfig {
+        queue: 4,
+        ..BrokerConfig::open("kube")
+    };
+    let (broker, address, _stop) = start(config, Arc::default(), None).await;
     let mut slow = open(&address).await;
     for number in 0..5 {
         broker.publish(spec("c1", &format!("w{number}")));

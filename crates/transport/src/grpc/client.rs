@@ -4,18 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use drover_protocol::CloudEvent;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use prost::Message as _;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status, Streaming};
 
-use super::convert::{from_proto, to_proto};
-use super::proto::cloud_event_service_client::CloudEventServiceClient;
-use super::proto::{self, PublishRequest, SubscriptionRequest};
+use super::convert::{decode, encode_publish};
+use super::proto::SubscriptionRequest;
+use super::stubs::cloud_event_service_client::CloudEventServiceClient;
 use crate::link::{Link, Publisher, Subscription, Transport, TransportError};
 use crate::service::ServiceError;
 
@@ -182,10 +184,10 @@ impl GrpcTransport {
         &self,
         connection: &Connection,
         request: SubscriptionRequest,
-    ) -> Result<Streaming<proto::CloudEvent>, TransportError> {
+    ) -> Result<Streaming<Bytes>, TransportError> {
         let response = connection
             .client()
-            .subscribe(connection.request(request))
+            .subscribe(connection.request(request.encode_to_vec().into()))
             .await
             .map_err(refused)?;
         let named = response.metadata().get_all(SUBSCRIPTION_ID).iter().count() == 1;
@@ -256,7 +258,7 @@ impl Connection {
             .max_encoding_message_size(MAX_MESSAGE)
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
+    fn request(&self, message: Bytes) -> Request<Bytes> {
         let mut request = Request::new(message);
         if let Some(token) = &self.token {
             request
@@ -270,9 +272,7 @@ impl Connection {
 impl Publisher for Connection {
     fn publish(&self, event: CloudEvent) -> BoxFuture<'_, Result<(), TransportError>> {
         Box::pin(async move {
-            let request = self.request(PublishRequest {
-                event: Some(to_proto(&event)),
-            });
+            let request = self.request(encode_publish(&event));
             match timeout(PUBLISH_WAIT, self.client().publish(request)).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(status)) => Err(refused(status)),
@@ -286,7 +286,7 @@ impl Publisher for Connection {
 
 /// The events of a stream without heartbeats; messages that are no events are logged and skipped.
 fn received(
-    events: Streaming<proto::CloudEvent>,
+    events: Streaming<Bytes>,
     silence: Option<Duration>,
 ) -> BoxStream<'static, Result<CloudEvent, TransportError>> {
     let first = silence.map(|silence| Instant::now() + silence);
@@ -303,11 +303,9 @@ fn received(
             match next {
                 Ok(None) => return None,
                 Err(status) => return Some((Err(refused(status)), None)),
-                Ok(Some(message)) if message.r#type == drover_protocol::names::HEARTBEAT_TYPE => {
-                    deadline = silence.map(|silence| Instant::now() + silence);
-                }
-                Ok(Some(message)) => match from_proto(message) {
-                    Ok(event) => return Some((Ok(event), Some((events, deadline)))),
+                Ok(Some(message)) => match decode(message) {
+                    Ok(Some(event)) => return Some((Ok(event), Some((events, deadline)))),
+                    Ok(None) => deadline = silence.map(|silence| Instant::now() + silence),
                     Err(error) => tracing::warn!(%error, "skipped a message that is no event"),
                 },
             }

@@ -7,11 +7,86 @@ use drover_protocol::cloudevent::EnvelopeError;
 use drover_protocol::{CloudEvent, ExtensionValue};
 use jiff::Timestamp;
 
+use prost::Message as _;
+
 use super::proto::cloud_event::Data;
 use super::proto::cloud_event_attribute_value::Attr;
-use super::proto::{self, CloudEventAttributeValue};
+use super::proto::{self, CloudEventAttributeValue, PublishRequest};
 
 const CONTENT_TYPE: &str = "contenttype";
+const STRUCTURED: &str = "application/cloudevents";
+
+/// Why bytes are no event.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// Not the protobuf message.
+    #[error("failed to decode Protobuf message: {0}")]
+    Protobuf(#[from] prost::DecodeError),
+    /// The message has no event in it.
+    #[error("the request has no event")]
+    NoEvent,
+    /// The message is not an event.
+    #[error("failed to convert protobuf to cloudevent: {0}")]
+    Event(#[from] EnvelopeError),
+}
+
+/// The bytes of the message of an event.
+pub fn encode(event: &CloudEvent) -> Bytes {
+    to_proto(event).encode_to_vec().into()
+}
+
+/// The event of the bytes of a message; `None` for a sign of life.
+pub fn decode(message: Bytes) -> Result<Option<CloudEvent>, MessageError> {
+    let message = proto::CloudEvent::decode(message)?;
+    if message.r#type == drover_protocol::names::HEARTBEAT_TYPE {
+        return Ok(None);
+    }
+    Ok(Some(from_proto(message)?))
+}
+
+/// The bytes of the request to publish an event.
+pub fn encode_publish(event: &CloudEvent) -> Bytes {
+    let event = Some(to_proto(event));
+    PublishRequest { event }.encode_to_vec().into()
+}
+
+/// What somebody publishes: the event, and its message as it can be sent on.
+#[derive(Debug)]
+pub struct Published {
+    /// The event.
+    pub event: CloudEvent,
+    /// Its message.
+    pub message: Bytes,
+}
+
+/// Reads a request to publish. The message is the one that came, if every peer can read it.
+pub fn decode_publish(request: Bytes) -> Result<Published, MessageError> {
+    let decoded = PublishRequest::decode(request.clone())?;
+    let decoded = decoded.event.ok_or(MessageError::NoEvent)?;
+    let as_is = only_field(&request).filter(|_| is_usual(&decoded));
+    let event = from_proto(decoded)?;
+    Ok(Published {
+        message: as_is.unwrap_or_else(|| encode(&event)),
+        event,
+    })
+}
+
+/// Whether every peer reads a message.
+fn is_usual(message: &proto::CloudEvent) -> bool {
+    let binary = message.attributes.get(CONTENT_TYPE).is_none_or(
+        |value| matches!(&value.attr, Some(Attr::CeString(text)) if !text.starts_with(STRUCTURED)),
+    );
+    let bytes = matches!(message.data, None | Some(Data::BinaryData(_)));
+    binary && bytes && message.spec_version == "1.0"
+}
+
+/// The content of the first field of a message that has no other.
+fn only_field(request: &Bytes) -> Option<Bytes> {
+    const EVENT_FIELD: u8 = 1 << 3 | 2;
+    let (&key, mut rest) = request.split_first()?;
+    let length = prost::decode_length_delimiter(&mut rest).ok()?;
+    (key == EVENT_FIELD && length == rest.len()).then(|| request.slice_ref(rest))
+}
 
 /// The message of an event.
 pub fn to_proto(event: &CloudEvent) -> proto::CloudEvent {
@@ -55,7 +130,7 @@ pub fn from_proto(message: proto::CloudEvent) -> Result<CloudEvent, EnvelopeErro
     let content_type = attributes.remove(CONTENT_TYPE).map(text_attr);
     if content_type
         .as_deref()
-        .is_some_and(|t| t.starts_with("application/cloudevents"))
+        .is_some_and(|t| t.starts_with(STRUCTURED))
     {
         return CloudEvent::from_json(&data.unwrap_or_default());
     }

@@ -1,0 +1,118 @@
+//! A hub in this process, on any API: it can be stopped and started again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_agent::HubEndpoint;
+use drover_apiserver::auth::ca::Authority;
+use drover_apiserver::auth::csr;
+use drover_hub::install::{BootstrapToken, bootstrap_token};
+use drover_hub::{Hub, HubError, Sign, WorkSource};
+use drover_runtime::clock::Clock;
+use drover_transport::tls::{ServerPem, ServerTls};
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+pub(crate) struct TestHub {
+    client: Client,
+    authority: Arc<Authority>,
+    address: SocketAddr,
+    #[allow(dead_code, reason = "see `endpoint`")]
+    token: BootstrapToken,
+    sources: Vec<WorkSource>,
+    running: Option<(CancellationToken, JoinHandle<Result<(), HubError>>)>,
+}
+
+impl TestHub {
+    /// Starts a hub that lets every cluster in.
+    pub(crate) async fn start(client: &Client, sources: Vec<WorkSource>) -> Self {
+        let authority = Authority::create("agents", DAY, Timestamp::now()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let token = BootstrapToken {
+            id: "abcdef".to_owned(),
+            secret: "0123456789abcdef".to_owned(),
+        };
+        let life = Duration::from_hours(1);
+        bootstrap_token(client, &token, life, &Clock::system())
+            .await
+            .unwrap();
+        let mut hub = Self {
+            client: client.clone(),
+            authority: Arc::new(authority),
+            address: listener.local_addr().unwrap(),
+            token,
+            sources,
+            running: None,
+        };
+        hub.run(listener);
+        hub
+    }
+
+    /// Starts it again where it was.
+    pub(crate) async fn restart(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.run(listener);
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        let (cancel, task) = self.running.take().unwrap();
+        cancel.cancel();
+        task.await.unwrap().unwrap();
+    }
+
+    #[allow(dead_code, reason = "not every target with this module joins clusters")]
+    pub(crate) fn endpoint(&self) -> HubEndpoint {
+        HubEndpoint {
+            url: self.address.to_string(),
+            ca_pem: self.authority.certificate_pem().as_bytes().to_vec(),
+            server_name: None,
+            bootstrap_token: Some(self.token.bearer()),
+        }
+    }
+
+    fn run(&mut self, listener: TcpListener) {
+        let (authority, now) = (self.authority.clone(), Timestamp::now());
+        let issued = authority
+            .issue_server(&["127.0.0.1".to_owned()], DAY, now)
+            .unwrap();
+        let tls = ServerTls::new(&ServerPem {
+            cert: issued.certificate.clone().into_bytes(),
+            key: issued.key.clone().into_bytes(),
+            client_ca: Some(authority.certificate_pem().as_bytes().to_vec()),
+        });
+        let sign: Sign = Arc::new(move |request, _| {
+            let usages =
+                ["digital signature", "key encipherment", "client auth"].map(ToOwned::to_owned);
+            let life = SignedDuration::from_hours(1);
+            csr::sign(&authority, request, life, &usages, Timestamp::now())
+                .map_err(|error| error.to_string())
+        });
+        let hub = Hub {
+            client: self.client.clone(),
+            listener,
+            tls: Some(tls.unwrap()),
+            sign,
+            accept_all: true,
+            approve_bootstrap: true,
+            work_sources: self.sources.clone(),
+            clock: Clock::system(),
+        };
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(hub.run(cancel.clone()));
+        self.running = Some((cancel, task));
+    }
+}
+
+impl Drop for TestHub {
+    fn drop(&mut self) {
+        if let Some((cancel, _)) = &self.running {
+            cancel.cancel();
+        }
+    }
+}

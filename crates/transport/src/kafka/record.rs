@@ -1,0 +1,180 @@
+//! Events as records: the CloudEvents Kafka binding. Written in binary mode (headers `ce_NAME` and `content-type`, data as the
+//! value), read in both.
+
+use bytes::Bytes;
+use drover_protocol::CloudEvent;
+use drover_protocol::cloudevent::EnvelopeError;
+use krafka::{Headers, Record};
+
+use super::route::{self, Filter};
+
+const CONTENT_TYPE: &str = "content-type";
+const STRUCTURED: &str = "application/cloudevents";
+const PREFIX: &str = "ce_";
+
+/// The record of an event.
+pub(super) fn to_record(topic: &'static str, event: &CloudEvent) -> Record {
+    let record = Record::new(topic, event.data.clone().unwrap_or_default());
+    let mut record = record.key(route::key(event, topic));
+    record.headers = to_headers(event);
+    record
+}
+
+fn to_headers(event: &CloudEvent) -> Headers {
+    let attributes = event.to_pairs().into_iter().map(|(name, value)| {
+        let name = name.strip_prefix("ce-").unwrap_or(&name);
+        (format!("{PREFIX}{name}"), value)
+    });
+    let content_type = event.content_type.clone();
+    attributes
+        .chain(content_type.map(|text| (CONTENT_TYPE.to_owned(), text)))
+        .map(|(name, value)| (name, Some(Bytes::from(value))))
+        .collect()
+}
+
+/// Reads a record; `None` when it is for somebody else.
+pub(super) fn from_record(
+    headers: &Headers,
+    value: Option<Bytes>,
+    filter: &Filter,
+) -> Result<Option<CloudEvent>, EnvelopeError> {
+    let value = value.unwrap_or_default();
+    let content_type = header(headers, CONTENT_TYPE);
+    if content_type.is_some_and(|text| text.starts_with(STRUCTURED)) {
+        let event = CloudEvent::from_json(&value)?;
+        return Ok(filter.takes_event(&event).then_some(event));
+    }
+    // Most records are for other clusters: those are not decoded.
+    let known = header(headers, "ce_type").is_some();
+    if known && !filter.takes(|name| attribute(headers, name)) {
+        return Ok(None);
+    }
+    let mut pairs = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        let (Some(name), Some(value)) = (name.strip_prefix(PREFIX), value) else {
+            continue;
+        };
+        let text = std::str::from_utf8(value).map_err(|e| EnvelopeError::Attribute {
+            name: name.to_owned(),
+            why: e.to_string(),
+        })?;
+        pairs.push((format!("ce-{name}"), text));
+    }
+    let pairs = pairs.iter().map(|(name, text)| (name.as_str(), *text));
+    CloudEvent::from_pairs(pairs, content_type, value).map(Some)
+}
+
+/// A word for the cause, for counters.
+pub(super) fn cause(error: &EnvelopeError) -> &'static str {
+    match error {
+        EnvelopeError::UnknownEncoding => "no_event",
+        EnvelopeError::Json(_) => "bad_json",
+        EnvelopeError::Missing(_) => "missing_attribute",
+        EnvelopeError::Attribute { .. } => "bad_attribute",
+    }
+}
+
+/// The last header of a name, if it is text.
+fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
+    let found = headers.iter().rev().find(|(key, _)| key == name);
+    std::str::from_utf8(found?.1.as_deref()?).ok()
+}
+
+fn attribute<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
+    let found = headers
+        .iter()
+        .rev()
+        .find(|(key, _)| key.strip_prefix(PREFIX) == Some(name));
+    std::str::from_utf8(found?.1.as_deref()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use drover_protocol::{CloudEvent, DataType, ExtensionValue};
+    use krafka::Headers;
+
+    use super::{cause, from_record, to_record};
+    use crate::kafka::route::{Filter, SOURCE_EVENTS};
+
+    const E1: &str = include_str!("../../../protocol/src/vectors/e1.json");
+
+    fn filter(cluster: &str) -> Filter {
+        Filter::agent(&DataType::MANIFEST_BUNDLES, cluster.to_owned())
+    }
+
+    fn e1() -> CloudEvent {
+        CloudEvent::from_json(E1.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn binary_records() {
+        let record = to_record(SOURCE_EVENTS, &e1());
+        assert_eq!(record.key_str(), Some("hub-a@edge-7"));
+        let headers: Vec<(&str, &str)> = record
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let value = value.as_ref().unwrap();
+                (name.as_str(), std::str::from_utf8(value).unwrap())
+            })
+            .collect();
+        for expected in [
+            ("ce_specversion", "1.0"),
+            ("ce_id", "0b6f0d3c-6a43-4d0e-9a57-2f6c1f3f7a01"),
+            ("ce_source", "hub-a"),
+            ("ce_time", "2026-05-30T09:00:00.5Z"),
+            ("ce_clustername", "edge-7"),
+            ("ce_originalsource", ""),
+            ("ce_resourceversion", "3"),
+            ("content-type", "application/json"),
+        ] {
+            assert!(headers.contains(&expected), "{expected:?} in {headers:?}");
+        }
+        assert!(headers.iter().all(|(name, _)| !name.contains("ce-")));
+
+        let mut expected = e1();
+        // Everything is text once it has been in headers.
+        for value in expected.extensions.values_mut() {
+            *value = ExtensionValue::String(value.to_text());
+        }
+        let back = from_record(&record.headers, record.value.clone(), &filter("edge-7"));
+        assert_eq!(back.unwrap(), Some(expected));
+        let other = from_record(&record.headers, record.value, &filter("edge-8"));
+        assert_eq!(other.unwrap(), None);
+    }
+
+    #[test]
+    fn structured_records() {
+        let headers: Headers = vec![(
+            "content-type".to_owned(),
+            Some(Bytes::from_static(
+                b"application/cloudevents+json; charset=UTF-8",
+            )),
+        )];
+        let value = Some(Bytes::from_static(E1.as_bytes()));
+        let read = |cluster| from_record(&headers, value.clone(), &filter(cluster)).unwrap();
+        assert_eq!(read("edge-7"), Some(e1()));
+        assert_eq!(read("edge-8"), None);
+    }
+
+    #[test]
+    fn what_is_no_event_has_a_cause() {
+        let check = |headers: &[(&str, &[u8])], value: &'static str, expected: &str| {
+            let headers: Headers = headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), Some(Bytes::copy_from_slice(value))))
+                .collect();
+            let error = from_record(&headers, Some(value.into()), &filter("edge-7")).unwrap_err();
+            assert_eq!(cause(&error), expected, "{error}");
+        };
+        let create = b"io.open-cluster-management.works.v1alpha1.manifestbundles.spec.x".as_slice();
+        check(&[], "hello", "no_event");
+        check(&[("ce-specversion", b"1.0")], "{}", "no_event");
+        check(&[("ce_specversion", b"1.0")], "{}", "missing_attribute");
+        let bad = [("ce_type", create), ("ce_id", b"\xff")];
+        check(&bad, "{}", "bad_attribute");
+        let structured = [("content-type", b"application/cloudevents+json".as_slice())];
+        check(&structured, "{", "bad_json");
+    }
+}

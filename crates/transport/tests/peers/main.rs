@@ -1,0 +1,3 @@
+//! Transports through real brokers.
+
+mod kafka;
