@@ -30,8 +30,21 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 /// Runs worlds until one fails or all did.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--release", "-p", "drover-protocol", "--test", "sim"]);
-    cargo.args(["as_long_as_asked", "--", "--ignored", "--exact", "--nocapture"]);
+    cargo.args([
+        "test",
+        "--release",
+        "-p",
+        "drover-protocol",
+        "--test",
+        "sim",
+    ]);
+    cargo.args([
+        "as_long_as_asked",
+        "--",
+        "--ignored",
+        "--exact",
+        "--nocapture",
+    ]);
     cargo.env("RUST_BACKTRACE", "0");
     if let Some(seed) = args.seed {
         cargo.env("SIM_SEED", seed.to_string());

@@ -13,36 +13,41 @@ mod sabotage;
 mod steps;
 mod run;
 
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use run::Failure;
 use scenario::Sabotage;
 
 /// Seeds that every change must pass.
 const SEEDS: u64 = 10_000;
 
-/// Runs the seeds from `first` on until `enough` says so.
-fn run_all(first: u64, enough: impl Fn(u64) -> bool + Sync) -> u64 {
+/// Runs the seeds from `first` on until `enough` says so. Returns how many, or the history of one that failed.
+fn run_all(first: u64, enough: impl Fn(u64) -> bool + Sync) -> Result<u64, String> {
     let next = AtomicU64::new(first);
     let done = AtomicU64::new(0);
     let take = || {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         (!enough(seed)).then_some(seed)
     };
-    if let Some(failure) = run::many(take, &done) {
-        println!("{}", run::replay(failure.seed, Sabotage::None));
-        panic!(
-            "{}; again: cargo xtask sim --seed {}",
-            failure.what, failure.seed
-        );
+    match run::many(take, &done) {
+        None => Ok(done.into_inner()),
+        Some(failure) => Err(tell(&failure)),
     }
-    done.into_inner()
+}
+
+fn tell(failure: &Failure) -> String {
+    let Failure { seed, what } = failure;
+    let replay = run::replay(*seed, Sabotage::None);
+    format!("{what}\n{replay}again: cargo xtask sim --seed {seed}")
 }
 
 #[test]
 fn worlds_heal() {
-    assert_eq!(run_all(1, |seed| seed > SEEDS), SEEDS);
+    match run_all(1, |seed| seed > SEEDS) {
+        Ok(done) => assert_eq!(done, SEEDS),
+        Err(history) => panic!("{history}"),
+    }
 }
 
 /// For `cargo xtask sim`: `SIM_SEED`, or `SIM_FROM` with `SIM_TO` or `SIM_SECONDS`.
@@ -53,13 +58,12 @@ fn as_long_as_asked() {
         let text = std::env::var(name).ok()?;
         Some(
             text.parse()
-                .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+                .expect("the variables of a simulation are numbers"),
         )
     };
     if let Some(seed) = number("SIM_SEED") {
         if let Err(failure) = run::check(seed, Sabotage::None) {
-            println!("{}", run::replay(seed, Sabotage::None));
-            panic!("{}", failure.what);
+            panic!("{}", tell(&failure));
         }
         return;
     }
@@ -69,21 +73,18 @@ fn as_long_as_asked() {
     let start = Instant::now();
     let done = run_all(first, |seed| {
         if seed % 10_000 == 0 {
-            let line = format!(
-                "{} worlds healed, {} s\n",
-                seed - first,
-                start.elapsed().as_secs()
-            );
-            std::io::stdout()
-                .write_all(line.as_bytes())
-                .expect("somebody reads");
+            let seconds = start.elapsed().as_secs();
+            println!("{} worlds healed, {seconds} s", seed - first);
         }
         seed > last || seconds.is_some_and(|seconds| start.elapsed() >= seconds)
     });
-    println!(
-        "{done} worlds from seed {first} healed in {} s",
-        start.elapsed().as_secs()
-    );
+    match done {
+        Ok(done) => println!(
+            "{done} worlds from seed {first} on healed in {} s",
+            start.elapsed().as_secs()
+        ),
+        Err(history) => panic!("{history}"),
+    }
 }
 
 /// Without the rule that `sabotage` undoes, some world of a few hundred must go wrong, in the way that `expected` says.
@@ -124,7 +125,7 @@ fn worlds_notice_that_nobody_asks_for_what_was_missed() {
 
 #[test]
 fn worlds_notice_that_a_transport_lies() {
-    check_noticed(Sabotage::LyingTransport, "wanted");
+    check_noticed(Sabotage::LyingTransport, "for ever");
 }
 
 #[test]

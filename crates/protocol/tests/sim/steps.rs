@@ -6,7 +6,7 @@ use drover_protocol::{Work, names};
 use crate::oracle::{Claim, applied};
 use crate::prng::Prng;
 use crate::scenario::Network;
-use crate::world::{LinkState, NAMES, Party, World, cluster, source_id};
+use crate::world::{LinkState, NAMES, Party, World, cluster, new_source, source_id};
 
 /// Rounds within which a healed world must come to rest.
 const PATIENCE: usize = 3000;
@@ -58,7 +58,7 @@ impl World {
     fn owner_acts(&mut self, prng: &mut Prng) {
         let at = prng.below(self.scenario.clusters);
         let name = NAMES[prng.below(self.scenario.names)];
-        let action = prng.below(3);
+        let action = [0, 1, 1, 1, 2][prng.below(5)];
         self.values += 1;
         let value = self.values;
         let claim = |owner: &str, life| Claim {
@@ -85,13 +85,13 @@ impl World {
         let index = prng.below(self.scenario.sources);
         let owner = source_id(index);
         self.note(|| {
-            let what = ["creates", "changes", "deletes"][action];
+            let what = ["writes", "writes", "deletes"][action];
             format!("{owner} {what} {}/{name} value {value}", cluster(at))
         });
         let store = self.sources[index].session.store();
         let known = store.get_named(cluster(at), name).cloned();
         match (action, known) {
-            (0, _) => {
+            (0 | 1, None) => {
                 let claim = claim(owner, value);
                 let work = claim.to_work();
                 let made = self.source(index, None, |s, now, out| s.create(now, work, out));
@@ -99,7 +99,7 @@ impl World {
                     self.oracle.issued(&work.metadata.uid, &claim);
                 }
             }
-            (1, Some(known)) => {
+            (0 | 1, Some(known)) => {
                 let claim = claim(owner, self.oracle.life(&known.metadata.uid));
                 let work = claim.to_work();
                 let made = self.source(index, None, |s, _, out| s.update(work, out));
@@ -110,7 +110,7 @@ impl World {
             (2, Some(known)) if !known.metadata.deleting() => {
                 self.oracle.ended(&known.metadata.uid);
                 self.source(index, None, |s, now, out| {
-                    s.delete(now, cluster(at), name, out)
+                    s.delete(now, cluster(at), name, out);
                 });
             }
             _ => (),
@@ -133,6 +133,10 @@ impl World {
             Aspect::Metadata
         } else {
             work.status.conditions = vec![applied(&work)];
+            if !self.healthy && prng.chance(50) {
+                self.values += 1;
+                work.status.conditions[0].reason = format!("Try{}", self.values);
+            }
             Aspect::Status
         };
         self.agent(index, |agent, _, out| {
@@ -159,6 +163,9 @@ impl World {
             Party::Agent(index) => {
                 self.note(|| format!("{} starts again, empty", party.name()));
                 self.agents[index].session = self.new_agent(index, seed);
+                if self.scenario.clocks && prng.chance(50) {
+                    self.set_clock(prng, party);
+                }
             }
             Party::Source(index) => {
                 let old = &self.sources[index].session;
@@ -181,7 +188,7 @@ impl World {
                     }
                     owned = Owned::default();
                 }
-                self.sources[index].session = self.new_source(index, seed, owned);
+                self.sources[index].session = new_source(index, seed, owned);
             }
         }
         if prng.chance(60) {

@@ -34,6 +34,20 @@ pub(crate) enum LinkState {
     Down,
 }
 
+/// A source as it starts.
+pub(crate) fn new_source(
+    index: usize,
+    seed: u64,
+    owned: Owned<Work>,
+) -> SourceSession<SourceBundleCodec> {
+    let config = SourceConfig {
+        source: source_id(index).into(),
+        resync: true,
+        seed: seed.into(),
+    };
+    SourceSession::new(SourceBundleCodec, config, owned)
+}
+
 /// A session and what surrounds it.
 pub(crate) struct End<S> {
     pub(crate) session: S,
@@ -121,7 +135,7 @@ impl World {
             world.hub = Some(Hub::new(seed, scenario.queue));
         }
         for index in 0..scenario.sources {
-            let session = world.new_source(index, prng.next(), Owned::default());
+            let session = new_source(index, prng.next(), Owned::default());
             world.sources.push(end(session));
         }
         for index in 0..scenario.clusters {
@@ -135,20 +149,6 @@ impl World {
             world.come(party);
         }
         world
-    }
-
-    pub(crate) fn new_source(
-        &self,
-        index: usize,
-        seed: u64,
-        owned: Owned<Work>,
-    ) -> SourceSession<SourceBundleCodec> {
-        let config = SourceConfig {
-            source: source_id(index).into(),
-            resync: true,
-            seed: seed.into(),
-        };
-        SourceSession::new(SourceBundleCodec, config, owned)
     }
 
     pub(crate) fn new_agent(&self, index: usize, seed: u64) -> AgentSession<AgentBundleCodec> {
@@ -283,7 +283,7 @@ impl World {
                 Output::Dropped(dropped) => {
                     format!("drops: {} ({})", dropped.why, dropped.cause.as_str())
                 }
-                _ => continue,
+                Output::WakeAt(_) => continue,
             };
             self.note(|| format!("       {}: {text}", party.name()));
         }
@@ -292,9 +292,11 @@ impl World {
     pub(crate) fn feed(&mut self, party: Party, input: Input) {
         match party {
             Party::Source(index) => {
-                self.source(index, None, |s, now, out| s.handle(now, input, out))
+                self.source(index, None, |s, now, out| s.handle(now, input, out));
             }
-            Party::Agent(index) => self.agent(index, |a, now, out| a.handle(now, input, out)),
+            Party::Agent(index) => {
+                self.agent(index, |a, now, out| a.handle(now, input, out));
+            }
         }
     }
 
@@ -538,7 +540,9 @@ fn describe(event: &CloudEvent) -> String {
                 } else {
                     &value
                 };
-                text += &format!(" {name}={short}");
+                for part in [" ", name, "=", short] {
+                    text += part;
+                }
             }
         }
     }
