@@ -55,6 +55,12 @@ const PEERS: &[Peer] = &[
         definitions_of: None,
     },
     Peer {
+        name: "sdkgo013",
+        programs: &[("./probe", "sdkgo013-probe")],
+        ldflags: "-s -w",
+        definitions_of: None,
+    },
+    Peer {
         name: "client-go",
         programs: &[("./probe", "client-go-probe")],
         ldflags: "-s -w",

@@ -22,6 +22,7 @@ use drover_protocol::DataType;
 use drover_runtime::backoff::Backoff;
 use drover_runtime::clock::Clock;
 use drover_runtime::supervise::{TaskFailed, Tasks};
+use drover_transport::Transport;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
@@ -108,6 +109,16 @@ impl Tuning {
     pub(crate) fn backoff(&self) -> Backoff {
         Backoff::new(self.min_backoff, self.max_backoff)
     }
+
+    fn driver(&self, clock: &Clock) -> DriverConfig {
+        let clock = clock.clone();
+        DriverConfig {
+            min_backoff: self.min_backoff,
+            max_backoff: self.max_backoff,
+            clock: Arc::new(move || clock.now()),
+            ..DriverConfig::default()
+        }
+    }
 }
 
 /// An agent.
@@ -127,6 +138,8 @@ pub struct AgentOptions {
     pub annotations: BTreeMap<String, String>,
     /// Whether the agent installs the definitions that it needs in its cluster; it needs the right to.
     pub install_definitions: bool,
+    /// Where works come from; absent: from the hub's event service.
+    pub works_over: Option<Arc<dyn Transport>>,
     /// The work agent; its identity says which hub applied objects belong to.
     pub work: work::Config,
     /// The time.
@@ -151,6 +164,7 @@ impl AgentOptions {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             install_definitions: true,
+            works_over: None,
             work: work::Config::new(work::identity_for(hub_identity)),
             clock: Clock::system(),
             tuning: Tuning::default(),
@@ -159,14 +173,85 @@ impl AgentOptions {
 
     /// The driver of a client to the hub.
     pub(crate) fn driver(&self) -> DriverConfig {
-        let clock = self.clock.clone();
-        DriverConfig {
-            min_backoff: self.tuning.min_backoff,
-            max_backoff: self.tuning.max_backoff,
-            clock: Arc::new(move || clock.now()),
-            ..DriverConfig::default()
+        self.tuning.driver(&self.clock)
+    }
+}
+
+/// An agent that only works: somebody else made its cluster known to the hub, or the hub knows no clusters.
+#[derive(Clone)]
+pub struct WorkOptions {
+    /// The cluster's name on the hub.
+    pub cluster: String,
+    /// Where works come from.
+    pub over: Arc<dyn Transport>,
+    /// The managed cluster.
+    pub managed: Client,
+    /// Whether the agent installs the definitions that it needs in its cluster; it needs the right to.
+    pub install_definitions: bool,
+    /// The work agent; its identity says which hub applied objects belong to.
+    pub work: work::Config,
+    /// The time.
+    pub clock: Clock,
+    /// Patience.
+    pub tuning: Tuning,
+}
+
+impl WorkOptions {
+    /// The usual. `hub_identity` names the hub for good, see [`AgentOptions::new`].
+    pub fn new(
+        cluster: impl Into<String>,
+        over: Arc<dyn Transport>,
+        hub_identity: &str,
+        managed: Client,
+    ) -> Self {
+        Self {
+            cluster: cluster.into(),
+            over,
+            managed,
+            install_definitions: true,
+            work: work::Config::new(work::identity_for(hub_identity)),
+            clock: Clock::system(),
+            tuning: Tuning::default(),
         }
     }
+}
+
+/// Works until `cancel`.
+///
+/// # Errors
+/// When a part of the agent ends though nobody asked it to.
+pub async fn run_works(options: WorkOptions, cancel: CancellationToken) -> Result<(), AgentError> {
+    let span = tracing::info_span!("agent", cluster = options.cluster);
+    let run = async move {
+        let install = options.install_definitions.then_some(&options.managed);
+        let prepared = prepare(install, None, &options.tuning, &cancel).await;
+        if prepared.is_none() {
+            return Ok(());
+        }
+        let mut tasks = Tasks::new(cancel);
+        let client = drover_client::AgentOptions {
+            driver: options.tuning.driver(&options.clock),
+            ..drover_client::AgentOptions::new(
+                work_client(&options.cluster),
+                options.cluster.as_str(),
+            )
+        };
+        work::start_over(
+            options.over,
+            client,
+            options.managed,
+            options.work,
+            options.clock,
+            &mut tasks,
+        );
+        Ok(tasks.wait(GRACE).await?)
+    };
+    run.instrument(span).await
+}
+
+/// As whom the work agent of a cluster speaks (ocm: pkg/work/spoke).
+fn work_client(cluster: &str) -> String {
+    format!("{cluster}-work-agent")
 }
 
 /// Why an agent ended though nobody asked it to.
@@ -201,7 +286,8 @@ pub async fn run(options: AgentOptions, cancel: CancellationToken) -> Result<(),
 
 async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), AgentError> {
     let store = SecretStore::new(options.managed.clone());
-    let Some(stored) = prepare(&options, &store, &cancel).await else {
+    let install = options.install_definitions.then_some(&options.managed);
+    let Some(stored) = prepare(install, Some(&store), &options.tuning, &cancel).await else {
         return Ok(());
     };
     let me = Agent {
@@ -234,20 +320,24 @@ async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), 
     Ok(tasks.wait(GRACE).await?)
 }
 
-/// Installs what the agent needs in its cluster and reads its secret, as soon as the cluster answers; `None` when cancelled
-/// before.
+/// Installs what an agent needs in its cluster, if it shall, as soon as the cluster answers. Reads its secret if it has one.
+/// `None` when cancelled before.
 async fn prepare(
-    options: &AgentOptions,
-    store: &SecretStore,
+    install: Option<&Client>,
+    store: Option<&SecretStore>,
+    tuning: &Tuning,
     cancel: &CancellationToken,
 ) -> Option<Stored> {
-    let mut backoff = options.tuning.backoff();
+    let mut backoff = tuning.backoff();
     loop {
         let prepared = async {
-            if options.install_definitions {
-                definitions(&options.managed).await?;
+            if let Some(managed) = install {
+                definitions(managed).await?;
             }
-            store.load().await
+            match store {
+                Some(store) => store.load().await,
+                None => Ok(Stored::default()),
+            }
         };
         let error = match prepared.await {
             Ok(stored) => return Some(stored),

@@ -24,8 +24,10 @@ pub mod watches;
 use std::{fmt, sync::Arc, time::Duration};
 
 use drover_api::work::v1::AppliedManifestWork;
+use drover_client::{AgentOptions, AgentWorks};
 use drover_core::work::{apply::hex_digest, eviction, plan::Identity};
 use drover_runtime::{clock::Clock, controller, queue::WorkQueue, supervise::Tasks};
+use drover_transport::Transport;
 use futures::StreamExt;
 use kube::{
     Api, Client, ResourceExt,
@@ -41,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use cache::Cache;
 use cluster::Cluster;
 use hub::HubWorks;
+use hub_events::HubEvents;
 use kinds::Kinds;
 use round::Rounds;
 use watches::Watches;
@@ -152,6 +155,26 @@ pub fn start<H: HubWorks>(
             let rounds = rounds.clone();
             async move { rounds.run(key).await }
         }),
+    );
+}
+
+/// Starts the agent with works that arrive as events over a transport.
+pub fn start_over(
+    transport: Arc<dyn Transport>,
+    client: AgentOptions,
+    cluster: Client,
+    config: Config,
+    clock: Clock,
+    tasks: &mut Tasks,
+) {
+    let (works, driver) = AgentWorks::new(client, transport);
+    tasks.run("link of the works", driver.run(tasks.cancel_token()));
+    start(
+        Arc::new(HubEvents::new(works)),
+        cluster,
+        config,
+        clock,
+        tasks,
     );
 }
 

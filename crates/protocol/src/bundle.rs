@@ -99,6 +99,10 @@ impl Resource for Work {
         self.status.clone_from(&from.status);
     }
 
+    fn adopt_spec(&mut self, from: &Self) {
+        self.spec = Arc::clone(&from.spec);
+    }
+
     fn same_status(&self, other: &Self) -> bool {
         self.status == other.status
     }
@@ -376,7 +380,9 @@ fn log_annotations(event: &CloudEvent, metadata: &mut ObjectMeta) -> Result<(), 
     Ok(())
 }
 
-fn payload<T: Default + for<'de> Deserialize<'de>>(event: &CloudEvent) -> Result<T, DecodeError> {
+pub(crate) fn payload<T: Default + for<'de> Deserialize<'de>>(
+    event: &CloudEvent,
+) -> Result<T, DecodeError> {
     if event.payload().is_empty() {
         return Ok(T::default());
     }

@@ -15,6 +15,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::pki::Authority;
 use crate::process::{Process, free_port, program};
 
 /// Namespace of the agents in their cluster.
@@ -181,45 +182,124 @@ impl OcmAgents {
     }
 }
 
-/// OCM's event server on a hub.
+/// Namespace of the parts of a hub.
+const HUB_NAMESPACE: &str = "open-cluster-management-hub";
+/// What OCM's hub has beside the kinds of Kubernetes.
+const HUB_KINDS: [&str; 12] = [
+    "addondeploymentconfigs",
+    "addonplacementscores",
+    "addontemplates",
+    "clustermanagementaddons",
+    "managedclusteraddons",
+    "managedclusters",
+    "managedclustersetbindings",
+    "managedclustersets",
+    "manifestworkreplicasets",
+    "manifestworks",
+    "placementdecisions",
+    "placements",
+];
+
+/// OCM's hub on a cluster.
 #[derive(Debug)]
-pub struct OcmServer {
-    /// `host:port` where it serves.
-    pub url: String,
-    /// Its process.
-    pub process: Process,
-    _folder: TempDir,
+pub struct OcmHub {
+    kubeconfig: PathBuf,
+    authority: Authority,
+    folder: TempDir,
 }
 
-impl OcmServer {
-    /// Starts it on the cluster of this kubeconfig, with files of its certificate, key, and the authorities of its clients.
+impl OcmHub {
+    /// On the cluster of this kubeconfig, which gets the definitions and the namespace that the operator would make.
+    ///
+    /// # Errors
+    /// When the cluster does not take them.
+    pub async fn prepare(kubeconfig: PathBuf, client: &Client) -> Result<Self> {
+        definitions(&kubeconfig, &HUB_KINDS)?;
+        namespace(client, HUB_NAMESPACE).await?;
+        let folder = tempfile::tempdir()?;
+        Ok(Self {
+            kubeconfig,
+            authority: Authority::new(folder.path())?,
+            folder,
+        })
+    }
+
+    /// Signs the event server and the agents.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Starts the controllers that let clusters in, those that come over the event server too.
+    ///
+    /// # Errors
+    /// When they do not come up.
+    pub async fn registration(&self) -> Result<Process> {
+        let more = vec![
+            "controller".to_owned(),
+            "--enabled-registration-drivers=csr,grpc".to_owned(),
+            format!("--grpc-ca-file={}", self.authority.ca().display()),
+            format!("--grpc-key-file={}", self.authority.key().display()),
+        ];
+        self.run("ocm-registration", more).await
+    }
+
+    /// Starts the event server; the address is `host:port`.
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn start(kubeconfig: &Path, [cert, key, client_ca]: [&Path; 3]) -> Result<Self> {
-        let (folder, port) = (tempfile::tempdir()?, free_port()?);
-        let config = folder.path().join("server.yaml");
+    pub async fn server(&self) -> Result<(Process, String)> {
+        let port = free_port()?;
+        let pair = self.authority.server("server")?;
+        let config = self.folder.path().join("server.yaml");
         let text = format!(
             "server_bind_port: \"{port}\"\ntls_cert_file: {}\ntls_key_file: {}\nclient_ca_file: {}\n",
-            cert.display(),
-            key.display(),
-            client_ca.display()
+            pair.cert.display(),
+            pair.key.display(),
+            self.authority.ca().display()
         );
         fs::write(&config, text)?;
-        let args = vec![
+        let more = vec![
             "grpc".to_owned(),
             format!("--server-config={}", config.display()),
         ];
-        let hub = "open-cluster-management-hub";
-        let mut process = run("ocm-server", args, kubeconfig, hub, folder.path()).await?;
+        let mut process = self.run("ocm-server", more).await?;
         process
             .wait_for(START, async || answers(port).await)
             .await?;
-        Ok(Self {
-            url: format!("127.0.0.1:{port}"),
-            process,
-            _folder: folder,
-        })
+        Ok((process, format!("127.0.0.1:{port}")))
+    }
+
+    /// Starts the controllers that make works of sets of works, as the source `mwrsctrl` of an MQTT broker without TLS.
+    ///
+    /// # Errors
+    /// When they do not come up.
+    pub async fn work_mqtt(&self, broker: &str) -> Result<Process> {
+        let config = self.folder.path().join("mqtt.yaml");
+        let text = format!(
+            "brokerHost: {broker}\ntopics:\n  sourceEvents: sources/mwrsctrl/clusters/+/sourceevents\n  \
+             agentEvents: sources/mwrsctrl/clusters/+/agentevents\n  \
+             sourceBroadcast: sources/+/sourcebroadcast\n  agentBroadcast: clusters/+/agentbroadcast\n"
+        );
+        fs::write(&config, text)?;
+        let more = vec![
+            "manager".to_owned(),
+            "--work-driver=mqtt".to_owned(),
+            format!("--work-driver-config={}", config.display()),
+            "--cloudevents-client-id=hub-work".to_owned(),
+            "--feature-gates=CloudEventsDrivers=true,ManifestWorkReplicaSet=true".to_owned(),
+        ];
+        self.run("ocm-work", more).await
+    }
+
+    async fn run(&self, name: &str, args: Vec<String>) -> Result<Process> {
+        run(
+            name,
+            args,
+            &self.kubeconfig,
+            HUB_NAMESPACE,
+            self.folder.path(),
+        )
+        .await
     }
 }
 

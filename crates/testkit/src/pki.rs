@@ -26,7 +26,7 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// Makes an authority, and writes `ca.crt` to `folder`.
+    /// Makes an authority, and writes `ca.crt` and `ca.key` to `folder`.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -43,6 +43,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         fs::create_dir_all(folder)?;
         fs::write(folder.join("ca.crt"), params.self_signed(&key)?.pem())?;
+        fs::write(folder.join("ca.key"), key.serialize_pem())?;
         Ok(Self {
             folder: folder.to_owned(),
             issuer: Issuer::new(params, key),
@@ -52,6 +53,11 @@ impl Authority {
     /// The authority's own certificate.
     pub fn ca(&self) -> PathBuf {
         self.folder.join("ca.crt")
+    }
+
+    /// The authority's own key, for whoever shall sign in its name.
+    pub fn key(&self) -> PathBuf {
+        self.folder.join("ca.key")
     }
 
     /// A certificate for servers on this machine, in `NAME.crt` and `NAME.key`.

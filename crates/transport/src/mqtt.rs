@@ -5,7 +5,7 @@
 
 pub mod packet;
 pub mod session;
-mod event;
+pub mod event;
 mod link;
 
 use std::collections::BTreeSet;

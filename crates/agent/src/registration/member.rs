@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use drover_api::cluster::v1::ManagedCluster;
 use drover_api::names::CLUSTER_LEASE;
-use drover_client::{AgentObjects, AgentWorks, ClientError, Object, Watch};
+use drover_client::{AgentObjects, ClientError, Object, Watch};
 use drover_core::registration::agent;
 use drover_protocol::DataType;
 use drover_runtime::supervise::TaskFailed;
@@ -12,10 +12,10 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 
-use super::AgentOptions;
 use super::background::Background;
 use super::link::HubLink;
-use crate::work::{self, hub_events::HubEvents};
+use super::{AgentOptions, work_client};
+use crate::work;
 
 /// An accepted cluster. Dropping it asks its tasks to end.
 pub struct Member {
@@ -38,15 +38,14 @@ impl Member {
         };
         let own = format!("{}-{name}", options.cluster);
         let (leases, renewing) = AgentObjects::new(client(own), &DataType::LEASES, link.clone())?;
-        let worker = format!("{}-work-agent", options.cluster);
-        let (works, working) = AgentWorks::new(client(worker), link.clone());
-
-        let hub = Arc::new(HubEvents::new(works));
+        let worker = client(work_client(&options.cluster));
+        let way = options.works_over.clone();
+        let way = way.unwrap_or_else(|| link.clone());
         let background = Background::start("membership", |tasks, stop| {
             tasks.run("link of the lease", renewing.run(stop.clone()));
-            tasks.run("link of the works", working.run(stop.clone()));
-            work::start(
-                hub,
+            work::start_over(
+                way,
+                worker,
                 options.managed.clone(),
                 options.work.clone(),
                 options.clock.clone(),

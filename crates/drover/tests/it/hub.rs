@@ -7,12 +7,18 @@ use std::time::Duration;
 use drover_agent::HubEndpoint;
 use drover_apiserver::auth::ca::Authority;
 use drover_apiserver::auth::csr;
+use drover_apiserver::auth::token::TokenKeys;
+use drover_apiserver::auth::{Auth, Options, User};
+use drover_apiserver::server::{ApiServer, Config};
+use drover_apiserver::store::Database;
 use drover_hub::install::{BootstrapToken, bootstrap_token};
 use drover_hub::{Hub, HubError, Sign, WorkSource};
 use drover_runtime::clock::Clock;
+use drover_testkit::eventually;
 use drover_transport::tls::{ServerPem, ServerTls};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use kube::api::ListParams;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +57,12 @@ impl TestHub {
             running: None,
         };
         hub.run(listener);
+        // It installs the definitions first.
+        let api = crate::world::works(client, "default");
+        let check = async || Ok(api.list(&ListParams::default()).await?);
+        eventually("works to be served", crate::world::LONG, check)
+            .await
+            .unwrap();
         hub
     }
 
@@ -115,4 +127,29 @@ impl Drop for TestHub {
             cancel.cancel();
         }
     }
+}
+
+/// An embedded API in this process, for its administrator.
+pub(crate) async fn embedded(database: &Database, stop: &CancellationToken) -> Client {
+    let store = database.store("hub").unwrap();
+    let options = Options {
+        anonymous: false,
+        tokens: Vec::new(),
+        issuer: "https://hub".to_owned(),
+        audiences: vec!["https://hub".to_owned()],
+        keys: TokenKeys::generate().unwrap(),
+        authority: None,
+        clock: Arc::new(Timestamp::now),
+    };
+    let auth = Auth::new(store.clone(), options).unwrap();
+    let server = ApiServer::new(store, auth, Config::default());
+    server.bootstrap().await.unwrap();
+    let (background, stop) = (server.clone(), stop.clone());
+    tokio::spawn(async move { background.run(stop).await });
+    let admin = User {
+        name: "admin".to_owned(),
+        groups: vec!["system:masters".to_owned()],
+        ..User::default()
+    };
+    Client::new(server.acting_as(admin), "default")
 }

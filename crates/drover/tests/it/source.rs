@@ -4,9 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use drover_apiserver::auth::token::TokenKeys;
-use drover_apiserver::auth::{Auth, Options, User};
-use drover_apiserver::server::{ApiServer, Config};
 use drover_apiserver::store::Database;
 use drover_client::{AgentOptions, AgentWorks, DriverConfig, Work, WorkStatus};
 use drover_hub::WorkSource;
@@ -18,11 +15,11 @@ use drover_transport::{Link, Subscription, Transport as _};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::DeleteParams;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::TestHub;
+use crate::hub::{TestHub, embedded};
 use crate::world::{apply, config_map, gone, work, works};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -64,24 +61,14 @@ impl World {
         apply(&crate::world::api(&api, "v1/Namespace", None), &namespace)
             .await
             .unwrap();
-        let world = Self {
+        Self {
             api,
             bus,
             hub,
             agent,
             stop,
             _database: database,
-        };
-        // The hub installs the definition first.
-        let check = async || {
-            Ok(works(&world.api, CLUSTER)
-                .list(&ListParams::default())
-                .await?)
-        };
-        eventually("works to be served", LIMIT, check)
-            .await
-            .unwrap();
-        world
+        }
     }
 
     async fn put(&self, name: &str, value: &str) {
@@ -151,30 +138,6 @@ impl Drop for World {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-async fn embedded(database: &Database, stop: &CancellationToken) -> Client {
-    let store = database.store("hub").unwrap();
-    let options = Options {
-        anonymous: false,
-        tokens: Vec::new(),
-        issuer: "https://hub".to_owned(),
-        audiences: vec!["https://hub".to_owned()],
-        keys: TokenKeys::generate().unwrap(),
-        authority: None,
-        clock: Arc::new(Timestamp::now),
-    };
-    let auth = Auth::new(store.clone(), options).unwrap();
-    let server = ApiServer::new(store, auth, Config::default());
-    server.bootstrap().await.unwrap();
-    let (background, stop) = (server.clone(), stop.clone());
-    tokio::spawn(async move { background.run(stop).await });
-    let admin = User {
-        name: "admin".to_owned(),
-        groups: vec!["system:masters".to_owned()],
-        ..User::default()
-    };
-    Client::new(server.acting_as(admin), "default")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@
 mod hub;
 mod kubectl;
 mod ocm;
+mod ocm_hub;
+mod ocm_mqtt;
 mod real;
 mod sdkgo;
 #[path = "../it/world.rs"]

@@ -14,17 +14,17 @@ use serde_json::{Value, json};
 use crate::hub::TestHub;
 use crate::world::{LONG, api, apply, conditions, config_map, field, gone, good, up, work, works};
 
-const CLUSTER: &str = "ocm1";
+pub(crate) const CLUSTER: &str = "ocm1";
 
 /// A managed cluster on a real control plane, with OCM's agents.
-struct Spoke {
+pub(crate) struct Spoke {
     _kube: KubeApi,
-    client: Client,
-    agents: OcmAgents,
+    pub client: Client,
+    pub agents: OcmAgents,
 }
 
 impl Spoke {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let kube = KubeApi::start(KubeOptions::default()).await?;
         let client = kube.client().await?;
         let agents = OcmAgents::prepare(CLUSTER, kube.kubeconfig(), &client).await?;
@@ -35,7 +35,7 @@ impl Spoke {
         })
     }
 
-    fn maps(&self) -> Api<DynamicObject> {
+    pub(crate) fn maps(&self) -> Api<DynamicObject> {
         api(&self.client, "v1/ConfigMap", Some("default"))
     }
 
@@ -45,7 +45,7 @@ impl Spoke {
 }
 
 /// Waits until the registration agent brought the cluster in.
-async fn joined(hub: &Client) {
+pub(crate) async fn joined(hub: &Client) {
     let clusters = api(
         hub,
         "cluster.open-cluster-management.io/v1/ManagedCluster",
@@ -91,7 +91,7 @@ fn shop(value: &str, replicas: i64) -> Value {
 }
 
 /// The agents apply a work with a program, report on it, change it, and drop what is not wanted any more.
-async fn applies(hub: &Client, spoke: &Spoke) {
+pub(crate) async fn applies(hub: &Client, spoke: &Spoke) {
     let (maps, programs) = (spoke.maps(), spoke.programs());
     let shops = works(hub, CLUSTER);
     apply(&shops, &shop("1", 1)).await.unwrap();
@@ -111,7 +111,13 @@ async fn applies(hub: &Client, spoke: &Spoke) {
 }
 
 /// The agent dies, and what it shall do changes meanwhile.
-async fn agent_away(hub: &Client, spoke: &Spoke, agent: &mut Process, driver: &str, config: &Path) {
+pub(crate) async fn agent_away(
+    hub: &Client,
+    spoke: &Spoke,
+    agent: &mut Process,
+    driver: &str,
+    config: &Path,
+) {
     agent.kill();
     let shops = works(hub, CLUSTER);
     let second = work("second", CLUSTER, &[config_map("b", "1")]);

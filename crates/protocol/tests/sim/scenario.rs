@@ -60,6 +60,8 @@ pub(crate) struct Scenario {
     pub(crate) reordered: usize,
     /// Whether clocks are wrong and jump.
     pub(crate) clocks: bool,
+    /// Whether sources store rows, which say what was sent.
+    pub(crate) stores: bool,
     /// Whether sources may lose what they kept.
     pub(crate) amnesia: bool,
 }
@@ -68,6 +70,7 @@ impl Scenario {
     pub(crate) fn of(seed: u64, sabotage: Sabotage) -> Self {
         let mut prng = Prng::new(seed, u64::MAX);
         let network = [Network::Careless, Network::Orderly, Network::Broker][prng.below(3)];
+        let amnesia = prng.chance(25);
         Self {
             network,
             sabotage,
@@ -87,7 +90,8 @@ impl Scenario {
             late: [0, 5, 25][prng.below(3)],
             reordered: [1, 3, 12][prng.below(3)],
             clocks: prng.chance(50),
-            amnesia: prng.chance(25),
+            stores: amnesia || prng.chance(50),
+            amnesia,
         }
     }
 }

@@ -6,7 +6,7 @@ use drover_protocol::{Work, names};
 use crate::oracle::{Claim, applied};
 use crate::prng::Prng;
 use crate::scenario::Network;
-use crate::world::{LinkState, NAMES, Party, World, cluster, new_source, source_id};
+use crate::world::{LinkState, NAMES, Party, World, cluster, source_id};
 
 /// Rounds within which a healed world must come to rest.
 const PATIENCE: usize = 3000;
@@ -186,9 +186,10 @@ impl World {
                     for uid in owned.graves.keys() {
                         self.oracle.forgot_status(uid);
                     }
+                    self.rows[index].clear();
                     owned = Owned::default();
                 }
-                self.sources[index].session = new_source(index, seed, owned);
+                self.sources[index].session = self.new_source(index, seed, owned);
             }
         }
         if prng.chance(60) {

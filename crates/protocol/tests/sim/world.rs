@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drover_protocol::session::{
-    AgentConfig, AgentSession, Fate, Input, Output, Owned, Session, SourceConfig, SourceSession,
+    AgentConfig, AgentSession, Fate, Input, Output, Owned, Row, Session, SourceConfig, SourceSession,
     Ticket, Transmit,
 };
 use drover_protocol::{AgentBundleCodec, CloudEvent, SourceBundleCodec, Work};
@@ -32,20 +32,6 @@ pub(crate) enum LinkState {
     /// Cut, and the end has not noticed.
     Cut,
     Down,
-}
-
-/// A source as it starts.
-pub(crate) fn new_source(
-    index: usize,
-    seed: u64,
-    owned: Owned<Work>,
-) -> SourceSession<SourceBundleCodec> {
-    let config = SourceConfig {
-        source: source_id(index).into(),
-        resync: true,
-        seed: seed.into(),
-    };
-    SourceSession::new(SourceBundleCodec, config, owned)
 }
 
 /// A session and what surrounds it.
@@ -80,6 +66,8 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) sources: Vec<End<SourceSession<SourceBundleCodec>>>,
     pub(crate) agents: Vec<End<AgentSession<AgentBundleCodec>>>,
+    /// What each source stored.
+    pub(crate) rows: Vec<BTreeMap<String, Row<Work>>>,
     pub(crate) hub: Option<Hub>,
     pub(crate) wire: Vec<Letter>,
     pub(crate) oracle: Oracle,
@@ -123,6 +111,7 @@ impl World {
             now: "2026-05-30T09:00:00Z".parse().expect("a time"),
             sources: Vec::new(),
             agents: Vec::new(),
+            rows: vec![BTreeMap::new(); scenario.sources],
             hub: None,
             wire: Vec::new(),
             oracle: Oracle::new(scenario.network != Network::Careless),
@@ -135,7 +124,7 @@ impl World {
             world.hub = Some(Hub::new(seed, scenario.queue));
         }
         for index in 0..scenario.sources {
-            let session = new_source(index, prng.next(), Owned::default());
+            let session = world.new_source(index, prng.next(), Owned::default());
             world.sources.push(end(session));
         }
         for index in 0..scenario.clusters {
@@ -149,6 +138,26 @@ impl World {
             world.come(party);
         }
         world
+    }
+
+    /// A source as it starts: with the rows that it stored, or with what its owner kept in a way of its own, which does not say
+    /// what was sent.
+    pub(crate) fn new_source(
+        &self,
+        index: usize,
+        seed: u64,
+        owned: Owned<Work>,
+    ) -> SourceSession<SourceBundleCodec> {
+        let config = SourceConfig {
+            source: source_id(index).into(),
+            resync: true,
+            seed: seed.into(),
+        };
+        if self.scenario.stores {
+            SourceSession::restored(SourceBundleCodec, config, self.rows[index].clone())
+        } else {
+            SourceSession::new(SourceBundleCodec, config, owned)
+        }
     }
 
     pub(crate) fn new_agent(&self, index: usize, seed: u64) -> AgentSession<AgentBundleCodec> {
@@ -225,6 +234,11 @@ impl World {
         let mut out = Vec::new();
         let result = act(&mut self.sources[index].session, now, &mut out);
         self.note_outputs(Party::Source(index), &out);
+        for output in &out {
+            if let Output::Store { uid, row, .. } = output {
+                self.rows[index].insert(uid.to_string(), row.clone());
+            }
+        }
         self.oracle.source(source_id(index), &out, facts);
         let session = &self.sources[index].session;
         let resources = NAMES.len() * self.scenario.clusters;
@@ -283,7 +297,7 @@ impl World {
                 Output::Dropped(dropped) => {
                     format!("drops: {} ({})", dropped.why, dropped.cause.as_str())
                 }
-                Output::WakeAt(_) => continue,
+                Output::WakeAt(_) | Output::Store { .. } => continue,
             };
             self.note(|| format!("       {}: {text}", party.name()));
         }

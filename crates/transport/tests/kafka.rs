@@ -254,11 +254,12 @@ async fn what_is_too_large_is_refused_for_good_and_the_link_goes_on() {
 async fn tls_with_client_certificates() {
     let kafka = Kafka::start(KafkaOptions::default()).await.unwrap();
     let file = |path: std::path::PathBuf| Some(path.display().to_string());
-    let (cert, key) = kafka.client("edge-7-agent").unwrap();
+    let identity = kafka.authority().client("edge-7-agent", "edge-7-agent");
+    let identity = identity.unwrap();
     let config = KafkaConfig {
-        ca_file: file(kafka.ca()),
-        client_cert_file: file(cert),
-        client_key_file: file(key),
+        ca_file: file(kafka.authority().ca()),
+        client_cert_file: file(identity.cert),
+        client_key_file: file(identity.key),
         ..KafkaConfig::new(kafka.tls())
     };
     let agent = KafkaTransport::for_agent(config.clone(), "edge-7-agent");
@@ -283,7 +284,7 @@ async fn tls_with_client_certificates() {
     // An authority that did not sign the broker's certificate.
     let other = Kafka::start(KafkaOptions::default()).await.unwrap();
     let stranger = KafkaConfig {
-        ca_file: file(other.ca()),
+        ca_file: file(other.authority().ca()),
         ..config.clone()
     };
     let error = refused(stranger).await;
