@@ -3,6 +3,7 @@
 mod builtin;
 mod checks;
 mod peers;
+mod sim;
 mod tidy;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Command {
     Builtin,
     /// Build the real peers that tests run against, and print where they are
     Peers,
+    /// Run simulated worlds of sources, agents and brokers; a failure prints its seed and the shortest history that shows it
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn run() -> Result<()> {
         Command::Tidy => tidy::check(),
         Command::Golden => checks::golden(),
         Command::Builtin => builtin::run(),
+        Command::Sim(args) => sim::run(&args),
         Command::Peers => {
             let folder = peers::install()?;
             checks::say(&folder.display().to_string());

@@ -87,6 +87,14 @@ impl Resource for Work {
         Some(self.status.hash())
     }
 
+    fn has_status(&self) -> bool {
+        let WorkStatus {
+            conditions,
+            resource_status,
+        } = &self.status;
+        !conditions.is_empty() || !resource_status.manifests.is_empty()
+    }
+
     fn adopt_status(&mut self, from: &Self) {
         self.status.clone_from(&from.status);
     }

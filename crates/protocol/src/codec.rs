@@ -15,6 +15,10 @@ pub trait Resource: Clone + PartialEq + Send + Sync + 'static {
     fn meta_mut(&mut self) -> &mut ObjectMeta;
     /// Hash of the status, `None` when there is no status to resync.
     fn status_hash(&self) -> Option<String>;
+    /// Whether anybody ever said something in the status.
+    fn has_status(&self) -> bool {
+        self.status_hash().is_some()
+    }
     /// Takes over the status of another copy.
     fn adopt_status(&mut self, from: &Self);
     /// Takes over the spec of another copy, to the byte. Nothing to do for kinds that are kept as a tree.

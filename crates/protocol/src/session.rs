@@ -258,6 +258,3 @@ fn check_version(based_on: &str, stored: &str) -> Result<(), ChangeError> {
         }
     }
 }
-
-#[cfg(test)]
-mod world;

@@ -195,6 +195,11 @@ impl Outbox {
         self.paused_until(now).or_else(later)
     }
 
+    /// Subjects about which something is owed: it waits, or is on its way.
+    pub(super) fn len(&self) -> usize {
+        self.requests.len() + self.resources.len()
+    }
+
     /// Whether a request to `to` is owed and not on its way.
     pub(super) fn requests(&self, to: &str) -> bool {
         self.requests

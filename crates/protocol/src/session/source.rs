@@ -127,6 +127,11 @@ impl<C: Codec> SourceSession<C> {
         &self.graves
     }
 
+    /// Resources and requests about which an event is owed: it waits, or is on its way.
+    pub fn owed(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// The trace of the last change of a resource: its newest step, which is the agent's report once there is one.
     pub fn trace(&self, uid: &str) -> Option<&TraceContext> {
         self.traces.get(uid)
