@@ -7,10 +7,11 @@ use bytes::Bytes;
 use drover_protocol::{Action, CloudEvent, DataType, EventType, SubResource, names};
 use tonic::Status;
 
+use super::Broker;
+use super::metrics::count;
 use super::queue::Outgoing;
 use super::rpc::denied;
 use super::topics::Audience;
-use super::{Broker, count};
 use crate::authn::Caller;
 use crate::authz::{self, SourceVerb};
 
