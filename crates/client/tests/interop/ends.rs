@@ -24,7 +24,7 @@ const AGENT: &str = "edge-7-work-agent";
 pub(crate) const VERSION: &str = "cloudevents.open-cluster-management.io/resourceversion";
 
 /// Ours come back soon: the time that peers need to notice is what is left.
-fn driver() -> DriverConfig {
+pub(crate) fn driver() -> DriverConfig {
     DriverConfig {
         min_backoff: Duration::from_millis(100),
         max_backoff: Duration::from_millis(500),

@@ -36,7 +36,7 @@ const ROWS: &[(Wire, Side, Side)] = &[
 const HEAD: &str = "Peers: OCM's sdk-go v1.3.0 (its clients of works, and its gRPC broker with a service in memory), mosquitto 2.
 *Go to Go* is the control: the same scenario with no end of ours.";
 
-fn wire(wire: Wire) -> &'static str {
+pub(crate) fn wire(wire: Wire) -> &'static str {
     match wire {
         Wire::Mosquitto => "mosquitto",
         Wire::MosquittoTls => "mosquitto, mTLS and password",
@@ -46,7 +46,7 @@ fn wire(wire: Wire) -> &'static str {
     }
 }
 
-fn end(side: Side) -> &'static str {
+pub(crate) fn end(side: Side) -> &'static str {
     match side {
         Side::Drover => "Drover",
         Side::Go => "Go",
