@@ -28,7 +28,11 @@ enum Command {
     /// Whether the tree is as ARCHITECTURE.md says
     Tidy,
     /// Rewrite the golden files from what the code does now
-    Golden,
+    Golden {
+        /// Also what tests against real peers write, such as docs/compatibility.md
+        #[arg(long)]
+        peers: bool,
+    },
     /// Write the shapes of the built-in Kubernetes kinds anew (needs Go to fetch their modules)
     Builtin,
     /// Build the real peers that tests run against, and print where they are
@@ -49,7 +53,7 @@ fn run() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { fast } => checks::ci(fast),
         Command::Tidy => tidy::check(),
-        Command::Golden => checks::golden(),
+        Command::Golden { peers } => checks::golden(peers),
         Command::Builtin => builtin::run(),
         Command::Peers => {
             let folder = peers::install()?;

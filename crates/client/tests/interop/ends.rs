@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) const SOURCE: &str = "hub-a";
 /// The cluster.
 pub(crate) const CLUSTER: &str = "edge-7";
-const AGENT: &str = "edge-7-work-agent";
+pub(crate) const AGENT: &str = "edge-7-work-agent";
 /// Where a Go source finds the version of a work.
 pub(crate) const VERSION: &str = "cloudevents.open-cluster-management.io/resourceversion";
 

@@ -14,6 +14,8 @@ use futures::future::try_join_all;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use drover_transport::config::Client;
+
 use crate::bed::{Bed, Wire, path};
 use crate::ends::{CLUSTER, SOURCE, driver};
 use crate::world::{PATIENCE, Side, normal};
@@ -96,7 +98,7 @@ enum Owner {
     /// A service behind sdk-go's broker.
     GoBroker(Arc<Probe>),
     GoSource(Probe),
-    Drover(BTreeMap<&'static str, SourceObjects<Value>>, Vec<DropGuard>),
+    Drover(BTreeMap<&'static str, (SourceObjects<Value>, DropGuard)>),
 }
 
 impl Owner {
@@ -104,8 +106,8 @@ impl Owner {
         match self {
             Self::GoBroker(probe) => drop(ask(probe, "put", kind, object).await?),
             Self::GoSource(probe) => drop(ask(probe, "put", kind, object).await?),
-            Self::Drover(kinds, _) => {
-                let objects = kinds.get(kind).context("no such kind")?;
+            Self::Drover(kinds) => {
+                let (objects, _) = kinds.get(kind).context("no such kind")?;
                 match objects.create(object) {
                     Err(ClientError::Change(_)) => drop(objects.update(&unversioned(object))?),
                     other => drop(other?),
@@ -129,8 +131,8 @@ impl Owner {
                 object["metadata"]["deletionTimestamp"] = json!("2026-05-30T10:11:12Z");
                 ask(probe, "put", kind, &object).await?;
             }
-            Self::Drover(kinds, _) => {
-                let objects = kinds.get(kind).context("no such kind")?;
+            Self::Drover(kinds) => {
+                let (objects, _) = kinds.get(kind).context("no such kind")?;
                 objects.delete(namespace, name);
             }
         }
@@ -141,7 +143,7 @@ impl Owner {
         match self {
             Self::GoBroker(probe) => list(probe, kind).await,
             Self::GoSource(probe) => list(probe, kind).await,
-            Self::Drover(kinds, _) => Ok(kinds.get(kind).context("no such kind")?.list()?),
+            Self::Drover(kinds) => Ok(kinds.get(kind).context("no such kind")?.0.list()?),
         }
     }
 }
@@ -157,24 +159,25 @@ fn unversioned(object: &Value) -> Value {
 /// Who has copies of them.
 enum Member {
     Go(Probe),
-    Drover(BTreeMap<&'static str, AgentObjects<Value>>, Vec<DropGuard>),
+    Drover(BTreeMap<&'static str, (AgentObjects<Value>, DropGuard)>),
 }
 
 impl Member {
     async fn list(&self, kind: &str) -> Result<Vec<Value>> {
         match self {
             Self::Go(probe) => list(probe, kind).await,
-            Self::Drover(kinds, _) => Ok(kinds.get(kind).context("no such kind")?.list()?),
+            Self::Drover(kinds) => Ok(kinds.get(kind).context("no such kind")?.0.list()?),
         }
     }
 
     async fn create(&self, kind: &str, object: &Value) -> Result<()> {
         match self {
             Self::Go(probe) => drop(ask(probe, "create", kind, object).await?),
-            Self::Drover(kinds, _) => {
+            Self::Drover(kinds) => {
                 kinds
                     .get(kind)
                     .context("no such kind")?
+                    .0
                     .create(object)
                     .await?;
             }
@@ -192,10 +195,11 @@ impl Member {
                 probe.ask(command).await?;
             }
             Self::Go(probe) => drop(ask(probe, "update", kind, object).await?),
-            Self::Drover(kinds, _) => {
+            Self::Drover(kinds) => {
                 kinds
                     .get(kind)
                     .context("no such kind")?
+                    .0
                     .update(object)
                     .await?;
             }
@@ -211,10 +215,10 @@ impl Member {
                 let command = json!({"do": "patch", "kind": kind, "name": name, "object": patch});
                 probe.ask(command).await?;
             }
-            Self::Drover(kinds, _) => {
+            Self::Drover(kinds) => {
                 let mut object = found(self.list(kind).await?, name)?;
                 object["status"] = status.clone();
-                let objects = kinds.get(kind).context("no such kind")?;
+                let (objects, _) = kinds.get(kind).context("no such kind")?;
                 objects.update_status(&object).await?;
             }
         }
@@ -307,7 +311,11 @@ impl World {
             };
             eventually("the object", PATIENCE, arrived).await?;
         }
-        self.owner.delete(kind, &object(kind, name, 3)).await?;
+        self.delete(kind, name).await
+    }
+
+    async fn delete(&self, kind: &str, name: &str) -> Result<()> {
+        self.owner.delete(kind, &object(kind, name, 9)).await?;
         let gone = async || {
             ensure!(
                 found(self.member.list(kind).await?, name).is_err(),
@@ -335,9 +343,9 @@ impl World {
             Ok(())
         };
         eventually("the status", PATIENCE, known).await?;
-        if let (Owner::GoBroker(_), Member::Drover(kinds, _)) = (&self.owner, &self.member) {
+        if let (Owner::GoBroker(_), Member::Drover(kinds)) = (&self.owner, &self.member) {
             // The refusal of a status of nothing says what it is.
-            let objects = kinds.get(kind).context("no such kind")?;
+            let (objects, _) = kinds.get(kind).context("no such kind")?;
             let error = objects.update_status(&object(kind, "nothing", 1)).await;
             ensure!(
                 error.as_ref().is_err_and(ClientError::is_not_found) || kind == CLUSTERS,
@@ -369,6 +377,11 @@ impl World {
                 return eventually("the lease", PATIENCE, renewed).await;
             }
             TOKENS => return self.token().await,
+            CLUSTERS => {
+                // There is one, which was there for its status.
+                self.delete(kind, name).await?;
+                self.member.create(kind, &first).await?;
+            }
             _ => self.member.create(kind, &first).await?,
         }
         let made = async || {
@@ -399,8 +412,8 @@ impl World {
         let request = unversioned(&object(TOKENS, "account", 1));
         let answer: Value = match &self.member {
             Member::Go(probe) => ask(probe, "create", TOKENS, &request).await?,
-            Member::Drover(kinds, _) => {
-                let objects = kinds.get(TOKENS).context("no such kind")?;
+            Member::Drover(kinds) => {
+                let (objects, _) = kinds.get(TOKENS).context("no such kind")?;
                 objects.call(&request, Duration::from_secs(30)).await?
             }
         };
@@ -414,8 +427,7 @@ impl World {
 
 async fn drover_owner(bed: &Bed, kinds: &[&'static str]) -> Result<Owner> {
     let mut objects = BTreeMap::new();
-    let mut running = Vec::new();
-    let transport = bed.transport("source", "hub-a-client")?;
+    let transport = bed.transport("source", &Client::Source(SOURCE.to_owned()))?;
     for &kind in kinds {
         let options = SourceOptions {
             driver: driver(),
@@ -425,17 +437,15 @@ async fn drover_owner(bed: &Bed, kinds: &[&'static str]) -> Result<Owner> {
             SourceObjects::new(options, &data_type(kind), Arc::clone(&transport))?;
         let stop = CancellationToken::new();
         tokio::spawn(driver.run(stop.clone()));
-        running.push(stop.drop_guard());
         client.untyped().connected().await;
-        objects.insert(kind, client);
+        objects.insert(kind, (client, stop.drop_guard()));
     }
-    Ok(Owner::Drover(objects, running))
+    Ok(Owner::Drover(objects))
 }
 
 async fn drover_member(bed: &Bed, kinds: &[&'static str]) -> Result<Member> {
     let mut objects = BTreeMap::new();
-    let mut running = Vec::new();
-    let transport = bed.transport("agent", "edge-7-client")?;
+    let transport = bed.transport("agent", &Client::Agent("edge-7-agent".to_owned()))?;
     for &kind in kinds {
         let options = AgentOptions {
             driver: driver(),
@@ -445,11 +455,10 @@ async fn drover_member(bed: &Bed, kinds: &[&'static str]) -> Result<Member> {
             AgentObjects::new(options, &data_type(kind), Arc::clone(&transport))?;
         let stop = CancellationToken::new();
         tokio::spawn(driver.run(stop.clone()));
-        running.push(stop.drop_guard());
         client.connected().await;
-        objects.insert(kind, client);
+        objects.insert(kind, (client, stop.drop_guard()));
     }
-    Ok(Member::Drover(objects, running))
+    Ok(Member::Drover(objects))
 }
 
 const HEAD: &str = "Peers as above. *To the agent*: the hub creates, changes and deletes, the agent follows. *Status*: the agent reports one,
@@ -520,6 +529,9 @@ async fn kinds_compatibility() {
         rows(Wire::Mosquitto, (Side::Go, Side::Drover)),
         rows(Wire::Mosquitto, (Side::Drover, Side::Go)),
         rows(Wire::Mosquitto, (Side::Go, Side::Go)),
+        rows(Wire::Relay, (Side::Go, Side::Drover)),
+        rows(Wire::Relay, (Side::Drover, Side::Go)),
+        rows(Wire::Relay, (Side::Go, Side::Go)),
     ]);
     for (wire, hub, agent, kind, cells) in played.await.unwrap().into_iter().flatten() {
         let about = [

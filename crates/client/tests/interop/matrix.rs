@@ -29,7 +29,9 @@ const ROWS: &[(Wire, Side, Side)] = &[
     (Wire::Relay, Side::Drover, Side::Go),
     (Wire::Relay, Side::Go, Side::Go),
     (Wire::Service, Side::Drover, Side::Go),
+    (Wire::Service, Side::Go, Side::Drover),
     (Wire::GoBroker, Side::Go, Side::Drover),
+    (Wire::GoBroker, Side::Drover, Side::Go),
     (Wire::GoBroker, Side::Go, Side::Go),
 ];
 
@@ -56,6 +58,12 @@ pub(crate) fn end(side: Side) -> &'static str {
 /// What cannot be.
 fn never(wire: Wire, source: Side, scenario: Scenario) -> Option<&'static str> {
     match (scenario, wire, source) {
+        (_, Wire::Service, Side::Go) => {
+            Some("The service is the source; others use the broker as a relay.")
+        }
+        (_, Wire::GoBroker, Side::Drover) => {
+            Some("sdk-go's broker lets no source in: it refuses subscriptions without a cluster.")
+        }
         (Scenario::Unversioned, Wire::Service | Wire::GoBroker, _) => {
             Some("The works of a hub have generations.")
         }
