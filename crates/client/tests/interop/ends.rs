@@ -67,9 +67,9 @@ impl Source {
         let args = [
             "-driver", driver, "-config", config, "-source", SOURCE, "-load", owned,
         ];
-        Ok(Self::Go(
-            Probe::start("source", "source", &args, folder).await?,
-        ))
+        let probe = Probe::start("source", "source", &args, folder).await?;
+        probe.subscribed(1).await?;
+        Ok(Self::Go(probe))
     }
 
     pub(crate) async fn works(&self) -> Result<Vec<Value>> {
@@ -157,9 +157,9 @@ impl Agent {
         let args = [
             "-driver", driver, "-config", config, "-cluster", CLUSTER, "-agent", AGENT,
         ];
-        Ok(Self::Go(
-            Probe::start("agent", "agent", &args, folder).await?,
-        ))
+        let probe = Probe::start("agent", "agent", &args, folder).await?;
+        probe.subscribed(1).await?;
+        Ok(Self::Go(probe))
     }
 
     pub(crate) async fn works(&self) -> Result<Vec<Value>> {

@@ -269,7 +269,9 @@ impl World {
                     "-kinds",
                     &list,
                 ];
-                Owner::GoSource(Probe::start("source", "hub", &args, bed.folder()).await?)
+                let probe = Probe::start("source", "hub", &args, bed.folder()).await?;
+                probe.subscribed(kinds.len()).await?;
+                Owner::GoSource(probe)
             }
             (_, Side::Drover) => drover_owner(&bed, kinds).await?,
         };
@@ -286,7 +288,13 @@ impl World {
                     "-kinds",
                     &list,
                 ];
-                Member::Go(Probe::start("member", "member", &args, bed.folder()).await?)
+                let probe = Probe::start("member", "member", &args, bed.folder()).await?;
+                // Events are only sent, and every token is a client of its own.
+                let kept = kinds
+                    .iter()
+                    .filter(|kind| !matches!(**kind, EVENTS | TOKENS));
+                probe.subscribed(kept.count()).await?;
+                Member::Go(probe)
             }
             Side::Drover => drover_member(&bed, kinds).await?,
         };
@@ -500,7 +508,12 @@ async fn rows(wire: Wire, sides: (Side, Side)) -> Result<Vec<Row>> {
                 1 => world.report(kind).await,
                 _ => world.made(kind).await,
             };
-            done.with_context(|| format!("{kind}, {cell}, on {wire:?}: {}", world.bed.log()))?;
+            done.with_context(|| {
+                format!(
+                    "{kind}, {cell}, on {wire:?}, {sides:?}: {}",
+                    world.bed.log()
+                )
+            })?;
             cells.push(Outcome::Pass);
         }
         Ok::<_, anyhow::Error>((wire, sides.0, sides.1, kind, cells))
