@@ -18,7 +18,7 @@ const WITH_PEERS: &[&str] = &[
 ];
 
 /// Features that are off by default and need no peer.
-const OPTIONAL: &[&str] = &["drover-client/sqlite"];
+const OPTIONAL: &[&str] = &["drover-client/sqlite", "drover-client/mqtt", "drover-client/kafka"];
 
 /// Runs every check; stops at the first that fails.
 pub(crate) fn ci(fast: bool) -> Result<()> {

@@ -9,7 +9,7 @@ use drover_protocol::session::{
 };
 use drover_protocol::{
     Action, AgentBundleCodec, Codec, DataType, Object, ObjectCodec, ObjectMeta, Resource as _,
-    SubResource, Work, WorkStatus,
+    SubResource, TraceContext, Work, WorkStatus,
 };
 use drover_transport::{Subscription, Transport, TransportError};
 use futures::StreamExt as _;
@@ -221,6 +221,17 @@ impl<C: Codec> AgentClient<C> {
         self.edit(uid, |meta| {
             meta.finalizers.retain(|other| other != finalizer);
         })
+    }
+
+    /// The trace in which a copy got its newest spec: what is done about it belongs there.
+    pub fn trace(&self, uid: &str) -> Option<TraceContext> {
+        self.shared.read(|session| session.trace(uid).cloned())
+    }
+
+    /// The next reports about a copy are caused by this step.
+    pub fn set_trace(&self, uid: &str, context: TraceContext) {
+        self.shared
+            .change(|session, _, _| session.set_trace(uid, context));
     }
 
     /// Asks the source what differs, now.

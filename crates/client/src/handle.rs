@@ -135,13 +135,17 @@ impl<S: Session> Shared<S> {
     pub(crate) fn feed_all(&self, inputs: impl IntoIterator<Item = Input>) {
         self.act(|state, now, out| {
             for input in inputs {
+                let mut span = tracing::Span::none();
                 match &input {
-                    Input::Wire(_) => state.stats.received += 1,
+                    Input::Wire(event) => {
+                        span = crate::span::receive(event);
+                        state.stats.received += 1;
+                    }
                     Input::Sent(_) => state.stats.sent += 1,
                     Input::Failed(_, Fate::Retry) => state.stats.retried += 1,
                     _ => (),
                 }
-                state.session.handle(now, input, out);
+                span.in_scope(|| state.session.handle(now, input, out));
             }
         });
     }

@@ -1,9 +1,6 @@
-//! ManifestWork clients on CloudEvents, and clients for everything else that a hub shares with its agents.
-//!
-//! A client is two things: a cheap handle ([`AgentWorks`], [`AgentObjects`], [`SourceWorks`]) that reads and changes local
-//! copies at once, and a [`Driver`] whose [`run`](Driver::run) keeps those copies and the other side equal for as long as
-//! it runs. Spawn the driver under whatever supervises your tasks.
+#![doc = include_str!("../../../docs/client.md")]
 
+pub mod prelude;
 pub mod driver;
 pub mod watch;
 pub mod error;
@@ -15,12 +12,15 @@ pub mod journal;
 pub mod sqlite;
 pub mod patch;
 pub mod selector;
+pub mod span;
 mod rate;
 
 pub use agent::{AgentClient, AgentObjects, AgentOptions, AgentWorks};
 pub use driver::{Driver, DriverConfig};
+pub use drover_protocol as protocol;
 pub use drover_protocol::session::Change;
-pub use drover_protocol::{DataType, Object, Work, WorkSpec, WorkStatus};
+pub use drover_protocol::{DataType, Object, TraceContext, Work, WorkSpec, WorkStatus};
+pub use drover_transport as transport;
 pub use error::ClientError;
 pub use handle::Stats;
 pub use journal::{Disk, DiskError};
@@ -31,4 +31,5 @@ pub use source::{SourceClient, SourceObjects, SourceOptions, SourceWorks};
 pub use watch::Watch;
 
 #[cfg(test)]
+#[cfg(feature = "grpc")]
 mod tests;

@@ -4,14 +4,17 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use drover_protocol::session::{
-    ChangeError, Input, Owned, Session as _, SourceConfig, SourceSession,
+    ChangeError, Input, Output, Owned, Session as _, SourceConfig, SourceSession,
 };
-use drover_protocol::{Codec, DataType, Object, ObjectCodec, Resource, SourceBundleCodec, Work};
+use drover_protocol::{
+    Codec, DataType, Object, ObjectCodec, Resource, SourceBundleCodec, TraceContext, Work,
+};
 use drover_transport::{Subscription, Transport, TransportError};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::driver::{Driver, DriverConfig};
+use crate::driver::{Driver, DriverConfig, TraceSource};
 use crate::error::ClientError;
 use crate::handle::{Shared, Stats, listed};
 use crate::journal::{Disk, Journal};
@@ -59,12 +62,15 @@ pub type SourceWorks = SourceClient<SourceBundleCodec>;
 /// `cloudevents.open-cluster-management.io/resourceversion`.
 pub struct SourceClient<C: Codec> {
     shared: Arc<Shared<SourceSession<C>>>,
+    trace: TraceSource,
 }
 
 impl<C: Codec> Clone for SourceClient<C> {
     fn clone(&self) -> Self {
-        let shared = Arc::clone(&self.shared);
-        Self { shared }
+        Self {
+            shared: Arc::clone(&self.shared),
+            trace: Arc::clone(&self.trace),
+        }
     }
 }
 
@@ -139,13 +145,14 @@ impl<C: Codec> SourceClient<C> {
         config: DriverConfig,
         transport: Arc<dyn Transport>,
     ) -> WithDriver<C> {
+        let trace = Arc::clone(&config.trace);
         let driver = Driver {
             shared: Arc::clone(&shared),
             transport,
             subscription: Subscription::Source { source, data_type },
             config,
         };
-        (Self { shared }, driver)
+        (Self { shared, trace }, driver)
     }
 
     /// Creates a resource in the cluster that it names: a work by its namespace. The uid of a work follows from source,
@@ -154,16 +161,12 @@ impl<C: Codec> SourceClient<C> {
     /// # Guarantees
     /// It is kept before it is sent, and sent until the broker has taken it.
     pub fn create(&self, object: C::Object) -> Result<Arc<C::Object>, ClientError> {
-        Ok(self
-            .shared
-            .change(|session, now, out| session.create(now, object, out))?)
+        Ok(self.change(|session, now, out| session.create(now, object, out))?)
     }
 
     /// Replaces spec, labels and annotations. With a resourceVersion only if that is still the newest.
     pub fn update(&self, object: C::Object) -> Result<Arc<C::Object>, ClientError> {
-        Ok(self
-            .shared
-            .change(|session, _, out| session.update(object, out))?)
+        Ok(self.change(|session, _, out| session.update(object, out))?)
     }
 
     /// Changes spec, labels and annotations by a patch, read and written under one lock. A resourceVersion in the patch must
@@ -177,7 +180,7 @@ impl<C: Codec> SourceClient<C> {
     where
         C::Object: Serialize + DeserializeOwned,
     {
-        self.shared.change(|session, _, out| {
+        self.change(|session, _, out| {
             let stored = session.store().get_named(namespace, name);
             let stored = stored.ok_or_else(|| ChangeError::NotFound(name.to_owned()))?;
             let patched = patch.apply(&**stored)?;
@@ -187,8 +190,15 @@ impl<C: Codec> SourceClient<C> {
 
     /// Deletes; a resource goes when its agent says so. Absent is success.
     pub fn delete(&self, namespace: &str, name: &str) {
-        self.shared
-            .change(|session, now, out| session.delete(now, namespace, name, out));
+        let context = (self.trace)();
+        self.shared.change(|session, now, out| {
+            let stored = session.store().get_named(namespace, name);
+            let uid = stored.map(|object| object.meta().uid.clone());
+            session.delete(now, namespace, name, out);
+            if let (Some(uid), Some(context)) = (uid, context) {
+                session.set_trace(&uid, context);
+            }
+        });
     }
 
     /// A resource.
@@ -228,6 +238,30 @@ impl<C: Codec> SourceClient<C> {
     /// All resources, then every change.
     pub fn watch(&self) -> Watch<C::Object> {
         self.shared.watch()
+    }
+
+    /// The trace of the last change of a resource: its newest step, which is the agent's report once there is one.
+    pub fn trace(&self, uid: &str) -> Option<TraceContext> {
+        self.shared.read(|session| session.trace(uid).cloned())
+    }
+
+    /// Makes a change, as part of the trace that its maker is in.
+    fn change<E>(
+        &self,
+        act: impl FnOnce(
+            &mut SourceSession<C>,
+            Timestamp,
+            &mut Vec<Output<C::Object>>,
+        ) -> Result<Arc<C::Object>, E>,
+    ) -> Result<Arc<C::Object>, E> {
+        let context = (self.trace)();
+        self.shared.change(|session, now, out| {
+            let object = act(session, now, out)?;
+            if let Some(context) = context {
+                session.set_trace(&object.meta().uid, context);
+            }
+            Ok(object)
+        })
     }
 
     /// Asks the agents what differs, now.

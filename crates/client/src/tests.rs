@@ -219,6 +219,49 @@ async fn a_work_lives_and_dies() {
 }
 
 #[tokio::test]
+async fn a_report_is_in_the_trace_of_the_change() {
+    let bus = MemoryBus::new();
+    let (stop, drivers) = (CancellationToken::new(), quick());
+    let given: drover_protocol::TraceContext =
+        drover_protocol::TraceContext::new(7, 9, true).unwrap();
+    let current = given.clone().with_state("vendor=1");
+    let options = SourceOptions {
+        driver: DriverConfig {
+            trace: Arc::new(move || Some(current.clone())),
+            ..drivers.clone()
+        },
+        ..SourceOptions::new("hub-a")
+    };
+    let (source, driver) = SourceWorks::new(options, Arc::new(bus.clone()));
+    tokio::spawn(driver.run(stop.clone()));
+    let options = AgentOptions {
+        driver: drivers,
+        ..AgentOptions::new("c1-agent", "c1")
+    };
+    let (agent, driver) = AgentWorks::new(options, Arc::new(bus));
+    tokio::spawn(driver.run(stop.clone()));
+    let (mut at_source, mut at_agent) = (source.watch(), agent.watch());
+    let made = source.create(work("c1", "web", 1)).unwrap();
+    let copy = wait(&mut at_agent, |c| matches!(c, Change::Added(_))).await;
+    let uid = &made.metadata.uid;
+    let there = agent.trace(uid).unwrap();
+    assert_eq!((there.trace_id(), there.state()), (7, "vendor=1"));
+    assert_ne!(there.span_id(), given.span_id(), "the sending is a step");
+    assert_eq!(
+        copy.metadata.annotations.len(),
+        1,
+        "it is no part of the copy"
+    );
+    agent.update_status(&applied(&copy)).unwrap();
+    let known = wait(&mut at_source, |c| c.object().status.is_true("Applied")).await;
+    let back = source.trace(uid).unwrap();
+    assert_eq!((back.trace_id(), back.state()), (7, "vendor=1"));
+    assert_ne!(back.span_id(), there.span_id(), "the report is a step");
+    assert_eq!(known.status.hash(), applied(&copy).status.hash());
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn what_happened_while_the_link_was_down_arrives_later() {
     let Pair {
         source, agent, bus, ..

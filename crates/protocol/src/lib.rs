@@ -20,6 +20,7 @@ pub mod compat;
 pub mod resync;
 pub mod sequence;
 pub mod ids;
+pub mod trace;
 pub mod session;
 pub mod topics;
 
@@ -30,6 +31,7 @@ pub use eventtype::{Action, DataType, EventType, SubResource};
 pub use meta::ObjectMeta;
 pub use object::{Object, ObjectCodec};
 pub use topics::{TopicNames, Topics};
+pub use trace::TraceContext;
 pub use work::{Work, WorkSpec, WorkStatus};
 
 #[cfg(test)]

@@ -21,6 +21,10 @@ pub const EXT_LOG_TRACING: &str = "logtracing";
 /// Extension: this resync request continues an earlier one, so what that one led to need not be done again. Peers that
 /// send all in one request do not know it.
 pub const EXT_RESYNC_CONTINUES: &str = "resynccontinues";
+/// Extension: W3C `traceparent` (CloudEvents extension for distributed tracing).
+pub const EXT_TRACE_PARENT: &str = "traceparent";
+/// Extension: W3C `tracestate`.
+pub const EXT_TRACE_STATE: &str = "tracestate";
 
 /// Label on the agent's copy: the source that sent the work.
 pub const LABEL_ORIGINAL_SOURCE: &str = "cloudevents.open-cluster-management.io/originalsource";

@@ -5,6 +5,7 @@
 //! state, so what is owed is bounded by the number of resources, and nothing is forgotten while the link is down.
 
 mod store;
+mod traces;
 mod outbox;
 mod agent;
 mod source;

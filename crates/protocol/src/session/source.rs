@@ -14,6 +14,7 @@ pub use self::rows::{Row, Unsent};
 
 use super::outbox::{Due, Outbox};
 use super::store::Store;
+use super::traces::Traces;
 use super::{
     Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped,
     next_version,
@@ -27,6 +28,7 @@ use crate::meta::whole_seconds;
 use crate::names;
 use crate::resync::{Answering, order_deletion};
 use crate::sequence::is_newer;
+use crate::trace::TraceContext;
 
 /// Who a source is.
 #[derive(Clone, Debug)]
@@ -73,6 +75,7 @@ pub struct SourceSession<C: Codec> {
     /// Where the status resync stands, by cluster, empty for all.
     asking: BTreeMap<Arc<str>, Asking>,
     rows: Rows,
+    traces: Traces,
     graves: BTreeMap<String, i64>,
     synced: bool,
     up: bool,
@@ -97,6 +100,7 @@ impl<C: Codec> SourceSession<C> {
             ids,
             asking: BTreeMap::new(),
             rows: Rows::default(),
+            traces: Traces::default(),
             graves,
             synced,
             up: false,
@@ -121,6 +125,16 @@ impl<C: Codec> SourceSession<C> {
     /// What must be kept beside the objects, see [`Owned::graves`].
     pub fn graves(&self) -> &BTreeMap<String, i64> {
         &self.graves
+    }
+
+    /// The trace of the last change of a resource: its newest step, which is the agent's report once there is one.
+    pub fn trace(&self, uid: &str) -> Option<&TraceContext> {
+        self.traces.get(uid)
+    }
+
+    /// The change that was just made is a step of this trace. Without, it begins one of its own when it is sent.
+    pub fn set_trace(&mut self, uid: &str, context: TraceContext) {
+        self.traces.set(uid, context, &self.store, &self.outbox);
     }
 
     /// Everything that is owned is loaded. Agents are asked again: what they held too much was not said before.
@@ -159,6 +173,7 @@ impl<C: Codec> SourceSession<C> {
             .map_err(|e| ChangeError::Invalid(e.to_string()))?;
         let object = self.store.put(object);
         self.graves.remove(&object.meta().uid);
+        self.traces.forget(&object.meta().uid);
         self.outbox
             .push(Due::state(&object.meta().uid, Action::Create));
         self.keep_first(&object.meta().uid, out);
@@ -202,6 +217,7 @@ impl<C: Codec> SourceSession<C> {
             .validate(&object)
             .map_err(|e| ChangeError::Invalid(e.to_string()))?;
         let object = self.store.put(object);
+        self.traces.forget(&object.meta().uid);
         self.outbox
             .push(Due::state(&object.meta().uid, Action::Update));
         self.keep_first(&object.meta().uid, out);
@@ -218,6 +234,7 @@ impl<C: Codec> SourceSession<C> {
         if meta.deleting() {
             return;
         }
+        self.traces.forget(&meta.uid);
         if meta.finalizers.is_empty() || C::KEEPING == Keeping::Mirror {
             let uid = meta.uid.clone();
             let cluster = self.codec.cluster_of(&stored).unwrap_or_default();
@@ -343,6 +360,11 @@ impl<C: Codec> SourceSession<C> {
             !next.same_status(&stored) || next.meta().finalizers != stored.meta().finalizers;
         next.meta_mut().resource_version = next_version(stored.meta());
         let next = self.store.put(next);
+        if let Some(reported) = TraceContext::of(event)
+            && self.traces.get(uid).map(TraceContext::trace_id) == Some(reported.trace_id())
+        {
+            self.set_trace(uid, reported);
+        }
         self.keep(uid, out);
         if changed {
             out.push(Output::Change(Change::StatusModified(next)));
@@ -366,7 +388,8 @@ impl<C: Codec> SourceSession<C> {
                     source: &self.config.source,
                     sequence: None,
                 };
-                Some(self.codec.encode(stamp, &event_type, object))
+                let event = self.codec.encode(stamp, &event_type, object);
+                Some(event.map(|event| self.traced(uid, event)))
             }
             Due::Last(_) => None,
             Due::Gone {
@@ -382,9 +405,20 @@ impl<C: Codec> SourceSession<C> {
                     cluster,
                     source: &self.config.source,
                 };
-                Some(Ok(order_deletion(&to, &mut self.ids, now, uid, *version)))
+                let event = order_deletion(&to, &mut self.ids, now, uid, *version);
+                Some(Ok(self.traced(uid, event)))
             }
         }
+    }
+
+    /// A step in the trace of the change that the event tells of, which may begin here.
+    fn traced(&mut self, uid: &str, mut event: CloudEvent) -> CloudEvent {
+        if self.traces.get(uid).is_none() {
+            let context = TraceContext::fresh(&mut self.ids);
+            self.set_trace(uid, context);
+        }
+        self.traces.stamp(uid, &mut self.ids, &mut event);
+        event
     }
 
     fn settled(&mut self, due: &Due, out: &mut Outputs<C>) {
