@@ -29,7 +29,11 @@ enum Command {
     /// Whether the tree is as ARCHITECTURE.md says
     Tidy,
     /// Rewrite the golden files from what the code does now
-    Golden,
+    Golden {
+        /// Also what tests against real peers write, such as docs/compatibility.md
+        #[arg(long)]
+        peers: bool,
+    },
     /// Write the shapes of the built-in Kubernetes kinds anew (needs Go to fetch their modules)
     Builtin,
     /// Build the real peers that tests run against, and print where they are
@@ -52,7 +56,7 @@ fn run() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { fast } => checks::ci(fast),
         Command::Tidy => tidy::check(),
-        Command::Golden => checks::golden(),
+        Command::Golden { peers } => checks::golden(peers),
         Command::Builtin => builtin::run(),
         Command::Sim(args) => sim::run(&args),
         Command::Peers => {

@@ -125,6 +125,16 @@ pub enum DecodeError {
     /// The manifests of a work break a rule.
     #[error("manifests are invalid, {0}")]
     Manifests(String),
+    /// The manifests of a work are too large, all together.
+    #[error(
+        "manifests are invalid, the size of manifests is {size} bytes which exceeds the {limit} limit"
+    )]
+    TooLarge {
+        /// As counted, in bytes.
+        size: usize,
+        /// The most there may be.
+        limit: usize,
+    },
     /// A field of the resource breaks a rule.
     #[error("{0}")]
     Invalid(String),

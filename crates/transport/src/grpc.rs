@@ -4,7 +4,8 @@ pub mod codec;
 pub mod convert;
 pub mod client;
 
-pub use client::{GrpcConfig, GrpcTransport, Pem};
+pub use crate::identity::Pem;
+pub use client::{GrpcConfig, GrpcTransport};
 
 /// Generated messages of `io.cloudevents.v1`.
 #[allow(

@@ -105,14 +105,19 @@ impl ClientTls {
         Ok(Material { ca, identity })
     }
 
+    /// Whether the certificate or the key may be renewed while it is in use.
+    pub fn can_change(&self) -> bool {
+        let fixed = |pem: &Pem| matches!(pem, Pem::Inline(_));
+        let identity = self.identity.as_ref();
+        identity.is_some_and(|(chain, key)| !(fixed(chain) && fixed(key)))
+    }
+
     /// Waits until there is another usable certificate or key than in `used`. Never returns for what cannot change.
     ///
     /// While somebody is writing the files they may not fit each other: that is waited out.
     pub async fn renewed(&self, used: &Material) {
-        let fixed = |pem: &Pem| matches!(pem, Pem::Inline(_));
-        match &self.identity {
-            Some((chain, key)) if !(fixed(chain) && fixed(key)) => (),
-            _ => return std::future::pending().await,
+        if !self.can_change() {
+            return std::future::pending().await;
         }
         let mut complained = false;
         loop {

@@ -10,7 +10,7 @@ use super::store::Store;
 use super::traces::Traces;
 use super::{
     Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped,
-    next_version,
+    next_version, undecodable,
 };
 use crate::cloudevent::CloudEvent;
 use crate::codec::{Codec, Keeping, Resource, Stamp};
@@ -211,7 +211,7 @@ impl<C: Codec> AgentSession<C> {
         }
         let object = match self.codec.decode(event) {
             Ok(object) => object,
-            Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
+            Err(error) => return undecodable(out, &event.id, &error),
         };
         let (uid, version) = (object.meta().uid.clone(), object.meta().generation);
         match C::KEEPING {

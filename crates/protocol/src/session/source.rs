@@ -17,7 +17,7 @@ use super::store::Store;
 use super::traces::Traces;
 use super::{
     Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped,
-    next_version,
+    next_version, undecodable,
 };
 use crate::bundle::work_uid;
 use crate::cloudevent::CloudEvent;
@@ -290,7 +290,7 @@ impl<C: Codec> SourceSession<C> {
         }
         match self.codec.decode(event) {
             Ok(report) => self.take(event, &report, out),
-            Err(error) => dropped(out, &event.id, Cause::Undecodable, error),
+            Err(error) => undecodable(out, &event.id, &error),
         }
     }
 

@@ -1,6 +1,5 @@
 //! The client of the event service: one shared connection, a stream per subscription, heartbeats watched.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use prost::Message as _;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status, Streaming};
@@ -18,12 +19,15 @@ use tonic::{Code, Request, Status, Streaming};
 use super::convert::{MessageError, decode, encode_publish};
 use super::proto::SubscriptionRequest;
 use super::stubs::cloud_event_service_client::CloudEventServiceClient;
+use crate::identity::{ClientTls, Pem, REFRESH};
 use crate::link::{Link, Publisher, Subscription, Transport, TransportError};
 use crate::service::ServiceError;
 use crate::skipped::Skipped;
 
 /// Header in which the server names a subscription.
 const SUBSCRIPTION_ID: &str = "subscription-id";
+/// The Go broker names a subscription just before it has it: what it would answer to a resync until then is lost.
+const REGISTRATION: Duration = Duration::from_millis(50);
 /// How long a rejected subscription may take to say why.
 const REASON_WAIT: Duration = Duration::from_secs(5);
 /// An unanswered event is given up after this.
@@ -33,26 +37,6 @@ const CONNECT_WAIT: Duration = Duration::from_secs(10);
 const WINDOW: u32 = 2 * 1024 * 1024;
 /// Largest message in either direction.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
-
-/// A PEM text, given or in a file. Files are read anew at every connect, so that rotated ones are used.
-#[derive(Clone, Debug)]
-pub enum Pem {
-    /// The text.
-    Inline(Vec<u8>),
-    /// Where the text is.
-    File(PathBuf),
-}
-
-impl Pem {
-    async fn read(&self) -> Result<Vec<u8>, TransportError> {
-        match self {
-            Self::Inline(text) => Ok(text.clone()),
-            Self::File(path) => tokio::fs::read(path).await.map_err(|e| {
-                TransportError::Config(format!("failed to read {}: {e}", path.display()))
-            }),
-        }
-    }
-}
 
 /// Where the event service is and how to show who calls.
 #[derive(Clone, Debug)]
@@ -71,6 +55,8 @@ pub struct GrpcConfig {
     pub keepalive: Option<(Duration, Duration)>,
     /// How long the server may be silent. Servers send a heartbeat every 10 s unless told otherwise.
     pub heartbeat_timeout: Option<Duration>,
+    /// How often to look whether the client certificate was renewed; links are then replaced.
+    pub refresh: Duration,
 }
 
 impl GrpcConfig {
@@ -84,6 +70,7 @@ impl GrpcConfig {
             server_name: None,
             keepalive: Some((Duration::from_secs(30), Duration::from_secs(10))),
             heartbeat_timeout: None,
+            refresh: REFRESH,
         }
     }
 }
@@ -101,6 +88,10 @@ struct Connection {
     number: u64,
     channel: Channel,
     token: Option<MetadataValue<Ascii>>,
+    /// Another certificate is to be shown.
+    renewed: CancellationToken,
+    /// Looks for it for as long as the connection is in use.
+    _watch: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 impl GrpcTransport {
@@ -127,6 +118,7 @@ impl GrpcTransport {
         let mut shared = self.shared.lock().await;
         if let Some(connection) = &*shared
             && after.is_none_or(|broken| connection.number != broken)
+            && !connection.renewed.is_cancelled()
         {
             return Ok(connection.clone());
         }
@@ -161,8 +153,12 @@ impl GrpcTransport {
                 .http2_keep_alive_interval(interval)
                 .keep_alive_timeout(patience);
         }
+        let renewed = CancellationToken::new();
+        let mut watch = None;
         if tls {
-            endpoint = endpoint.tls_config(self.tls().await?).map_err(bad)?;
+            let (tls, found) = self.tls(&renewed).await?;
+            endpoint = endpoint.tls_config(tls).map_err(bad)?;
+            watch = found;
         }
         let channel = endpoint
             .connect()
@@ -175,21 +171,42 @@ impl GrpcTransport {
             number,
             channel,
             token,
+            renewed,
+            _watch: watch,
         })
     }
 
-    async fn tls(&self) -> Result<ClientTlsConfig, TransportError> {
+    /// TLS with the files as they are now, and who looks whether they change.
+    async fn tls(
+        &self,
+        renewed: &CancellationToken,
+    ) -> Result<(ClientTlsConfig, Option<Arc<AbortOnDropHandle<()>>>), TransportError> {
+        let files = ClientTls {
+            ca: self.config.ca.clone(),
+            identity: self.config.identity.clone(),
+            server_name: self.config.server_name.clone(),
+            refresh: self.config.refresh,
+        };
+        let material = files.load().await?;
         let mut tls = ClientTlsConfig::new();
-        if let Some(ca) = &self.config.ca {
-            tls = tls.ca_certificate(Certificate::from_pem(ca.read().await?));
+        if let Some(ca) = &material.ca {
+            tls = tls.ca_certificate(Certificate::from_pem(ca));
         }
-        if let Some((cert, key)) = &self.config.identity {
-            tls = tls.identity(Identity::from_pem(cert.read().await?, key.read().await?));
+        if let Some((cert, key)) = &material.identity {
+            tls = tls.identity(Identity::from_pem(cert, key));
         }
-        if let Some(name) = &self.config.server_name {
+        if let Some(name) = &files.server_name {
             tls = tls.domain_name(name.clone());
         }
-        Ok(tls)
+        let watch = files.can_change().then(|| {
+            let renewed = renewed.clone();
+            let watch = async move {
+                files.renewed(&material).await;
+                renewed.cancel();
+            };
+            Arc::new(AbortOnDropHandle::new(tokio::spawn(watch)))
+        });
+        Ok((tls, watch))
     }
 
     async fn subscribe(
@@ -206,6 +223,7 @@ impl GrpcTransport {
         let metadata = format!("{:?}", response.metadata());
         let mut events = response.into_inner();
         if named {
+            sleep(REGISTRATION).await;
             return Ok(events);
         }
         match timeout(REASON_WAIT, events.message()).await {
@@ -232,9 +250,14 @@ impl GrpcTransport {
         };
         let mut connection = self.connection(None).await?;
         let Some(request) = request else {
+            let renewed = connection.renewed.clone();
+            let replaced = async move {
+                renewed.cancelled().await;
+                Err(TransportError::Replaced)
+            };
             return Ok(Link {
                 publisher: Arc::new(connection),
-                events: stream::pending().boxed(),
+                events: stream::once(replaced).boxed(),
             });
         };
         let events = match self.subscribe(&connection, request.clone()).await {
@@ -254,6 +277,7 @@ impl GrpcTransport {
         let incoming = Incoming {
             events,
             silence: silence.map(|silence| (silence, Instant::now() + silence)),
+            renewed: connection.renewed.clone(),
             skipped: self.skipped.clone(),
         };
         Ok(Link {
@@ -307,6 +331,8 @@ struct Incoming {
     events: Streaming<Bytes>,
     /// How long the server may be silent, and until when it may be now.
     silence: Option<(Duration, Instant)>,
+    /// Another certificate is to be shown.
+    renewed: CancellationToken,
     skipped: Skipped,
 }
 
@@ -324,12 +350,10 @@ impl Incoming {
 
     async fn next(&mut self) -> Option<Result<CloudEvent, TransportError>> {
         loop {
-            let next = match self.silence {
-                None => self.events.message().await,
-                Some((silence, until)) => match timeout_at(until, self.events.message()).await {
-                    Ok(next) => next,
-                    Err(_) => return Some(Err(TransportError::Silent(silence))),
-                },
+            let next = tokio::select! {
+                next = self.events.message() => next,
+                () = self.renewed.cancelled() => return Some(Err(TransportError::Replaced)),
+                silence = silent(self.silence) => return Some(Err(TransportError::Silent(silence))),
             };
             let message = match next {
                 Ok(message) => message?,
@@ -346,6 +370,17 @@ impl Incoming {
                 Err(error) => return Some(Err(TransportError::Protocol(error.to_string()))),
             }
         }
+    }
+}
+
+/// Waits until a server has been silent for too long.
+async fn silent(silence: Option<(Duration, Instant)>) -> Duration {
+    match silence {
+        Some((silence, until)) => {
+            sleep_until(until).await;
+            silence
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -11,11 +11,7 @@ use crate::link::TransportError;
 use crate::service::ServiceError;
 
 /// The message of an event, ready for a topic.
-pub fn to_message(
-    event: &CloudEvent,
-    topic: &str,
-    qos: u8,
-) -> Result<Message, TransportError> {
+pub fn to_message(event: &CloudEvent, topic: &str, qos: u8) -> Result<Message, TransportError> {
     let pairs = event.to_pairs();
     let pairs = pairs
         .iter()

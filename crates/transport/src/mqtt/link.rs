@@ -20,10 +20,10 @@ use tokio_util::either::Either;
 use super::event::{from_message, to_message, too_large};
 use super::packet::write::{Connect, MAX_TEXT, Message};
 use super::packet::{Framed, Packet, PacketError, Publish, frame};
-use super::session::{Ended, Limits, Refusal, Session, SessionConfig};
+use super::reason;
+use super::session::{Ended, Limits, Session, SessionConfig};
 use super::{ClientId, MAX_PACKET, MqttConfig, MqttTransport};
 use crate::link::{Link, Publisher, Subscription, TransportError};
-use crate::service::ServiceError;
 use crate::skipped::Skipped;
 
 /// Events that wait for a slow consumer; then nothing more is read.
@@ -159,7 +159,8 @@ async fn dial(config: &MqttConfig) -> Result<(Socket, BoxFuture<'static, ()>), T
     let connector = TlsConnector::from(Arc::new(client));
     let socket = connector.connect(name, socket).await.map_err(|e| {
         // A certificate that does not fit will not fit the next time.
-        if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        let inner = e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+        if inner.is_some() {
             let broker = &config.broker;
             TransportError::Access(format!("failed to set up TLS with {broker}: {e}"))
         } else {
@@ -254,7 +255,7 @@ impl Task {
             self.reserve();
             tokio::select! {
                 read = self.read.read_buf(&mut self.buffer), if !stalled => match read {
-                    Ok(0) => return TransportError::Lost("the broker closed the connection".to_owned()),
+                    Ok(0) => return self.ended(),
                     Ok(_) => (),
                     Err(error) => return broken(error),
                 },
@@ -295,6 +296,14 @@ impl Task {
 
     /// Handles what is in the buffer, until it is empty or the consumer is too slow.
     fn read_packets(&mut self) -> Result<(), Ended> {
+        /// Type of the first packet of every server.
+        const CONNACK: u8 = 2;
+        if self.session.is_unanswered()
+            && let Some(first) = self.buffer.first().map(|first| first >> 4)
+            && first != CONNACK
+        {
+            return Err(PacketError::Unexpected(first).into());
+        }
         while self.waiting.is_none() {
             let frame = match frame(&self.buffer, MAX_PACKET)? {
                 Framed::Whole(frame) => frame,
@@ -369,15 +378,27 @@ impl Task {
     fn settle(&mut self) {
         for (waiter, result) in self.session.done() {
             // Who does not wait any more does not want to know.
-            waiter.send(result.map_err(refused)).ok();
+            waiter.send(result.map_err(reason::refused)).ok();
+        }
+    }
+
+    /// The socket has nothing more to read.
+    fn ended(&self) -> TransportError {
+        if self.session.is_unanswered() {
+            TransportError::Connect {
+                to: self.broker.clone(),
+                why: "it closed the connection without an answer".to_owned(),
+            }
+        } else {
+            TransportError::Lost("the broker closed the connection".to_owned())
         }
     }
 
     fn explain(&self, ended: Ended) -> TransportError {
         match ended {
-            Ended::NotConnected(refusal) => not_connected(&self.broker, &refusal),
-            Ended::NotSubscribed(filter, refusal) => not_subscribed(&filter, &refusal),
-            Ended::Closed(refusal) => said_good_bye(&refusal),
+            Ended::NotConnected(refusal) => reason::not_connected(&self.broker, &refusal),
+            Ended::NotSubscribed(filter, refusal) => reason::not_subscribed(&filter, &refusal),
+            Ended::Closed(refusal) => reason::said_good_bye(&refusal),
             Ended::NoAnswer(what) => {
                 TransportError::Lost(format!("the broker did not answer {what} in time"))
             }
@@ -446,9 +467,9 @@ impl MqttPublisher {
     fn message(&self, event: &CloudEvent) -> Result<Message, TransportError> {
         let topics = &self.config.topics;
         let topic = match &self.subscription {
-            Subscription::Agent { cluster, .. } => topics.from_agent(Some(cluster), event),
-            Subscription::Source { source, .. } => topics.from_source(source, event),
-            Subscription::PublishOnly => topics.from_agent(None, event),
+            Subscription::Agent { cluster, .. } => topics.agent_topic(Some(cluster), event),
+            Subscription::Source { source, .. } => topics.source_topic(source, event),
+            Subscription::PublishOnly => topics.agent_topic(None, event),
         }?;
         let qos = self.config.publish_qos.min(self.limits.qos);
         let message = to_message(event, &topic, qos)?;
@@ -475,99 +496,4 @@ impl Publisher for MqttPublisher {
             outcome.await.unwrap_or_else(|_| Err(self.lost()))
         })
     }
-}
-
-/// What a server says, in words: the name of the code, and its own.
-fn words(refusal: &Refusal) -> String {
-    let name = match refusal.reason {
-        0x00 => "normal disconnection",
-        0x04 => "disconnected with will",
-        0x80 => "unspecified error",
-        0x81 => "malformed packet",
-        0x82 => "protocol error",
-        0x83 => "implementation specific error",
-        0x84 => "unsupported protocol version",
-        0x85 => "client identifier not valid",
-        0x86 => "bad user name or password",
-        0x87 => "not authorized",
-        0x88 => "server unavailable",
-        0x89 => "server busy",
-        0x8a => "banned",
-        0x8b => "server shutting down",
-        0x8c => "bad authentication method",
-        0x8d => "keep alive timeout",
-        0x8e => "session taken over",
-        0x8f => "topic filter invalid",
-        0x90 => "topic name invalid",
-        0x91 => "packet identifier in use",
-        0x93 => "receive maximum exceeded",
-        0x94 => "topic alias invalid",
-        0x95 => "packet too large",
-        0x96 => "message rate too high",
-        0x97 => "quota exceeded",
-        0x98 => "administrative action",
-        0x99 => "payload format invalid",
-        0x9a => "retain not supported",
-        0x9b => "QoS not supported",
-        0x9c => "use another server",
-        0x9d => "server moved",
-        0x9e => "shared subscriptions not supported",
-        0x9f => "connection rate exceeded",
-        0xa0 => "maximum connect time",
-        0xa1 => "subscription identifiers not supported",
-        0xa2 => "wildcard subscriptions not supported",
-        _ => "unknown reason",
-    };
-    match &refusal.why {
-        Some(why) => format!("{name} (0x{:02x}): {why}", refusal.reason),
-        None => format!("{name} (0x{:02x})", refusal.reason),
-    }
-}
-
-fn not_connected(broker: &str, refusal: &Refusal) -> TransportError {
-    let said = words(refusal);
-    match refusal.reason {
-        0x86 | 0x87 | 0x8a | 0x8c => TransportError::Access(said),
-        // 0x01 is how servers of the version before refuse this one.
-        0x01 | 0x84 => TransportError::Config(format!("{broker} does not speak MQTT 5: {said}")),
-        0x85 | 0x90 | 0x95 | 0x9a | 0x9b | 0x9c | 0x9d => TransportError::Config(said),
-        _ => TransportError::Connect {
-            to: broker.to_owned(),
-            why: said,
-        },
-    }
-}
-
-fn not_subscribed(filter: &str, refusal: &Refusal) -> TransportError {
-    let said = format!("{filter}: {}", words(refusal));
-    match refusal.reason {
-        0x87 => TransportError::Access(said),
-        0x8f | 0x9e | 0xa1 | 0xa2 => TransportError::Config(said),
-        _ => TransportError::Protocol(said),
-    }
-}
-
-fn said_good_bye(refusal: &Refusal) -> TransportError {
-    let said = words(refusal);
-    match refusal.reason {
-        0x87 => TransportError::Access(said),
-        0x8e => TransportError::Config(format!(
-            "{said}; another client has the same client id, and each needs its own"
-        )),
-        _ => TransportError::Lost(said),
-    }
-}
-
-/// Why an event was not taken.
-fn refused(refusal: Refusal) -> TransportError {
-    let said = format!("the MQTT broker refused the event: {}", words(&refusal));
-    let (code, reason) = match refusal.reason {
-        0x87 => return TransportError::Access(said),
-        0x91 => return TransportError::Lost(said),
-        0x90 | 0x99 => (400, "BadRequest"),
-        0x95 => (413, "RequestEntityTooLarge"),
-        0x97 => (429, "TooManyRequests"),
-        _ => (500, "InternalError"),
-    };
-    TransportError::Refused(Box::new(ServiceError::new(code, reason, said)))
 }

@@ -131,6 +131,11 @@ impl<T> Session<T> {
         self.phase == Phase::Ready
     }
 
+    /// Whether the server has not said a word yet.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.phase, Phase::Connecting(_))
+    }
+
     /// What the server can.
     pub fn limits(&self) -> Limits {
         self.limits

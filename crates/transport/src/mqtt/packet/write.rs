@@ -36,7 +36,11 @@ impl Connect {
         let place = body.len();
         body.push(0);
         body.extend_from_slice(&self.keep_alive.to_be_bytes());
-        number(&mut body, 5);
+        number(&mut body, 3 + 5);
+        // Said although it is what is meant without: mosquitto else keeps all but 20 messages back, and drops what exceeds
+        // its queue. A slow client is slow to read instead.
+        body.push(id::RECEIVE_MAXIMUM);
+        body.extend_from_slice(&u16::MAX.to_be_bytes());
         body.push(id::MAXIMUM_PACKET_SIZE);
         body.extend_from_slice(&self.maximum_packet.to_be_bytes());
         text(&mut body, self.client_id.as_bytes());
