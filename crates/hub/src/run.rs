@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Names, WorkCache};
 use crate::clusters::Clusters;
 use crate::objects::{Objects, Served};
-use crate::requests::{Requests, Sign};
+use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
 use crate::works::{Memory, Works};
 use crate::{HubError, broker, install};
@@ -85,6 +85,7 @@ impl Hub {
         let objects_queue = Arc::new(WorkQueue::<String>::new());
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
+        let waiting = requests_queue.clone();
         let (clusters, task) = mirror(
             Api::all(self.client.clone()),
             Config::default(),
@@ -92,6 +93,7 @@ impl Hub {
             move |found: &ManagedCluster| {
                 queue.add(found.name_any());
                 told.add(format!("managedclusters/{}", found.name_any()));
+                waiting.add(format!("{OF_CLUSTER}{}", found.name_any()));
             },
         );
         tasks.run("the cache of clusters", task);
@@ -222,6 +224,7 @@ impl Hub {
             },
             clock: self.clock,
             requests: requests.clone(),
+            clusters: clusters.clone(),
             sign: self.sign,
         };
         let (listener, tls, serving) = (self.listener, self.tls, stop.clone());
