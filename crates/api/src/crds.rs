@@ -12,6 +12,7 @@ use kube::Resource;
 use serde_json::{Value, json};
 
 use crate::{
+    addon::v1alpha1::ManagedClusterAddOn,
     cluster::{
         v1::ManagedCluster,
         v1alpha1::ClusterClaim,
@@ -33,6 +34,7 @@ pub fn hub() -> Vec<CustomResourceDefinition> {
         managed_cluster_set(),
         managed_cluster_set_binding(),
         manifest_work(),
+        managed_cluster_add_on(),
     ]
 }
 
@@ -98,6 +100,20 @@ fn manifest_work() -> CustomResourceDefinition {
         status: true,
     }
     .render::<ManifestWork>(Scope::Namespaced, &[])
+}
+
+fn managed_cluster_add_on() -> CustomResourceDefinition {
+    Look {
+        short_names: &["mca", "mcas"],
+        columns: vec![
+            condition_column("Available", "Available"),
+            condition_column("Degraded", "Degraded"),
+            condition_column("Progressing", "Progressing"),
+            age(),
+        ],
+        status: true,
+    }
+    .render::<ManagedClusterAddOn>(Scope::Namespaced, &[])
 }
 
 fn applied_manifest_work() -> CustomResourceDefinition {

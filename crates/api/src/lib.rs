@@ -3,6 +3,7 @@
 //! The types follow the groups of Open Cluster Management and accept everything that its CRDs accept. They are lenient where the
 //! wire is: a missing `spec` reads as an empty one, `null` for a list as an empty list, and unknown fields are ignored.
 
+pub mod addon;
 pub mod cluster;
 pub mod conditions;
 pub mod crds;

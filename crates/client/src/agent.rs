@@ -8,7 +8,8 @@ use drover_protocol::session::{
     AgentConfig, AgentSession, Aspect, Change, ChangeError, Input, Session as _,
 };
 use drover_protocol::{
-    Action, AgentBundleCodec, DataType, Object, ObjectCodec, SubResource, Work, WorkStatus,
+    Action, AgentBundleCodec, Codec, DataType, Object, ObjectCodec, ObjectMeta, Resource as _,
+    SubResource, TraceContext, Work, WorkStatus,
 };
 use drover_transport::{Subscription, Transport, TransportError};
 use futures::StreamExt as _;
@@ -18,6 +19,8 @@ use serde::de::DeserializeOwned;
 use crate::driver::{Driver, DriverConfig};
 use crate::error::ClientError;
 use crate::handle::{Shared, Stats, listed};
+use crate::patch::Patch;
+use crate::selector::Selector;
 use crate::watch::Watch;
 
 /// Who an agent is and how its driver behaves.
@@ -68,15 +71,25 @@ impl AgentOptions {
     }
 }
 
-type WorkSession = AgentSession<AgentBundleCodec>;
+/// The works of one cluster.
+pub type AgentWorks = AgentClient<AgentBundleCodec>;
 
-/// The works of one cluster. Clones are the same client.
+/// What sources want of one cluster, of any kind that has a codec. Clones are the same client.
 ///
-/// A work that is being deleted stays until its last finalizer is removed here; then the source is told and the copy goes.
-#[derive(Clone)]
-pub struct AgentWorks {
-    shared: Arc<Shared<WorkSession>>,
+/// A resource that is being deleted stays until its last finalizer is removed here; then the source is told and the copy
+/// goes.
+pub struct AgentClient<C: Codec> {
+    shared: Arc<Shared<AgentSession<C>>>,
     cluster: Arc<str>,
+}
+
+impl<C: Codec> Clone for AgentClient<C> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            cluster: Arc::clone(&self.cluster),
+        }
+    }
 }
 
 impl AgentWorks {
@@ -84,13 +97,25 @@ impl AgentWorks {
     pub fn new(
         options: AgentOptions,
         transport: Arc<dyn Transport>,
-    ) -> (Self, Driver<WorkSession>) {
-        let session = AgentSession::new(AgentBundleCodec, options.session());
+    ) -> (Self, Driver<AgentSession<AgentBundleCodec>>) {
+        Self::with_codec(AgentBundleCodec, options, transport)
+    }
+}
+
+impl<C: Codec> AgentClient<C> {
+    /// A client for what a codec knows, and its driver.
+    pub fn with_codec(
+        codec: C,
+        options: AgentOptions,
+        transport: Arc<dyn Transport>,
+    ) -> (Self, Driver<AgentSession<C>>) {
+        let subscription = options.subscription(codec.data_type().clone());
+        let session = AgentSession::new(codec, options.session());
         let shared = Shared::new(session, Arc::clone(&options.driver.clock));
         let driver = Driver {
             shared: Arc::clone(&shared),
             transport,
-            subscription: options.subscription(DataType::MANIFEST_BUNDLES),
+            subscription,
             config: options.driver.clone(),
         };
         (
@@ -102,36 +127,154 @@ impl AgentWorks {
         )
     }
 
-    /// A work by name.
-    pub fn get(&self, name: &str) -> Option<Arc<Work>> {
+    /// A copy by name.
+    pub fn get(&self, name: &str) -> Option<Arc<C::Object>> {
         self.shared
             .read(|session| session.store().get_named(&self.cluster, name).cloned())
     }
 
-    /// A work by uid.
-    pub fn get_uid(&self, uid: &str) -> Option<Arc<Work>> {
+    /// A copy by uid.
+    pub fn get_uid(&self, uid: &str) -> Option<Arc<C::Object>> {
         self.shared
             .read(|session| session.store().get(uid).cloned())
     }
 
-    /// All works.
-    pub fn list(&self) -> Vec<Arc<Work>> {
+    /// All copies.
+    pub fn list(&self) -> Vec<Arc<C::Object>> {
         listed(&self.shared)
     }
 
-    /// All works, then every change.
-    pub fn watch(&self) -> Watch<Work> {
+    /// All copies with certain labels.
+    pub fn select(&self, selector: &Selector) -> Vec<Arc<C::Object>> {
+        self.shared.read(|session| {
+            let objects = session.store().iter();
+            let fits = |object: &&Arc<C::Object>| selector.matches(&object.meta().labels);
+            objects.filter(fits).cloned().collect()
+        })
+    }
+
+    /// All copies, then every change.
+    pub fn watch(&self) -> Watch<C::Object> {
         self.shared.watch()
     }
 
-    /// Reports a status. `work` carries uid and resourceVersion that the status is based on (`0`: by force).
+    /// Reports a status. `object` carries uid and resourceVersion that the status is based on (`0`: by force).
     ///
     /// # Guarantees
     /// The newest status reaches the source as soon as there is a link; older ones may be skipped.
-    pub fn update_status(&self, work: &Work) -> Result<Arc<Work>, ClientError> {
-        self.update(work, Aspect::Status)
+    pub fn update_status(&self, object: &C::Object) -> Result<Arc<C::Object>, ClientError> {
+        self.update(object, Aspect::Status)
     }
 
+    /// Replaces finalizers, labels and annotations; nothing travels, except that the removal of the last finalizer of a copy
+    /// in deletion ends it.
+    pub fn update_metadata(&self, object: &C::Object) -> Result<Arc<C::Object>, ClientError> {
+        self.update(object, Aspect::Metadata)
+    }
+
+    /// Changes a copy by a patch, read and written under one lock. `subresource` says which part of the patch counts:
+    /// `status` is reported, without one finalizers, labels and annotations change here. There is no other.
+    ///
+    /// The version that a patch names must not be older than that of the copy; `0` is always new enough, an empty one never.
+    pub fn patch(
+        &self,
+        name: &str,
+        patch: &Patch,
+        subresource: Option<&str>,
+    ) -> Result<Arc<C::Object>, ClientError>
+    where
+        C::Object: Serialize + DeserializeOwned,
+    {
+        let aspect = match subresource {
+            None | Some("") => Aspect::Metadata,
+            Some("status") => Aspect::Status,
+            Some(other) => {
+                return Err(ClientError::NotAllowed {
+                    name: name.to_owned(),
+                    subresource: other.to_owned(),
+                });
+            }
+        };
+        self.shared.change(|session, _, out| {
+            let stored = session.store().get_named(&self.cluster, name);
+            let stored = stored.ok_or_else(|| ChangeError::NotFound(name.to_owned()))?;
+            let patched = patch.apply(&**stored)?;
+            Ok(session.update(&patched, aspect, out)?)
+        })
+    }
+
+    /// Adds a finalizer.
+    pub fn add_finalizer(&self, uid: &str, finalizer: &str) -> Result<Arc<C::Object>, ClientError> {
+        self.edit(uid, |meta| {
+            if !meta.finalizers.iter().any(|other| other == finalizer) {
+                meta.finalizers.push(finalizer.to_owned());
+            }
+        })
+    }
+
+    /// Removes a finalizer.
+    pub fn remove_finalizer(
+        &self,
+        uid: &str,
+        finalizer: &str,
+    ) -> Result<Arc<C::Object>, ClientError> {
+        self.edit(uid, |meta| {
+            meta.finalizers.retain(|other| other != finalizer);
+        })
+    }
+
+    /// The trace in which a copy got its newest spec: what is done about it belongs there.
+    pub fn trace(&self, uid: &str) -> Option<TraceContext> {
+        self.shared.read(|session| session.trace(uid).cloned())
+    }
+
+    /// The next reports about a copy are caused by this step.
+    pub fn set_trace(&self, uid: &str, context: TraceContext) {
+        self.shared
+            .change(|session, _, _| session.set_trace(uid, context));
+    }
+
+    /// Asks the source what differs, now.
+    pub fn resync(&self) {
+        self.shared.feed(Input::Resync);
+    }
+
+    /// Waits until there is a link.
+    pub async fn connected(&self) {
+        self.shared.connected().await;
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    fn update(&self, object: &C::Object, aspect: Aspect) -> Result<Arc<C::Object>, ClientError> {
+        Ok(self
+            .shared
+            .change(|session, _, out| session.update(object, aspect, out))?)
+    }
+
+    /// Reads, changes and writes under one lock.
+    fn edit(
+        &self,
+        uid: &str,
+        change: impl FnOnce(&mut ObjectMeta),
+    ) -> Result<Arc<C::Object>, ClientError> {
+        let missing = || ChangeError::NotFound(uid.to_owned());
+        Ok(self.shared.change(|session, _, out| {
+            let mut object = session
+                .store()
+                .get(uid)
+                .map(|object| C::Object::clone(object))
+                .ok_or_else(missing)?;
+            change(object.meta_mut());
+            session.update(&object, Aspect::Metadata, out)
+        })?)
+    }
+}
+
+impl<C: Codec<Object = Work>> AgentClient<C> {
     /// Replaces the status of a work, by force.
     pub fn set_status(&self, uid: &str, status: WorkStatus) -> Result<Arc<Work>, ClientError> {
         let mut work = Work {
@@ -165,68 +308,6 @@ impl AgentWorks {
             }
             work.status = status;
             session.update(&work, Aspect::Status, out)
-        })?)
-    }
-
-    /// Replaces finalizers, labels and annotations; nothing travels, except that the removal of the last finalizer of a work
-    /// in deletion ends it.
-    pub fn update_metadata(&self, work: &Work) -> Result<Arc<Work>, ClientError> {
-        self.update(work, Aspect::Metadata)
-    }
-
-    /// Adds a finalizer.
-    pub fn add_finalizer(&self, uid: &str, finalizer: &str) -> Result<Arc<Work>, ClientError> {
-        self.edit(uid, |work| {
-            if !work
-                .metadata
-                .finalizers
-                .iter()
-                .any(|other| other == finalizer)
-            {
-                work.metadata.finalizers.push(finalizer.to_owned());
-            }
-        })
-    }
-
-    /// Removes a finalizer.
-    pub fn remove_finalizer(&self, uid: &str, finalizer: &str) -> Result<Arc<Work>, ClientError> {
-        self.edit(uid, |work| {
-            work.metadata.finalizers.retain(|other| other != finalizer);
-        })
-    }
-
-    /// Asks the source what differs, now.
-    pub fn resync(&self) {
-        self.shared.feed(Input::Resync);
-    }
-
-    /// Waits until there is a link.
-    pub async fn connected(&self) {
-        self.shared.connected().await;
-    }
-
-    /// Counters.
-    pub fn stats(&self) -> Stats {
-        self.shared.stats()
-    }
-
-    fn update(&self, work: &Work, aspect: Aspect) -> Result<Arc<Work>, ClientError> {
-        Ok(self
-            .shared
-            .change(|session, _, out| session.update(work, aspect, out))?)
-    }
-
-    /// Reads, changes and writes under one lock.
-    fn edit(&self, uid: &str, change: impl FnOnce(&mut Work)) -> Result<Arc<Work>, ClientError> {
-        let missing = || ChangeError::NotFound(uid.to_owned());
-        Ok(self.shared.change(|session, _, out| {
-            let mut work = session
-                .store()
-                .get(uid)
-                .map(|work| Work::clone(work))
-                .ok_or_else(missing)?;
-            change(&mut work);
-            session.update(&work, Aspect::Metadata, out)
         })?)
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_protocol::CloudEvent;
 use drover_protocol::session::{Fate, Input, Session, Ticket, Transmit};
+use drover_protocol::{CloudEvent, TraceContext};
 use drover_transport::{Link, Remedy, Subscription, Transport, TransportError};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -12,12 +12,16 @@ use jiff::Timestamp;
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::handle::Shared;
 use crate::rate::{Bucket, RateLimit};
 
 /// Where the time comes from.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Says which trace the running code is part of.
+pub type TraceSource = Arc<dyn Fn() -> Option<TraceContext> + Send + Sync>;
 
 /// How a driver behaves.
 #[derive(Clone)]
@@ -32,6 +36,8 @@ pub struct DriverConfig {
     pub window: usize,
     /// Resync also without a reconnect, this often.
     pub resync_every: Option<Duration>,
+    /// The trace that a change is part of, asked where the change is made; without an answer each change begins its own.
+    pub trace: TraceSource,
     /// Time of events.
     pub clock: Clock,
     /// Seed of event ids.
@@ -46,6 +52,7 @@ impl Default for DriverConfig {
             rate: Some(RateLimit::default()),
             window: 64,
             resync_every: None,
+            trace: Arc::new(|| None),
             clock: Arc::new(Timestamp::now),
             seed: rand::random(),
         }
@@ -86,7 +93,10 @@ impl<S: Session> Driver<S> {
                 opened = self.transport.open(self.subscription.clone()) => opened,
             };
             let error = match opened {
-                Err(error) => error,
+                Err(error) => {
+                    self.shared.count(|stats| stats.refused_links += 1);
+                    error
+                }
                 Ok(link) => {
                     links += 1;
                     self.shared.count(|stats| stats.reconnects = links - 1);
@@ -103,7 +113,10 @@ impl<S: Session> Driver<S> {
                             tracing::debug!(%error, subscription = ?self.subscription, "opens a new one");
                             continue;
                         }
-                        Some(error) => error,
+                        Some(error) => {
+                            self.shared.count(|stats| stats.lost_links += 1);
+                            error
+                        }
                         None => break,
                     }
                 }
@@ -152,13 +165,20 @@ impl<S: Session> Driver<S> {
         loop {
             let room = self.config.window.max(1).saturating_sub(flying.len());
             let (allowed, more_at) = bucket.allows(Instant::now(), room);
-            let transmits = self.shared.poll_transmit(allowed);
+            let (transmits, gate) = self.shared.poll_transmit(allowed);
             bucket.take(transmits.len());
             // Only whoever used all that was allowed wants more.
             let more_at = more_at.filter(|_| transmits.len() == allowed);
             for Transmit { ticket, event } in transmits {
-                let publisher = Arc::clone(&publisher);
-                flying.push(async move { (ticket, publisher.publish(event).await) });
+                let (publisher, gate) = (Arc::clone(&publisher), gate.clone());
+                let span = crate::span::publish(&event);
+                let flight = async move {
+                    if let Some(gate) = gate {
+                        gate.opened().await;
+                    }
+                    (ticket, publisher.publish(event).await)
+                };
+                flying.push(flight.instrument(span));
             }
             let timer = [self.session_wake(), more_at, resync_at]
                 .into_iter()

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::driver::Clock;
+use crate::journal::{DiskError, Gate, Journal};
 use crate::watch::{Watch, WatchQueue};
 
 /// What a client counted.
@@ -22,8 +23,14 @@ pub struct Stats {
     pub sent: u64,
     /// Events that were not taken and will be sent again.
     pub retried: u64,
+    /// Links and subscriptions that could not be opened: nobody there, or refused.
+    pub refused_links: u64,
+    /// Links that were lost. Each is replaced, and followed by a resync.
+    pub lost_links: u64,
     /// Links opened after the first.
     pub reconnects: u64,
+    /// Writes to the disk that failed. While there are any nothing new is sent.
+    pub disk_failures: u64,
     /// Events without effect, by cause.
     pub dropped: BTreeMap<Cause, u64>,
 }
@@ -37,6 +44,7 @@ pub(crate) struct Shared<S: Session> {
 
 struct State<S: Session> {
     session: S,
+    journal: Option<Arc<Journal<S::Object>>>,
     watchers: Vec<Weak<WatchQueue<S::Object>>>,
     stats: Stats,
     wake_at: Option<Timestamp>,
@@ -44,8 +52,18 @@ struct State<S: Session> {
 
 impl<S: Session> Shared<S> {
     pub(crate) fn new(session: S, clock: Clock) -> Arc<Self> {
+        Self::journaled(session, None, clock)
+    }
+
+    /// With a journal for what the session wants stored.
+    pub(crate) fn journaled(
+        session: S,
+        journal: Option<Arc<Journal<S::Object>>>,
+        clock: Clock,
+    ) -> Arc<Self> {
         let state = State {
             session,
+            journal,
             watchers: Vec::new(),
             stats: Stats::default(),
             wake_at: None,
@@ -89,16 +107,28 @@ impl<S: Session> Shared<S> {
         result
     }
 
-    /// The next events to send, at most `limit`.
-    pub(crate) fn poll_transmit(&self, limit: usize) -> Vec<Transmit> {
+    /// The next events to send, at most `limit`, and what they have to wait for.
+    pub(crate) fn poll_transmit(&self, limit: usize) -> (Vec<Transmit>, Option<Gate>) {
         if limit == 0 {
-            return Vec::new();
+            return (Vec::new(), None);
         }
         self.act(|state, now, out| {
-            std::iter::from_fn(|| state.session.poll_transmit(now, out))
+            let transmits: Vec<_> = std::iter::from_fn(|| state.session.poll_transmit(now, out))
                 .take(limit)
-                .collect()
+                .collect();
+            let journal = state.journal.as_ref().filter(|_| !transmits.is_empty());
+            let gate = journal.and_then(|journal| journal.gate());
+            (transmits, gate)
         })
+    }
+
+    /// Waits until everything so far is stored.
+    pub(crate) async fn flush(&self) -> Result<(), DiskError> {
+        let journal = self.state().journal.clone();
+        match journal {
+            Some(journal) => journal.flush().await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn feed(&self, input: Input) {
@@ -109,13 +139,17 @@ impl<S: Session> Shared<S> {
     pub(crate) fn feed_all(&self, inputs: impl IntoIterator<Item = Input>) {
         self.act(|state, now, out| {
             for input in inputs {
+                let mut span = tracing::Span::none();
                 match &input {
-                    Input::Wire(_) => state.stats.received += 1,
+                    Input::Wire(event) => {
+                        span = crate::span::receive(event);
+                        state.stats.received += 1;
+                    }
                     Input::Sent(_) => state.stats.sent += 1,
                     Input::Failed(_, Fate::Retry) => state.stats.retried += 1,
                     _ => (),
                 }
-                state.session.handle(now, input, out);
+                span.in_scope(|| state.session.handle(now, input, out));
             }
         });
     }
@@ -125,7 +159,12 @@ impl<S: Session> Shared<S> {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.state().stats.clone()
+        let state = self.state();
+        let journal = state.journal.as_ref();
+        Stats {
+            disk_failures: journal.map_or(0, |journal| journal.failures()),
+            ..state.stats.clone()
+        }
     }
 
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
@@ -174,8 +213,14 @@ impl<S: Session> Shared<S> {
 
 impl<S: Session> Drop for Shared<S> {
     fn drop(&mut self) {
-        for queue in self.state().watchers.iter().filter_map(Weak::upgrade) {
+        let mut state = self.state();
+        for queue in state.watchers.iter().filter_map(Weak::upgrade) {
             queue.close();
+        }
+        let journal = state.journal.take();
+        drop(state);
+        if let Some(journal) = journal {
+            journal.close();
         }
     }
 }
@@ -209,6 +254,15 @@ impl<S: Session> State<S> {
                             why = dropped.why,
                             "dropped an event"
                         );
+                    }
+                }
+                Output::Store {
+                    uid,
+                    row,
+                    before_sending,
+                } => {
+                    if let Some(journal) = &self.journal {
+                        journal.put(uid, row, before_sending);
                     }
                 }
                 Output::WakeAt(time) => {

@@ -21,8 +21,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AgentObjects, AgentOptions, AgentWorks, Change, DataType, DriverConfig, Object, SourceOptions,
-    SourceWorks, Watch, Work, WorkSpec,
+    AgentObjects, AgentOptions, AgentWorks, Change, DataType, DriverConfig, Object, Patch,
+    SourceObjects, SourceOptions, SourceWorks, Watch, Work, WorkSpec,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -219,6 +219,49 @@ async fn a_work_lives_and_dies() {
 }
 
 #[tokio::test]
+async fn a_report_is_in_the_trace_of_the_change() {
+    let bus = MemoryBus::new();
+    let (stop, drivers) = (CancellationToken::new(), quick());
+    let given: drover_protocol::TraceContext =
+        drover_protocol::TraceContext::new(7, 9, true).unwrap();
+    let current = given.clone().with_state("vendor=1");
+    let options = SourceOptions {
+        driver: DriverConfig {
+            trace: Arc::new(move || Some(current.clone())),
+            ..drivers.clone()
+        },
+        ..SourceOptions::new("hub-a")
+    };
+    let (source, driver) = SourceWorks::new(options, Arc::new(bus.clone()));
+    tokio::spawn(driver.run(stop.clone()));
+    let options = AgentOptions {
+        driver: drivers,
+        ..AgentOptions::new("c1-agent", "c1")
+    };
+    let (agent, driver) = AgentWorks::new(options, Arc::new(bus));
+    tokio::spawn(driver.run(stop.clone()));
+    let (mut at_source, mut at_agent) = (source.watch(), agent.watch());
+    let made = source.create(work("c1", "web", 1)).unwrap();
+    let copy = wait(&mut at_agent, |c| matches!(c, Change::Added(_))).await;
+    let uid = &made.metadata.uid;
+    let there = agent.trace(uid).unwrap();
+    assert_eq!((there.trace_id(), there.state()), (7, "vendor=1"));
+    assert_ne!(there.span_id(), given.span_id(), "the sending is a step");
+    assert_eq!(
+        copy.metadata.annotations.len(),
+        1,
+        "it is no part of the copy"
+    );
+    agent.update_status(&applied(&copy)).unwrap();
+    let known = wait(&mut at_source, |c| c.object().status.is_true("Applied")).await;
+    let back = source.trace(uid).unwrap();
+    assert_eq!((back.trace_id(), back.state()), (7, "vendor=1"));
+    assert_ne!(back.span_id(), there.span_id(), "the report is a step");
+    assert_eq!(known.status.hash(), applied(&copy).status.hash());
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn what_happened_while_the_link_was_down_arrives_later() {
     let Pair {
         source, agent, bus, ..
@@ -232,7 +275,149 @@ async fn what_happened_while_the_link_was_down_arrives_later() {
     bus.set_down(false);
     wait(&mut at_agent, |c| c.object().metadata.name == "api").await;
     wait(&mut at_source, |c| c.object().status.is_true("Applied")).await;
-    assert!(agent.stats().reconnects >= 1);
+    let stats = agent.stats();
+    assert_eq!((stats.reconnects, stats.lost_links), (1, 1), "{stats:?}");
+}
+
+/// Patches the copy of `web`, and says the version after it, or the code of the answer.
+#[track_caller]
+fn check_patch(
+    agent: &AgentWorks,
+    patch: &Patch,
+    subresource: Option<&str>,
+    want: Result<i64, u16>,
+) {
+    let got = agent.patch("web", patch, subresource);
+    let version = |work: Arc<Work>| work.metadata.resource_version.parse().unwrap();
+    assert_eq!(
+        got.map(version).map_err(|e| e.code()),
+        want,
+        "{patch:?} {subresource:?}"
+    );
+}
+
+#[tokio::test]
+async fn agents_patch_their_copies() {
+    let Pair { source, agent, .. } = &pair().await;
+    let (mut at_source, mut at_agent) = (source.watch(), agent.watch());
+    source.create(work("c1", "web", 1)).unwrap();
+    let copy = wait(&mut at_agent, |c| matches!(c, Change::Added(_))).await;
+    let label = |value: &str| Patch::Merge(json!({"metadata": {"labels": {"team": value}}}));
+    let based_on = |version: &str| {
+        let condition =
+            json!({"type": "Applied", "status": "True", "reason": "R", "message": version});
+        Patch::Merge(
+            json!({"metadata": {"resourceVersion": version}, "status": {"conditions": [condition]}}),
+        )
+    };
+    check_patch(agent, &label("blue"), None, Ok(2));
+    check_patch(agent, &label("blue"), None, Ok(2));
+    check_patch(agent, &label("red"), Some(""), Ok(3));
+    check_patch(agent, &label("red"), Some("scale"), Err(405));
+    check_patch(agent, &based_on("2"), Some("status"), Err(409));
+    check_patch(agent, &based_on(""), Some("status"), Err(409));
+    check_patch(agent, &based_on("x"), Some("status"), Err(422));
+    check_patch(agent, &based_on("3"), Some("status"), Ok(4));
+    check_patch(agent, &based_on("0"), Some("status"), Ok(5));
+    let operations = json!([{"op": "add", "path": "/metadata/finalizers", "value": ["f"]}]);
+    let operations = Patch::Json(serde_json::from_value(operations).unwrap());
+    check_patch(agent, &operations, None, Ok(6));
+    let misfit = json!([{"op": "remove", "path": "/metadata/generateName"}]);
+    let misfit = Patch::Json(serde_json::from_value(misfit).unwrap());
+    check_patch(agent, &misfit, None, Err(500));
+    let other = Patch::Merge(json!({"metadata": {"uid": "other"}, "spec": null}));
+    check_patch(agent, &other, None, Ok(6));
+    let missing = agent.patch("api", &label("blue"), None).unwrap_err();
+    assert_eq!((missing.code(), missing.is_not_found()), (404, true));
+    let conflict = agent.patch("web", &based_on("2"), Some("status"));
+    assert_eq!(
+        conflict.unwrap_err().to_string(),
+        "the resource version of the work is outdated, new 2, old 6"
+    );
+    let patched = agent.get("web").unwrap();
+    assert_eq!(patched.spec, copy.spec);
+    assert_eq!(agent.select(&"team=red".parse().unwrap()).len(), 1);
+    let known = wait(&mut at_source, |c| c.object().status.is_true("Applied")).await;
+    assert!(known.metadata.labels.is_empty(), "labels stay at the agent");
+}
+
+#[tokio::test]
+async fn sources_patch_and_select_their_works() {
+    let Pair { source, .. } = &pair().await;
+    let made = source.create(work("c1", "web", 1)).unwrap();
+    let label = json!({"metadata": {"labels": {"team": "blue"}}});
+    let labelled = source.patch("c1", "web", &Patch::Merge(label)).unwrap();
+    assert_eq!(labelled.metadata.generation, 2);
+    assert_eq!(labelled.spec, made.spec);
+    let manifest = json!({"kind": "Secret", "metadata": {"name": "s"}});
+    let workload = json!({"manifests": [manifest]});
+    let version = &labelled.metadata.resource_version;
+    let spec = json!({"metadata": {"resourceVersion": version}, "spec": {"workload": workload}});
+    let spec = Patch::Merge(spec);
+    let patched = source.patch("c1", "web", &spec).unwrap();
+    assert_eq!(patched.spec.manifests, [Raw::of(&manifest).unwrap()]);
+    let outdated = source.patch("c1", "web", &spec).unwrap_err();
+    assert!(outdated.is_conflict(), "{outdated}");
+    let empty = json!({"spec": {"workload": {"manifests": []}}});
+    let invalid = source.patch("c1", "web", &Patch::Merge(empty)).unwrap_err();
+    assert_eq!(invalid.code(), 422);
+    source.create(work("c2", "web", 1)).unwrap();
+    let found = source.select(&"team in (blue)".parse().unwrap());
+    assert_eq!(found, [patched]);
+}
+
+/// A source of add-ons and an agent's copies of them, on one bus.
+#[tokio::test]
+async fn objects_of_other_kinds_have_sources_too() {
+    let (bus, stop) = (MemoryBus::new(), CancellationToken::new());
+    let data_type = DataType::ADDONS_V1ALPHA1;
+    let options = SourceOptions {
+        driver: quick(),
+        ..SourceOptions::new("hub-a")
+    };
+    let (source, driver) =
+        SourceObjects::<Value>::new(options, &data_type, Arc::new(bus.clone())).unwrap();
+    tokio::spawn(driver.run(stop.clone()));
+    let options = AgentOptions {
+        driver: quick(),
+        ..AgentOptions::new("c1-agent", "c1")
+    };
+    let (agent, driver) =
+        AgentObjects::<Value>::new(options, &data_type, Arc::new(bus.clone())).unwrap();
+    tokio::spawn(driver.run(stop.clone()));
+    let (mut at_source, mut at_agent) = (source.untyped().watch(), agent.watch());
+    let place = |namespace: &str| json!({"spec": {"installNamespace": namespace}});
+    let mut addon = place("a");
+    addon["metadata"] = json!({"name": "proxy", "namespace": "c1"});
+    let made = source.create(&addon).unwrap();
+    assert_ne!(made["metadata"]["uid"], Value::Null);
+    wait(&mut at_agent, |c| matches!(c, Change::Added(_))).await;
+    let patch = Patch::Merge(place("b"));
+    source.patch("c1", "proxy", &patch).unwrap();
+    let fits = |c: &Change<Object>| c.object().field("spec") == Some(&place("b")["spec"]);
+    let copy = wait(&mut at_agent, fits).await;
+    let mut reported: Value = copy.to_object().unwrap();
+    reported["status"] = json!({"conditions": [{"type": "Available", "status": "True"}]});
+    agent.connected().await;
+    agent.update_status(&reported).await.unwrap();
+    wait(&mut at_source, |c| {
+        c.object().field("status") == Some(&reported["status"])
+    })
+    .await;
+    // What is created and deleted while nobody is there: the resync tells.
+    bus.set_down(true);
+    source.delete("c1", "proxy");
+    let other = json!({"metadata": {"name": "other", "namespace": "c1"}});
+    source.create(&other).unwrap();
+    bus.set_down(false);
+    let (mut deleted, mut added) = (false, false);
+    while !(deleted && added) {
+        let change = wait(&mut at_agent, |_| true).await;
+        deleted |= change.metadata.name == "proxy" && agent.get("c1", "proxy").unwrap().is_none();
+        added |= change.metadata.name == "other";
+    }
+    assert_eq!(source.list().unwrap().len(), 1);
+    stop.cancel();
 }
 
 /// A hub that keeps what agents create, refuses a second time, and answers token requests.

@@ -45,17 +45,16 @@ impl<R: Resource> WatchQueue<R> {
         let uid = change.object().meta().uid.clone();
         let place = waiting.by_uid.get(&uid).copied();
         let before = place.and_then(|place| waiting.changes.remove(&place));
-        match (place, before) {
-            (Some(place), Some(before)) => match merge(before, change) {
+        if let (Some(place), Some(before)) = (place, before) {
+            match merge(before, change) {
                 Some(merged) => drop(waiting.changes.insert(place, merged)),
                 None => drop(waiting.by_uid.remove(&uid)),
-            },
-            _ => {
-                waiting.count += 1;
-                let place = waiting.count;
-                waiting.by_uid.insert(uid, place);
-                waiting.changes.insert(place, change);
             }
+        } else {
+            waiting.count += 1;
+            let place = waiting.count;
+            waiting.by_uid.insert(uid, place);
+            waiting.changes.insert(place, change);
         }
         wake(waiting);
     }

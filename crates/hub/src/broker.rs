@@ -36,9 +36,14 @@ pub(crate) fn new(client: &Client) -> Broker {
     ))
 }
 
-/// The data types that a hub serves.
-pub(crate) const OBJECTS: [DataType; 3] =
-    [DataType::MANAGED_CLUSTERS, DataType::CSRS, DataType::LEASES];
+/// The data types that a hub serves as mirrors of its objects.
+pub(crate) const OBJECTS: [DataType; 5] = [
+    DataType::MANAGED_CLUSTERS,
+    DataType::CSRS,
+    DataType::LEASES,
+    DataType::ADDONS_V1ALPHA1,
+    DataType::ADDONS_V1BETA1,
+];
 
 struct Reviews {
     client: Client,

@@ -13,6 +13,9 @@ mod works;
 mod source;
 mod cache;
 mod objects;
+mod addons;
+mod events;
+mod tokens;
 
 pub use requests::Sign;
 pub use run::Hub;

@@ -1,4 +1,4 @@
-//! Clusters, certificate requests and leases behind the broker (ocm: pkg/server/services/{cluster,csr,lease}).
+//! Clusters, certificate requests, leases and add-ons behind the broker (ocm: pkg/server/services/{cluster,csr,lease,addon}).
 //!
 //! Agents write here what is theirs and nothing else: a new cluster is never accepted by its own word, a request carries
 //! the name of who really asked, a lease is only renewed.
@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use drover_api::addon::v1alpha1::ManagedClusterAddOn;
 use drover_api::cluster::v1::ManagedCluster;
 use drover_api::names::{self, CLUSTER_NAME_LABEL};
 use drover_core::registration::request;
@@ -26,9 +27,9 @@ use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::HubError;
 use crate::broker::SOURCE;
 use crate::works::{params, refusal};
+use crate::{HubError, addons};
 
 /// The services of whole objects: one value, one registration for each data type.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ pub(crate) struct Objects {
     pub clusters: Store<ManagedCluster>,
     pub requests: Store<CertificateSigningRequest>,
     pub leases: Store<Lease>,
+    pub addons: Store<ManagedClusterAddOn>,
     pub told: Arc<Mutex<HashMap<String, Told>>>,
 }
 
@@ -52,6 +54,17 @@ pub(crate) struct Told {
     version: String,
 }
 
+impl Told {
+    fn of(data_type: DataType, cluster: &str, found: &impl ResourceExt) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            uid: found.uid().unwrap_or_default(),
+            version: found.resource_version().unwrap_or_default(),
+            data_type,
+        }
+    }
+}
+
 /// One data type of [`Objects`].
 pub(crate) struct Served {
     pub data_type: DataType,
@@ -59,10 +72,23 @@ pub(crate) struct Served {
 }
 
 impl Objects {
-    /// Tells subscribers of an object that changed: `managedclusters/NAME`, `leases/NAMESPACE`, `requests/NAME`.
+    /// Tells subscribers of an object that changed: `managedclusters/NAME`, `leases/NAMESPACE`, `requests/NAME`,
+    /// `addons/NAMESPACE/NAME`.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, HubError> {
         let (kind, name) = key.split_once('/').unwrap_or_default();
         let now = match kind {
+            "addons" => {
+                let (namespace, name) = name.split_once('/').unwrap_or_default();
+                let found = self.addons.get(&ObjectRef::new(name).within(namespace));
+                for data_type in addons::VERSIONS {
+                    let now = found.as_deref().map(|found| {
+                        let event = self.addon_event(&data_type, found)?;
+                        Ok((Told::of(data_type.clone(), namespace, found), event))
+                    });
+                    self.tell(&format!("{data_type}/{key}"), now)?;
+                }
+                return Ok(Next::OnChange);
+            }
             "managedclusters" => self
                 .clusters
                 .get(&ObjectRef::new(name))
@@ -75,6 +101,15 @@ impl Objects {
                 .lease(name)
                 .map(|found| self.telling(DataType::LEASES, name, &*found)),
         };
+        self.tell(key, now)?;
+        Ok(Next::OnChange)
+    }
+
+    fn tell(
+        &self,
+        key: &str,
+        now: Option<Result<(Told, CloudEvent), ServiceError>>,
+    ) -> Result<(), HubError> {
         let now = now
             .transpose()
             .map_err(|error| HubError::Internal(error.to_string()))?;
@@ -90,7 +125,7 @@ impl Objects {
         if let Some((_, event)) = now {
             self.broker.publish(event);
         }
-        Ok(Next::OnChange)
+        Ok(())
     }
 
     fn remember(&self, key: &str, told: Option<Told>) -> Option<Told> {
@@ -108,16 +143,9 @@ impl Objects {
         found: &K,
     ) -> Result<(Told, CloudEvent), ServiceError> {
         let event = self.event(&data_type, found)?;
-        let told = Told {
-            cluster: cluster.to_owned(),
-            uid: found.uid().unwrap_or_default(),
-            version: found.resource_version().unwrap_or_default(),
-            data_type,
-        };
-        Ok((told, event))
+        Ok((Told::of(data_type, cluster, found), event))
     }
 
-    /// An object went: its copies shall go.
     fn deletion(&self, gone: Told) -> CloudEvent {
         let stamp = crate::stamp(&self.clock);
         let kind = gone.data_type.event(SubResource::Spec, Action::Delete);
@@ -134,7 +162,7 @@ impl Objects {
             .get(&ObjectRef::new(names::CLUSTER_LEASE).within(cluster))
     }
 
-    fn event(
+    pub(crate) fn event(
         &self,
         data_type: &DataType,
         object: &(impl Serialize + Debug),
@@ -278,6 +306,9 @@ impl Service for Served {
                 .map(|found| objects.event(&self.data_type, &**found))
                 .collect();
         }
+        if addons::VERSIONS.contains(&self.data_type) {
+            return objects.addons_of(&self.data_type, cluster);
+        }
         let all = objects.requests.state();
         let own = all.iter().filter(|found| {
             found
@@ -290,13 +321,9 @@ impl Service for Served {
     }
 
     async fn receive(&self, caller: &Caller, event: CloudEvent) -> Result<(), ServiceError> {
-        let kind: EventType = event
-            .event_type
-            .parse()
-            .map_err(|e| ServiceError::bad_request(format!("{e}")))?;
+        let kind = kind_of(&event)?;
         let cluster = event.cluster().unwrap_or_default().to_owned();
-        let body: Value = serde_json::from_slice(event.payload())
-            .map_err(|e| ServiceError::bad_request(format!("the data of the event: {e}")))?;
+        let body = body(&event)?;
         let objects = &self.objects;
         match (kind.data_type.resource(), kind.subresource, &kind.action) {
             ("managedclusters", SubResource::Spec, Action::Create) => {
@@ -314,14 +341,41 @@ impl Service for Served {
             ("leases", SubResource::Spec, Action::Update) => {
                 objects.renew_lease(&cluster, typed(body)?).await
             }
-            _ => Err(ServiceError::bad_request(format!(
-                "{SOURCE} takes no {kind} from an agent"
-            ))),
+            ("managedclusteraddons", SubResource::Status, Action::Update) => {
+                objects.report_addon(&kind.data_type, &cluster, body).await
+            }
+            _ => Err(not_taken(&kind)),
         }
     }
 }
 
-fn typed<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, ServiceError> {
+/// The type of an event.
+pub(crate) fn kind_of(event: &CloudEvent) -> Result<EventType, ServiceError> {
+    event
+        .event_type
+        .parse()
+        .map_err(|e| ServiceError::bad_request(format!("{e}")))
+}
+
+/// The object in an event.
+pub(crate) fn body(event: &CloudEvent) -> Result<Value, ServiceError> {
+    let body: Value = serde_json::from_slice(event.payload())
+        .map_err(|e| ServiceError::bad_request(format!("the data of the event: {e}")))?;
+    if body.is_object() {
+        Ok(body)
+    } else {
+        Err(ServiceError::bad_request(
+            "the data of the event is no object",
+        ))
+    }
+}
+
+/// Refuses what agents may not send.
+pub(crate) fn not_taken(kind: &EventType) -> ServiceError {
+    ServiceError::bad_request(format!("{SOURCE} takes no {kind} from an agent"))
+}
+
+pub(crate) fn typed<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, ServiceError> {
     serde_json::from_value(body)
         .map_err(|error| ServiceError::bad_request(format!("the data of the event: {error}")))
 }

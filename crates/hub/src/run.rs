@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use drover_api::addon::v1alpha1::ManagedClusterAddOn;
 use drover_api::cluster::v1::ManagedCluster;
 use drover_api::names;
 use drover_api::work::v1::ManifestWork;
@@ -27,9 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Names, WorkCache};
 use crate::clusters::Clusters;
+use crate::events::Events;
 use crate::objects::{Objects, Served};
 use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
+use crate::tokens::Tokens;
 use crate::works::{Memory, Works};
 use crate::{HubError, broker, install};
 
@@ -161,6 +164,18 @@ impl Hub {
         );
         tasks.run("the cache of certificate requests", task);
 
+        let told = objects_queue.clone();
+        let (addons, task) = mirror(
+            Api::all(self.client.clone()),
+            Config::default(),
+            stop.clone(),
+            move |found: &ManagedClusterAddOn| {
+                let cluster = found.namespace().unwrap_or_default();
+                told.add(format!("addons/{cluster}/{}", found.name_any()));
+            },
+        );
+        tasks.run("the cache of add-ons", task);
+
         let broker = broker::new(&self.client);
         let objects = Objects {
             client: self.client.clone(),
@@ -169,6 +184,7 @@ impl Hub {
             clusters: clusters.clone(),
             requests: requests.clone(),
             leases: leases.clone(),
+            addons: addons.clone(),
             told: Arc::default(),
         };
         for data_type in broker::OBJECTS {
@@ -178,6 +194,16 @@ impl Hub {
             };
             broker.register(data_type, Arc::new(served));
         }
+        let events = Events {
+            client: self.client.clone(),
+        };
+        broker.register(DataType::EVENTS, Arc::new(events));
+        let tokens = Tokens {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            broker: broker.clone(),
+        };
+        broker.register(DataType::TOKEN_REQUESTS, Arc::new(tokens));
         let bundles = Arc::new(Works {
             client: self.client.clone(),
             clock: self.clock.clone(),
@@ -235,6 +261,7 @@ impl Hub {
                 namespaces.wait_until_ready().await.ok();
                 leases.wait_until_ready().await.ok();
                 requests.wait_until_ready().await.ok();
+                addons.wait_until_ready().await.ok();
                 works.ready().await;
             };
             tokio::select! {

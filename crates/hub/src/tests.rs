@@ -397,6 +397,7 @@ fn objects(api: &Api) -> (Objects, Writer<ManagedCluster>) {
         clusters,
         requests: reflector::store().0,
         leases: reflector::store().0,
+        addons: reflector::store().0,
         told: Arc::default(),
     };
     (objects, writer)
@@ -599,4 +600,197 @@ async fn agents_are_told_that_their_cluster_went() {
         ]
     );
     stop.cancel();
+}
+
+fn addon(version: &str, status: &Value) -> Value {
+    json!({
+        "metadata": {"name": "a", "namespace": "c1", "uid": "u", "resourceVersion": version},
+        "spec": {"installNamespace": "ns"}, "status": status,
+    })
+}
+
+#[tokio::test]
+async fn an_agent_reports_on_add_ons_in_either_version() {
+    let api = Api::default();
+    let path =
+        "/apis/addon.open-cluster-management.io/v1alpha1/namespaces/c1/managedclusteraddons/a";
+    api.put(path, &addon("3", &json!({"namespace": "old"})));
+    let report = || (SubResource::Status, Action::Update);
+    let older = json!({"kubeClientDriver": "token", "registrations": [{"signerName": "kubernetes.io/kube-apiserver-client", "subject": {"user": "u"}}]});
+    let newer = json!({"registrations": [{"type": "kubeClient", "kubeClient": {"driver": "token", "subject": {"user": "u"}}}]});
+    for (data_type, status) in [
+        (DataType::ADDONS_V1ALPHA1, &older),
+        (DataType::ADDONS_V1BETA1, &newer),
+    ] {
+        let mut reported = addon("2", status);
+        reported["spec"]["installNamespace"] = "elsewhere".into();
+        say(&api, data_type, report(), reported).await.unwrap();
+        let (call, written) = api.writes().remove(0);
+        assert_eq!(call, format!("PUT {path}/status"));
+        assert_eq!(written["status"], older);
+        assert_eq!(written["spec"]["installNamespace"], "ns", "only the status");
+        assert_eq!(
+            written["metadata"]["resourceVersion"], "2",
+            "the API finds conflicts"
+        );
+    }
+    let mut other = addon("3", &older);
+    other["metadata"]["uid"] = "another".into();
+    let refused = say(&api, DataType::ADDONS_V1ALPHA1, report(), other).await;
+    assert_eq!(refused.unwrap_err().code, 409);
+    let foreign = (SubResource::Spec, Action::Create);
+    let refused = say(&api, DataType::ADDONS_V1ALPHA1, foreign, addon("3", &older)).await;
+    assert_eq!(refused.unwrap_err().code, 400);
+    assert!(api.writes().is_empty());
+}
+
+#[tokio::test]
+async fn agents_hear_of_add_ons_in_both_versions() {
+    let (mut objects, _clusters) = objects(&Api::default());
+    let (store, mut writer) = reflector::store();
+    objects.addons = store;
+    let (old, new) = (DataType::ADDONS_V1ALPHA1, DataType::ADDONS_V1BETA1);
+    let mut links = (
+        listen(&objects.broker, old.clone()).await,
+        listen(&objects.broker, new.clone()).await,
+    );
+    let made: drover_api::addon::v1alpha1::ManagedClusterAddOn =
+        serde_json::from_value(addon("3", &json!({}))).unwrap();
+    let shown = |event: &CloudEvent| -> Value { serde_json::from_slice(event.payload()).unwrap() };
+    writer.apply_watcher_event(&Event::Apply(made.clone()));
+    objects.reconcile("addons/c1/a").await.unwrap();
+    let found = shown(&next(&mut links.0).await);
+    assert_eq!(found["spec"]["installNamespace"], "ns");
+    assert_eq!(
+        found["apiVersion"],
+        "addon.open-cluster-management.io/v1alpha1"
+    );
+    let found = shown(&next(&mut links.1).await);
+    assert!(found["spec"]["installNamespace"].is_null());
+    assert_eq!(
+        found["apiVersion"],
+        "addon.open-cluster-management.io/v1beta1"
+    );
+    for data_type in [old, new] {
+        let objects = objects.clone();
+        let served = Served { data_type, objects };
+        assert_eq!(served.list("c1").await.unwrap().len(), 1);
+        assert!(served.list("c2").await.unwrap().is_empty());
+    }
+    writer.apply_watcher_event(&Event::Delete(made));
+    objects.reconcile("addons/c1/a").await.unwrap();
+    assert!(next(&mut links.0).await.is_deletion());
+    assert!(next(&mut links.1).await.is_deletion());
+}
+
+/// What an agent of cluster c1 hears from a broker.
+async fn listen(broker: &Broker, data_type: DataType) -> drover_transport::Link {
+    use drover_transport::Transport as _;
+    use drover_transport::grpc::{GrpcConfig, GrpcTransport};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serving = broker.clone();
+    let stop = tokio_util::sync::CancellationToken::new();
+    tokio::spawn(async move { serving.serve(listener, None, stop).await });
+    let role = drover_transport::Subscription::Agent {
+        cluster: "c1".to_owned(),
+        data_type,
+    };
+    let transport = GrpcTransport::new(GrpcConfig::new(address));
+    transport.open(role).await.unwrap()
+}
+
+async fn next(link: &mut drover_transport::Link) -> CloudEvent {
+    futures::StreamExt::next(&mut link.events)
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+fn spoken(data_type: &DataType, action: Action, body: &Value) -> CloudEvent {
+    let kind = data_type.event(SubResource::Spec, action);
+    CloudEvent::new("e", "c1-agent", kind, Timestamp::UNIX_EPOCH)
+        .with("clustername", "c1")
+        .with_json(body.to_string())
+}
+
+#[tokio::test]
+async fn events_are_recorded_and_counted() {
+    let api = Api::default();
+    let events = crate::events::Events {
+        client: api.client(),
+    };
+    let path = "/apis/events.k8s.io/v1/namespaces/c1/events";
+    let say = |action, body: Value| {
+        let event = spoken(&DataType::EVENTS, action, &body);
+        let events = &events;
+        async move { events.receive(&Caller::default(), event).await }
+    };
+    let event = json!({
+        "metadata": {"name": "e1", "namespace": "c1", "uid": "mine", "resourceVersion": "9", "finalizers": ["f"]},
+        "eventTime": "2026-05-30T09:00:00.000000Z", "reason": "Applied", "action": "Apply", "type": "Normal",
+        "reportingController": "agent", "reportingInstance": "agent-0", "note": "done",
+        "regarding": {"kind": "ManagedCluster", "name": "c1"},
+    });
+    say(Action::Create, event.clone()).await.unwrap();
+    let (call, made) = api.writes().remove(0);
+    assert_eq!(call, format!("POST {path}"));
+    assert_eq!(made["metadata"], json!({"name": "e1", "namespace": "c1"}));
+    assert_eq!(
+        (&made["note"], &made["regarding"]),
+        (&event["note"], &event["regarding"])
+    );
+    let again = json!({"metadata": {"name": "e1", "namespace": "c1"}, "eventTime": null, "note": "other",
+        "series": {"count": 2, "lastObservedTime": "2026-05-30T09:01:00.000000Z"}});
+    say(Action::Update, again.clone()).await.unwrap();
+    api.writes();
+    api.put(&format!("{path}/e1"), &made);
+    say(Action::Update, again.clone()).await.unwrap();
+    let (call, patch) = api.writes().remove(0);
+    assert_eq!(call, format!("PATCH {path}/e1"));
+    assert_eq!(patch, json!({"series": again["series"]}));
+    assert_eq!(say(Action::Delete, again).await.unwrap_err().code, 400);
+    assert_eq!(events.list("c1").await.unwrap_err().code, 405);
+}
+
+#[tokio::test]
+async fn a_token_goes_to_who_asked_for_it() {
+    let api = Api::default();
+    let broker = Broker::new(BrokerConfig::open("kube"));
+    let tokens = crate::tokens::Tokens {
+        client: api.client(),
+        clock: clock(),
+        broker: broker.clone(),
+    };
+    let mut link = listen(&broker, DataType::TOKEN_REQUESTS).await;
+    let asked = json!({"metadata": {"name": "sa", "namespace": "c1", "uid": "r1"}, "spec": {"audiences": ["hub"], "expirationSeconds": 600}});
+    let event = |body: &Value| spoken(&DataType::TOKEN_REQUESTS, Action::Create, body);
+    let other = Caller {
+        user: "other".to_owned(),
+        groups: Vec::new(),
+    };
+    tokens.receive(&other, event(&asked)).await.unwrap();
+    tokens
+        .receive(&Caller::default(), event(&asked))
+        .await
+        .unwrap();
+    let (call, written) = api.writes().remove(0);
+    assert_eq!(call, "POST /api/v1/namespaces/c1/serviceaccounts/sa/token");
+    assert_eq!(written["spec"]["audiences"], json!(["hub"]));
+    let answer = next(&mut link).await;
+    assert_eq!(answer.resource_id(), Some("r1"));
+    let body: Value = serde_json::from_slice(answer.payload()).unwrap();
+    assert_eq!(body["metadata"]["namespace"], "c1");
+    assert_eq!(
+        broker
+            .metrics()
+            .sent
+            .load(std::sync::atomic::Ordering::Relaxed),
+        1,
+        "not for another user"
+    );
+    let nameless = json!({"metadata": {"namespace": "c1", "uid": "r1"}, "spec": {}});
+    let refused = tokens.receive(&other, event(&nameless)).await;
+    assert_eq!(refused.unwrap_err().code, 400);
 }

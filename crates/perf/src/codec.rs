@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use drover_protocol::{
     Action, AgentBundleCodec, CloudEvent, Codec as _, DataType, EventType, SourceBundleCodec,
     Stamp, SubResource, Work,
 };
-use drover_transport::grpc::convert::{from_proto, to_proto};
-use drover_transport::grpc::proto;
+use drover_transport::grpc::convert::{decode, encode};
+use drover_transport::mqtt::MAX_PACKET;
+use drover_transport::mqtt::event::{from_message, to_message};
+use drover_transport::mqtt::packet::{Framed, Packet, frame};
 use jiff::Timestamp;
-use prost::Message as _;
 use serde_json::json;
 
 use crate::contract::cpu;
@@ -23,6 +24,7 @@ use crate::flags::Flags;
 
 /// Different works, so that caches are not warmer than in life.
 const SET: usize = 64;
+const TOPIC: &str = "sources/bench/clusters/cluster0/sourceevents";
 
 /// Everything that the steps begin with.
 struct Samples {
@@ -36,6 +38,7 @@ struct Samples {
 struct Forms {
     events: Vec<CloudEvent>,
     grpc: Vec<Bytes>,
+    mqtt: Vec<Vec<u8>>,
     json: Vec<Bytes>,
 }
 
@@ -146,12 +149,25 @@ fn status(work: &Work) -> Result<CloudEvent> {
     Ok(AgentBundleCodec.encode(stamp("cluster0-work-agent"), &event_type, work)?)
 }
 
-fn to_grpc(event: &CloudEvent) -> Bytes {
-    to_proto(event).encode_to_vec().into()
+fn from_grpc(bytes: Bytes) -> Result<CloudEvent> {
+    decode(bytes)?.context("a sign of life")
 }
 
-fn from_grpc(bytes: Bytes) -> Result<CloudEvent> {
-    Ok(from_proto(proto::CloudEvent::decode(bytes)?)?)
+/// The packet of an event, to the same topic as everybody's.
+fn to_mqtt(event: &CloudEvent) -> Result<Vec<u8>> {
+    let mut packet = Vec::new();
+    to_message(event, TOPIC, 1)?.write(&mut packet, 1);
+    Ok(packet)
+}
+
+fn from_mqtt(bytes: &[u8]) -> Result<CloudEvent> {
+    let Framed::Whole(frame) = frame(bytes, MAX_PACKET)? else {
+        bail!("a packet is not whole");
+    };
+    let Packet::Publish(message) = Packet::read(frame)? else {
+        bail!("a packet is no message");
+    };
+    Ok(from_message(&message)?)
 }
 
 fn read_spec(event: &CloudEvent) -> Result<()> {
@@ -165,10 +181,11 @@ fn read_status(event: &CloudEvent) -> Result<()> {
 }
 
 impl Forms {
-    fn new(works: &[Work], encode: fn(&Work) -> Result<CloudEvent>) -> Result<Self> {
-        let events: Vec<_> = works.iter().map(encode).collect::<Result<_>>()?;
+    fn new(works: &[Work], event: fn(&Work) -> Result<CloudEvent>) -> Result<Self> {
+        let events: Vec<_> = works.iter().map(event).collect::<Result<_>>()?;
         Ok(Self {
-            grpc: events.iter().map(to_grpc).collect(),
+            grpc: events.iter().map(encode).collect(),
+            mqtt: events.iter().map(to_mqtt).collect::<Result<_>>()?,
             json: events.iter().map(|event| event.to_json().into()).collect(),
             events,
         })
@@ -208,6 +225,7 @@ fn steps(shape: Shape) -> Result<Vec<Step>> {
         ));
     };
     let first = |of: &[Bytes]| of.first().map_or(0, Bytes::len);
+    let packet = |of: &Forms| of.mqtt.first().map_or(0, Vec::len);
     let data = |of: &Forms| of.events.first().map_or(0, |event| event.payload().len());
     let (specs, statuses) = (&samples.specs, &samples.statuses);
     add("spec.object.encode", data(specs), |s, i| {
@@ -221,14 +239,24 @@ fn steps(shape: Shape) -> Result<Vec<Step>> {
         read_spec(&spec(&s.works[i])?)
     });
     add("spec.grpc.encode", first(&specs.grpc), |s, i| {
-        black_box(to_grpc(&spec(&s.works[i])?));
+        black_box(encode(&spec(&s.works[i])?));
         Ok(())
     });
     add("spec.grpc.decode", first(&specs.grpc), |s, i| {
         read_spec(&from_grpc(s.specs.grpc[i].clone())?)
     });
     add("spec.grpc.roundtrip", first(&specs.grpc), |s, i| {
-        read_spec(&from_grpc(to_grpc(&spec(&s.works[i])?))?)
+        read_spec(&from_grpc(encode(&spec(&s.works[i])?))?)
+    });
+    add("spec.mqtt.encode", packet(specs), |s, i| {
+        black_box(to_mqtt(&spec(&s.works[i])?)?);
+        Ok(())
+    });
+    add("spec.mqtt.decode", packet(specs), |s, i| {
+        read_spec(&from_mqtt(&s.specs.mqtt[i])?)
+    });
+    add("spec.mqtt.roundtrip", packet(specs), |s, i| {
+        read_spec(&from_mqtt(&to_mqtt(&spec(&s.works[i])?)?)?)
     });
     add(
         "spec.json-structured.roundtrip",
@@ -239,7 +267,10 @@ fn steps(shape: Shape) -> Result<Vec<Step>> {
         read_status(&status(&s.reports[i])?)
     });
     add("status.grpc.roundtrip", first(&statuses.grpc), |s, i| {
-        read_status(&from_grpc(to_grpc(&status(&s.reports[i])?))?)
+        read_status(&from_grpc(encode(&status(&s.reports[i])?))?)
+    });
+    add("status.mqtt.roundtrip", packet(statuses), |s, i| {
+        read_status(&from_mqtt(&to_mqtt(&status(&s.reports[i])?)?)?)
     });
     add("status.hash", data(statuses), |s, i| {
         black_box(s.reports[i].status.hash());

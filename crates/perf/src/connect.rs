@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Result, bail};
 use drover_client::RateLimit;
 use drover_protocol::CloudEvent;
+use drover_protocol::topics::{TopicNames, Topics};
 use drover_transport::grpc::{GrpcConfig, GrpcTransport, Pem};
+use drover_transport::mqtt::{MqttConfig, MqttTransport};
 use drover_transport::{Link, Subscription, Transport, TransportError};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
@@ -45,7 +47,21 @@ pub fn transport(flags: &Flags, way: Way, cluster: Option<&str>) -> Result<Arc<d
             }
             Ok(Arc::new(GrpcTransport::new(config)))
         }
-        Way::Mqtt => bail!("not built yet {cluster:?}"),
+        Way::Mqtt => {
+            let source = flags.text("source-id");
+            let topics = Topics::new(&TopicNames {
+                source_events: format!("sources/{source}/clusters/+/sourceevents"),
+                agent_events: format!("sources/{source}/clusters/+/agentevents"),
+                source_broadcast: "sources/+/sourcebroadcast".to_owned(),
+                agent_broadcast: "clusters/+/agentbroadcast".to_owned(),
+            })?;
+            let id = match cluster {
+                Some(cluster) => format!("{cluster}-work-agent"),
+                None => format!("{source}-client"),
+            };
+            let config = MqttConfig::new(flags.text("addr"), id, topics);
+            Ok(Arc::new(MqttTransport::new(config)))
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The hub: a gRPC broker with works in memory behind it, or a source at an MQTT broker.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -28,8 +27,6 @@ use crate::fixture::{self, Shape};
 use crate::flags::Flags;
 use crate::source::Source;
 
-/// Events that may wait for subscribers before the hub waits for them.
-const BACKLOG: u64 = 512;
 /// How long subscribers may take to come.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -62,7 +59,8 @@ impl Loaded {
             let cluster = fixture::cluster(agent);
             for number in 0..command.works {
                 let id = agent * command.works + number;
-                let differs = command.every > 0 && id % command.every == 0 && !command.status;
+                let differs =
+                    command.every > 0 && id.is_multiple_of(command.every) && !command.status;
                 let shape = Shape {
                     manifests: command.manifests,
                     size: command.size,
@@ -120,10 +118,9 @@ impl Hub {
         match &self.end {
             End::Broker(serving) => {
                 drive(command, |number| async move {
-                    serving.room().await;
                     let work = stamped(works.at(number)?, command.stamp);
                     let event = encoder.encode(&work, Action::Update)?;
-                    serving.broker.publish(event);
+                    serving.broker.publish_paced(event).await;
                     Ok(())
                 })
                 .await
@@ -250,21 +247,6 @@ impl Serving {
         let (broker, tls) = (self.broker.clone(), self.tls.clone());
         tokio::spawn(async move { broker.serve(listener, tls, CancellationToken::new()).await });
         Ok(())
-    }
-
-    /// Waits until subscribers took most of what was published.
-    async fn room(&self) {
-        let metrics = self.broker.metrics();
-        let waiting = || {
-            let sent = metrics.sent.load(Ordering::Relaxed);
-            metrics
-                .fanned_out
-                .load(Ordering::Relaxed)
-                .saturating_sub(sent)
-        };
-        while waiting() > BACKLOG {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
     }
 
     async fn subscribers(&self, wanted: usize) -> Result<()> {

@@ -91,6 +91,10 @@ impl Resource for Work {
         self.status.clone_from(&from.status);
     }
 
+    fn adopt_spec(&mut self, from: &Self) {
+        self.spec = Arc::clone(&from.spec);
+    }
+
     fn same_status(&self, other: &Self) -> bool {
         self.status == other.status
     }
@@ -247,12 +251,9 @@ impl Codec for AgentBundleCodec {
             .ok_or_else(|| EncodeError::NoSource(work.metadata.uid.clone()))?;
         let sequence = stamp.sequence.clone().unwrap_or_default();
         let status = StatusText::of(&work.status)?;
-        let mut event = base_event(stamp, event_type, work, source)?
+        let event = base_event(stamp, event_type, work, source)?
             .with(names::EXT_SEQUENCE_ID, sequence)
             .with(names::EXT_STATUS_HASH, status.hash());
-        if let Some(time) = work.metadata.deletion_timestamp {
-            event.set(names::EXT_DELETION_TIMESTAMP, time);
-        }
         Ok(event.with_json(status.into_payload()))
     }
 
@@ -368,7 +369,9 @@ fn log_annotations(event: &CloudEvent, metadata: &mut ObjectMeta) -> Result<(), 
     Ok(())
 }
 
-fn payload<T: Default + for<'de> Deserialize<'de>>(event: &CloudEvent) -> Result<T, DecodeError> {
+pub(crate) fn payload<T: Default + for<'de> Deserialize<'de>>(
+    event: &CloudEvent,
+) -> Result<T, DecodeError> {
     if event.payload().is_empty() {
         return Ok(T::default());
     }

@@ -46,6 +46,12 @@ impl From<String> for ExtensionValue {
     }
 }
 
+impl From<bool> for ExtensionValue {
+    fn from(yes: bool) -> Self {
+        Self::Bool(yes)
+    }
+}
+
 impl From<i32> for ExtensionValue {
     fn from(number: i32) -> Self {
         Self::Integer(number)

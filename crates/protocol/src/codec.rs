@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::cloudevent::{CloudEvent, EnvelopeError, ExtensionValue};
-use crate::eventtype::{DataType, EventType};
+use crate::eventtype::{Action, DataType, EventType};
 use crate::meta::ObjectMeta;
 use crate::names;
 
@@ -17,6 +17,8 @@ pub trait Resource: Clone + PartialEq + Send + Sync + 'static {
     fn status_hash(&self) -> Option<String>;
     /// Takes over the status of another copy.
     fn adopt_status(&mut self, from: &Self);
+    /// Takes over the spec of another copy, to the byte. Nothing to do for kinds that are kept as a tree.
+    fn adopt_spec(&mut self, _from: &Self) {}
     /// Whether both copies have the same status.
     fn same_status(&self, other: &Self) -> bool;
     /// Whether the status says that the agent is done with the resource for ever.
@@ -64,10 +66,22 @@ pub trait Codec: Send + Sync + 'static {
     ) -> Result<CloudEvent, EncodeError>;
     /// Makes a resource of an event.
     fn decode(&self, event: &CloudEvent) -> Result<Self::Object, DecodeError>;
+    /// The cluster that a resource belongs to.
+    fn cluster_of<'a>(&self, object: &'a Self::Object) -> Option<&'a str> {
+        Some(&object.meta().namespace)
+    }
     /// The version in resync lists: 0 = unversioned, `None` = unreadable.
     fn version(&self, object: &Self::Object) -> Option<i64>;
     /// Checks a resource before its owner sends it.
     fn validate(&self, object: &Self::Object) -> Result<(), DecodeError>;
+    /// The hash of the status in status resyncs, `None` when there is no status to resync.
+    fn status_hash(&self, object: &Self::Object) -> Option<String> {
+        object.status_hash()
+    }
+    /// The action of an agent's last word about a resource.
+    fn last_word(&self) -> Action {
+        Action::Update
+    }
 }
 
 /// Why a resource cannot become an event.
@@ -79,6 +93,9 @@ pub enum EncodeError {
     /// Nobody to send the status to.
     #[error("failed to find originalsource from the work {0}")]
     NoSource(String),
+    /// The format has room for one manifest.
+    #[error("failed to encode: the format takes works of one manifest, {0} has {1}")]
+    OneManifest(String, usize),
     /// The cluster cannot be told.
     #[error("failed to find the cluster of {0}: set {1}")]
     NoCluster(String, &'static str),

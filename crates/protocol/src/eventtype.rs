@@ -33,6 +33,9 @@ impl DataType {
         "v1alpha1",
         "manifestbundles",
     );
+    /// ManifestWorks of one manifest each; spoken from v0.13 to v0.15 only.
+    pub const MANIFESTS: Self =
+        Self::known("io.open-cluster-management.works", "v1alpha1", "manifests");
     /// Managed clusters.
     pub const MANAGED_CLUSTERS: Self = Self::known(
         "cluster.open-cluster-management.io",

@@ -20,12 +20,16 @@ impl Ids {
 
     /// The next id.
     pub fn next_id(&mut self) -> String {
-        self.high = self.high.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        self.low = self.low.wrapping_add(0xD1B5_4A32_D192_ED03);
-        let bits = (u128::from(mix(self.high)) << 64) | u128::from(mix(self.low));
-        Builder::from_random_bytes(bits.to_be_bytes())
+        Builder::from_random_bytes(self.next_bits().to_be_bytes())
             .into_uuid()
             .to_string()
+    }
+
+    /// 128 bits.
+    pub fn next_bits(&mut self) -> u128 {
+        self.high = self.high.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.low = self.low.wrapping_add(0xD1B5_4A32_D192_ED03);
+        (u128::from(mix(self.high)) << 64) | u128::from(mix(self.low))
     }
 }
 

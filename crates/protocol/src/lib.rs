@@ -4,7 +4,7 @@
 //! seeds come in as arguments, so that one session runs unchanged over gRPC, over a message broker and in a simulated world.
 //!
 //! Reading order: [`cloudevent`] (the envelope), [`eventtype`] (what its type says), [`object`] and [`work`] (the things that
-//! travel), [`codec`] and [`bundle`] (how they travel), [`resync`] and [`sequence`] (who is newer), [`session`] (who says what when).
+//! travel), [`codec`], [`bundle`] and [`compat`] (how they travel), [`resync`] and [`sequence`] (who is newer), [`session`] (who says what when).
 
 pub mod cloudevent;
 pub mod eventtype;
@@ -16,9 +16,11 @@ mod gojson;
 pub mod object;
 pub mod codec;
 pub mod bundle;
+pub mod compat;
 pub mod resync;
 pub mod sequence;
 pub mod ids;
+pub mod trace;
 pub mod session;
 pub mod topics;
 
@@ -29,6 +31,7 @@ pub use eventtype::{Action, DataType, EventType, SubResource};
 pub use meta::ObjectMeta;
 pub use object::{Object, ObjectCodec};
 pub use topics::{TopicNames, Topics};
+pub use trace::TraceContext;
 pub use work::{Work, WorkSpec, WorkStatus};
 
 #[cfg(test)]

@@ -18,9 +18,18 @@ pub const EXT_STATUS_HASH: &str = "statushash";
 pub const EXT_METADATA: &str = "metadata";
 /// Extension: JSON map of log tracing annotations.
 pub const EXT_LOG_TRACING: &str = "logtracing";
+/// Extension: this resync request continues an earlier one, so what that one led to need not be done again. Peers that
+/// send all in one request do not know it.
+pub const EXT_RESYNC_CONTINUES: &str = "resynccontinues";
+/// Extension: W3C `traceparent` (CloudEvents extension for distributed tracing).
+pub const EXT_TRACE_PARENT: &str = "traceparent";
+/// Extension: W3C `tracestate`.
+pub const EXT_TRACE_STATE: &str = "tracestate";
 
 /// Label on the agent's copy: the source that sent the work.
 pub const LABEL_ORIGINAL_SOURCE: &str = "cloudevents.open-cluster-management.io/originalsource";
+/// Annotation on the agent's copy: the same, where v0.13 keeps it.
+pub const ANNOTATION_ORIGINAL_SOURCE: &str = LABEL_ORIGINAL_SOURCE;
 /// Annotation on the agent's copy: the data type it came as.
 pub const ANNOTATION_DATA_TYPE: &str = "cloudevents.open-cluster-management.io/datatype";
 /// Annotation on the source's copy: the version its owner gives to the spec.

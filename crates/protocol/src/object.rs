@@ -1,8 +1,8 @@
 //! Every data type that travels as a whole Kubernetes object: clusters, leases, signing requests, add-ons, events, tokens.
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -64,6 +64,20 @@ impl Object {
     /// A field beside the metadata.
     pub fn field(&self, name: &str) -> Option<&Value> {
         self.body.get(name)
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = self.to_value().map_err(serde::ser::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::from_value(value).map_err(serde::de::Error::custom)
     }
 }
 
@@ -200,6 +214,10 @@ impl Codec for ObjectCodec {
             object.metadata.deletion_timestamp = Some(time);
         }
         Ok(object)
+    }
+
+    fn cluster_of<'a>(&self, object: &'a Object) -> Option<&'a str> {
+        Self::cluster(&self.data_type, &object.metadata).ok()
     }
 
     fn version(&self, object: &Object) -> Option<i64> {

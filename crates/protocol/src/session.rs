@@ -5,6 +5,7 @@
 //! state, so what is owed is bounded by the number of resources, and nothing is forgotten while the link is down.
 
 mod store;
+mod traces;
 mod outbox;
 mod agent;
 mod source;
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 
 pub use agent::{AgentConfig, AgentSession, Aspect};
 pub use outbox::Ticket;
-pub use source::{Owned, SourceConfig, SourceSession};
+pub use source::{Owned, Row, SourceConfig, SourceSession, Unsent};
 pub use store::Store;
 
 use crate::cloudevent::CloudEvent;
@@ -61,6 +62,16 @@ pub enum Output<R> {
     Dropped(Dropped),
     /// Feed [`Input::Tick`] at this time.
     WakeAt(Timestamp),
+    /// Store this row, if the process shall find it again after a crash. Only the last row of a uid counts. Only sources that
+    /// were [restored](SourceSession::restored) want it.
+    Store {
+        /// Uid of the resource.
+        uid: Arc<str>,
+        /// What to store.
+        row: Row<R>,
+        /// Nothing that is polled from now on may leave before this is stored.
+        before_sending: bool,
+    },
 }
 
 /// A change of the local copies.

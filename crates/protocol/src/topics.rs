@@ -111,15 +111,15 @@ impl Topics {
     /// Checks the names. Every wrong one is in the error.
     pub fn new(names: &TopicNames) -> Result<Self, TopicError> {
         let mut wrong = Vec::new();
-        let mut check = |what: &str, text: &str, kind| match Topic::parse(text, kind) {
-            Some(topic) => Some(topic),
-            None => {
+        let mut check = |what: &str, text: &str, kind| {
+            let topic = Topic::parse(text, kind);
+            if topic.is_none() {
+                let pattern = pattern(kind);
                 wrong.push(format!(
-                    "invalid {what} topic {text:?}, it should match `{}`",
-                    pattern(kind)
+                    "invalid {what} topic {text:?}, it should match `{pattern}`"
                 ));
-                None
             }
+            topic
         };
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let source_events = check("source events", &names.source_events, SOURCE_EVENTS);
@@ -143,7 +143,7 @@ impl Topics {
     }
 
     /// What the agent of a cluster subscribes to. `+` in the place of the source means every source.
-    pub fn of_agent(&self, cluster: &str) -> Result<Vec<String>, TopicError> {
+    pub fn agent_filters(&self, cluster: &str) -> Result<Vec<String>, TopicError> {
         let mut filters = vec![self.source_events.filter(None, Some(cluster))?];
         if let Some(topic) = &self.source_broadcast {
             filters.push(topic.filter(None, None)?);
@@ -152,7 +152,7 @@ impl Topics {
     }
 
     /// What a source subscribes to.
-    pub fn of_source(&self, source: &str) -> Result<Vec<String>, TopicError> {
+    pub fn source_filters(&self, source: &str) -> Result<Vec<String>, TopicError> {
         let named = self
             .agent_events
             .source
@@ -174,7 +174,7 @@ impl Topics {
     /// Where an event of the agent of `cluster` goes; without a cluster, to the one that the event names.
     ///
     /// Where the topic leaves the source open, the event's `originalsource` is put in: so one agent can serve many sources.
-    pub fn from_agent(
+    pub fn agent_topic(
         &self,
         cluster: Option<&str>,
         event: &CloudEvent,
@@ -192,7 +192,7 @@ impl Topics {
     }
 
     /// Where an event of a source goes.
-    pub fn from_source(&self, source: &str, event: &CloudEvent) -> Result<String, TopicError> {
+    pub fn source_topic(&self, source: &str, event: &CloudEvent) -> Result<String, TopicError> {
         let resync = is_resync_request(event)?;
         let cluster = name(event, names::EXT_CLUSTER_NAME)?;
         if resync && cluster.is_empty() {

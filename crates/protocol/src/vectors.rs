@@ -85,6 +85,7 @@ pub(crate) fn words(out: &Outs) -> Vec<String> {
             }
             Output::Dropped(dropped) => format!("{}: {}", dropped.cause.as_str(), dropped.why),
             Output::WakeAt(time) => format!("wake {time}"),
+            Output::Store { uid, .. } => format!("store {uid}"),
         })
         .collect()
 }

@@ -186,7 +186,44 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     out
 }
 
+impl Condition {
+    /// A condition that came true, false or unknown now.
+    pub fn at(
+        time: Timestamp,
+        (condition_type, status, reason): (&str, &str, &str),
+        generation: i64,
+    ) -> Self {
+        Self {
+            last_transition_time: Some(time),
+            observed_generation: generation,
+            reason: reason.to_owned(),
+            status: status.to_owned(),
+            condition_type: condition_type.to_owned(),
+            message: String::new(),
+        }
+    }
+}
+
 impl Work {
+    /// A work for a cluster, of anything that serialises as a Kubernetes object.
+    pub fn new(
+        cluster: &str,
+        name: &str,
+        manifests: impl IntoIterator<Item = impl Serialize>,
+    ) -> Result<Self, serde_json::Error> {
+        let manifests = manifests.into_iter().map(|object| Raw::of(&object));
+        let mut work = Self {
+            spec: Arc::new(WorkSpec {
+                manifests: manifests.collect::<Result<_, _>>()?,
+                ..WorkSpec::default()
+            }),
+            ..Self::default()
+        };
+        cluster.clone_into(&mut work.metadata.namespace);
+        name.clone_into(&mut work.metadata.name);
+        Ok(work)
+    }
+
     /// Reads any value that serialises as a ManifestWork (JSON value, kube type).
     pub fn from_object(object: &impl Serialize) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(&serde_json::to_vec(object)?)

@@ -1,19 +1,16 @@
 //! A real Kafka broker (KRaft, one node) with a plain listener and one that asks for client certificates.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
-};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::pki::Authority;
 use crate::process::{Process, free_port, program};
 
 const START: Duration = Duration::from_mins(2);
@@ -53,7 +50,7 @@ pub struct Kafka {
     folder: TempDir,
     plain: u16,
     tls: u16,
-    issuer: Issuer<'static, KeyPair>,
+    authority: Authority,
 }
 
 impl Kafka {
@@ -63,7 +60,10 @@ impl Kafka {
     /// When it is not installed or does not come up.
     pub async fn start(options: KafkaOptions) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let issuer = authority(folder.path())?;
+        let authority = Authority::new(folder.path())?;
+        let server = authority.server("server")?;
+        let store = fs::read_to_string(server.key)? + &fs::read_to_string(server.cert)?;
+        fs::write(folder.path().join("server.pem"), store)?;
         let (plain, tls, controller) = (free_port()?, free_port()?, free_port()?);
         let settings = settings(folder.path(), options, [plain, tls, controller]);
         fs::write(folder.path().join("server.properties"), settings)?;
@@ -75,7 +75,7 @@ impl Kafka {
             folder,
             plain,
             tls,
-            issuer,
+            authority,
         };
         kafka.ready().await?;
         Ok(kafka)
@@ -86,30 +86,14 @@ impl Kafka {
         format!("127.0.0.1:{}", self.plain)
     }
 
-    /// Address with TLS; it wants a certificate of [`client`](Self::client).
+    /// Address with TLS; it wants a certificate of its [`authority`](Self::authority).
     pub fn tls(&self) -> String {
         format!("localhost:{}", self.tls)
     }
 
-    /// File of the authority of the broker's certificate.
-    pub fn ca(&self) -> PathBuf {
-        self.folder.path().join("ca.crt")
-    }
-
-    /// Files of a new client certificate and its key.
-    ///
-    /// # Errors
-    /// When they cannot be made.
-    pub fn client(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let (cert, key) = sign(&self.issuer, params)?;
-        let cert_file = self.folder.path().join(format!("{name}.crt"));
-        let key_file = self.folder.path().join(format!("{name}.key"));
-        fs::write(&cert_file, cert)?;
-        fs::write(&key_file, key)?;
-        Ok((cert_file, key_file))
+    /// The authority of its certificate and of its clients'.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Ends it at once, as a crash would.
@@ -240,34 +224,4 @@ async fn answers(port: u16) -> std::io::Result<bool> {
         std::io::Result::Ok(answer[4..] == [0, 0, 0, 1, 0, 0])
     };
     tokio::time::timeout(Duration::from_secs(3), look).await?
-}
-
-fn authority(folder: &Path) -> Result<Issuer<'static, KeyPair>> {
-    let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "kafka-ca");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
-    let key = KeyPair::generate()?;
-    fs::write(folder.join("ca.crt"), params.self_signed(&key)?.pem())?;
-    let issuer = Issuer::new(params, key);
-    let mut server = CertificateParams::new(vec!["localhost".to_owned()])?;
-    let address = SanType::IpAddress("127.0.0.1".parse()?);
-    server.subject_alt_names.push(address);
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let (cert, key) = sign(&issuer, server)?;
-    fs::write(folder.join("server.pem"), key + &cert)?;
-    Ok(issuer)
-}
-
-fn sign(issuer: &Issuer<'static, KeyPair>, params: CertificateParams) -> Result<(String, String)> {
-    let key = KeyPair::generate()?;
-    let cert = params
-        .signed_by(&key, issuer)
-        .context("failed to sign a certificate")?;
-    Ok((cert.pem(), key.serialize_pem()))
 }

@@ -183,13 +183,7 @@ impl Broker {
     /// has no space is cut off. An event without a parseable type or a cluster is for nobody.
     pub fn publish(&self, event: impl Borrow<CloudEvent>) -> usize {
         let event = event.borrow();
-        let subscribers = self.agents_of(event);
-        if !subscribers.is_empty() {
-            let event = Outgoing::of(event);
-            let pushed: Vec<_> = subscribers.iter().map(|s| s.push(&event)).collect();
-            self.count_pushed(&pushed);
-        }
-        subscribers.len()
+        self.push(&self.agents_of(event), event)
     }
 
     /// The same, but waits for subscribers that have no space, each for as long as [`BrokerConfig::max_wait`]: for those who
@@ -199,6 +193,23 @@ impl Broker {
         let subscribers = self.agents_of(event);
         if !subscribers.is_empty() {
             self.hand_out(&subscribers, &Outgoing::of(event)).await;
+        }
+        subscribers.len()
+    }
+
+    /// The same as [`Self::publish`], only to what this user subscribed: for answers that are nobody else's business.
+    pub fn publish_to(&self, user: &str, event: impl Borrow<CloudEvent>) -> usize {
+        let event = event.borrow();
+        let mut subscribers = self.agents_of(event);
+        subscribers.retain(|subscriber| subscriber.user == user);
+        self.push(&subscribers, event)
+    }
+
+    fn push(&self, subscribers: &[Arc<Subscriber>], event: &CloudEvent) -> usize {
+        if !subscribers.is_empty() {
+            let event = Outgoing::of(event);
+            let pushed: Vec<_> = subscribers.iter().map(|s| s.push(&event)).collect();
+            self.count_pushed(&pushed);
         }
         subscribers.len()
     }
@@ -275,11 +286,12 @@ impl Broker {
     }
 
     /// `None` when there are too many of the same already.
-    fn subscribe(&self, party: Party, data_type: &DataType) -> Option<Subscribed> {
-        let subscriber = Arc::new(Subscriber::new(Limits {
+    fn subscribe(&self, party: Party, data_type: &DataType, user: String) -> Option<Subscribed> {
+        let limits = Limits {
             events: self.0.config.queue,
             bytes: self.0.config.queue_bytes,
-        }));
+        };
+        let subscriber = Arc::new(Subscriber::new(user, limits));
         if !self
             .0
             .topics

@@ -147,9 +147,11 @@ impl Config {
         Self::read(driver, text, None)
     }
 
+    #[cfg_attr(
+        not(any(feature = "mqtt", feature = "grpc")),
+        expect(unused_variables, reason = "Kafka has no data in the file")
+    )]
     fn read(driver: Driver, text: &str, file: Option<&Path>) -> Result<Self, ConfigError> {
-        // Kafka reads no data from the file.
-        let _where_data_is = file;
         match driver {
             #[cfg(feature = "mqtt")]
             Driver::Mqtt => Ok(Self::Mqtt(Box::new(MqttFile::read(text, file)?))),
@@ -165,9 +167,14 @@ impl Config {
     }
 
     /// A transport; connects when a link is opened.
+    #[cfg_attr(
+        not(any(feature = "mqtt", feature = "kafka")),
+        expect(
+            unused_variables,
+            reason = "with gRPC the connection does not say who calls"
+        )
+    )]
     pub fn transport(&self, client: &Client) -> Arc<dyn Transport> {
-        // With gRPC the connection does not say who calls.
-        let _who_calls = client;
         match self {
             #[cfg(feature = "mqtt")]
             Self::Mqtt(file) => Arc::new(crate::mqtt::MqttTransport::new(file.config(client))),

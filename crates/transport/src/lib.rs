@@ -8,6 +8,7 @@ pub mod link;
 pub mod service;
 pub mod memory;
 pub mod identity;
+#[cfg(any(feature = "grpc", feature = "mqtt"))]
 pub mod skipped;
 #[cfg(any(feature = "grpc", feature = "mqtt", feature = "kafka"))]
 pub mod config;

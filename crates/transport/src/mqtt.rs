@@ -5,7 +5,7 @@
 
 pub mod packet;
 pub mod session;
-mod event;
+pub mod event;
 mod link;
 mod reason;
 
@@ -117,8 +117,8 @@ impl Transport for MqttTransport {
     fn open(&self, subscription: Subscription) -> BoxFuture<'_, Result<Link, TransportError>> {
         Box::pin(async move {
             let filters = match &subscription {
-                Subscription::Agent { cluster, .. } => self.config.topics.of_agent(cluster),
-                Subscription::Source { source, .. } => self.config.topics.of_source(source),
+                Subscription::Agent { cluster, .. } => self.config.topics.agent_filters(cluster),
+                Subscription::Source { source, .. } => self.config.topics.source_filters(source),
                 Subscription::PublishOnly => Ok(Vec::new()),
             };
             let filters = filters.map_err(|e| TransportError::Config(e.to_string()))?;
@@ -145,9 +145,9 @@ struct ClientId {
 impl Ids {
     fn take(&self) -> ClientId {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = (1..).find(|number| !used.contains(number));
-        // There are more numbers than links.
-        let number = free.unwrap_or(usize::MAX);
+        // One of one more numbers than are used is free.
+        let mut free = (1..=used.len() + 1).filter(|number| !used.contains(number));
+        let number = free.next().unwrap_or_default();
         used.insert(number);
         ClientId {
             ids: self.clone(),

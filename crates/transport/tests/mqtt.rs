@@ -1,4 +1,9 @@
 //! The MQTT transport against a real broker.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +27,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const SPEC: &str = "io.open-cluster-management.works.v1alpha1.manifestbundles.spec";
 const STATUS: &str = "io.open-cluster-management.works.v1alpha1.manifestbundles.status";
 

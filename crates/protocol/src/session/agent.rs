@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::outbox::{Due, Outbox};
 use super::store::Store;
+use super::traces::Traces;
 use super::{
     Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped,
     next_version,
@@ -18,6 +19,7 @@ use crate::ids::Ids;
 use crate::names;
 use crate::resync::{Hashes, Versions};
 use crate::sequence::Sequence;
+use crate::trace::TraceContext;
 
 /// Who an agent is.
 #[derive(Clone, Debug)]
@@ -50,6 +52,7 @@ pub struct AgentSession<C: Codec> {
     outbox: Outbox,
     ids: Ids,
     sequence: Sequence,
+    traces: Traces,
     /// Uids of copies in deletion that their source wants again meanwhile.
     wanted_again: BTreeSet<String>,
     up: bool,
@@ -68,6 +71,7 @@ impl<C: Codec> AgentSession<C> {
             outbox: Outbox::default(),
             ids,
             sequence: Sequence::default(),
+            traces: Traces::default(),
             wanted_again: BTreeSet::new(),
             up: false,
         }
@@ -76,6 +80,18 @@ impl<C: Codec> AgentSession<C> {
     /// The codec.
     pub fn codec(&self) -> &C {
         &self.codec
+    }
+
+    /// The trace in which a copy got its newest spec.
+    pub fn trace(&self, uid: &str) -> Option<&TraceContext> {
+        self.traces.get(uid)
+    }
+
+    /// The next reports about a copy are steps of this trace.
+    pub fn set_trace(&mut self, uid: &str, context: TraceContext) {
+        if self.store.get(uid).is_some() {
+            self.traces.set(uid, context, &self.store, &self.outbox);
+        }
     }
 
     /// Changes a copy. `object` carries the uid and the version that the change is based on (`0`: by force).
@@ -100,7 +116,12 @@ impl<C: Codec> AgentSession<C> {
             Aspect::Metadata => adopt_metadata(&mut next, object),
         }
         if next == **stored {
-            return Ok(Arc::clone(stored));
+            let stored = Arc::clone(stored);
+            if aspect == Aspect::Metadata {
+                // A copy may have come without finalizers, already in deletion.
+                self.settle_deletion(&stored);
+            }
+            return Ok(stored);
         }
         next.meta_mut().resource_version = next_version(stored.meta());
         let next = self.store.put(next);
@@ -182,9 +203,16 @@ impl<C: Codec> AgentSession<C> {
             Ok(object) => object,
             Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
         };
+        let (uid, version) = (object.meta().uid.clone(), object.meta().generation);
         match C::KEEPING {
             Keeping::Works => self.keep_work(event, &parsed, object, out),
             Keeping::Mirror => self.keep_mirror(object, out),
+        }
+        let stored = self.store.get(&uid).map(|copy| copy.meta().generation);
+        if stored.is_some_and(|stored| version == 0 || stored == version)
+            && let Some(context) = TraceContext::of(event)
+        {
+            self.traces.set(&uid, context, &self.store, &self.outbox);
         }
     }
 
@@ -211,8 +239,11 @@ impl<C: Codec> AgentSession<C> {
             }
         }
         for (uid, known) in &hashes.0 {
-            let differs =
-                |object: &&Arc<C::Object>| object.status_hash().is_some_and(|hash| hash != *known);
+            let differs = |object: &&Arc<C::Object>| {
+                self.codec
+                    .status_hash(object)
+                    .is_some_and(|hash| hash != *known)
+            };
             if self
                 .store
                 .get(uid)
@@ -222,7 +253,9 @@ impl<C: Codec> AgentSession<C> {
                 self.outbox.push(Due::state(uid, Action::ResyncResponse));
             }
         }
-        self.ask_back(&event.source);
+        if event.extension(names::EXT_RESYNC_CONTINUES).is_none() {
+            self.ask_back(&event.source);
+        }
     }
 
     /// A source that asks was away: what this agent asked or reported meanwhile reached nobody, though a broker took it. Only
@@ -415,7 +448,7 @@ impl<C: Codec> AgentSession<C> {
         let (uid, action, last) = match due {
             Due::Request(to) => return Some(self.request(now, to)),
             Due::State(uid, action) => (uid, action.clone(), false),
-            Due::Last(uid) => (uid, Action::Update, true),
+            Due::Last(uid) => (uid, self.codec.last_word(), true),
             Due::Gone { .. } => return None,
         };
         let mut report = C::Object::clone(self.store.get(uid)?);
@@ -423,7 +456,11 @@ impl<C: Codec> AgentSession<C> {
             report.mark_gone(now);
         }
         report.meta_mut().resource_version = String::new();
-        Some(self.event(now, SubResource::Status, action, &report))
+        let mut event = self.event(now, SubResource::Status, action, &report);
+        if let Ok(event) = &mut event {
+            self.traces.stamp(uid, &mut self.ids, event);
+        }
+        Some(event)
     }
 
     fn request(

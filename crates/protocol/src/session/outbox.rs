@@ -77,7 +77,7 @@ enum Waits {
 #[derive(Debug, Default)]
 struct Subject {
     waits: Option<Waits>,
-    flies: bool,
+    flies: Option<Ticket>,
     failures: u32,
 }
 
@@ -128,7 +128,7 @@ impl Outbox {
             Some(Waits::Later(at, place)) => drop(later.remove(&(at, place))),
             Some(Waits::Behind(_)) | None => (),
         }
-        if subject.flies {
+        if subject.flies.is_some() {
             subject.waits = Some(Waits::Behind(due));
         } else {
             self.count += 1;
@@ -146,13 +146,13 @@ impl Outbox {
         self.paused_until = None;
         self.wake(now);
         let (_, due) = self.ready.pop_first()?;
+        self.count += 1;
+        let ticket = Ticket(self.count);
         let (kind, id) = due.subject();
         if let Some(subject) = self.subjects(kind).get_mut(id) {
             subject.waits = None;
-            subject.flies = true;
+            subject.flies = Some(ticket);
         }
-        self.count += 1;
-        let ticket = Ticket(self.count);
         self.flying.insert(ticket, due.clone());
         Some((ticket, due))
     }
@@ -200,6 +200,17 @@ impl Outbox {
         self.requests
             .get(to)
             .is_some_and(|subject| subject.waits.is_some())
+    }
+
+    /// What is owed about a resource: the newest, be it on its way or not.
+    pub(super) fn owed(&self, uid: &str) -> Option<&Due> {
+        let subject = self.resources.get(uid)?;
+        match &subject.waits {
+            Some(Waits::Ready(place)) => self.ready.get(place),
+            Some(Waits::Later(at, place)) => self.later.get(&(*at, *place)),
+            Some(Waits::Behind(due)) => Some(due),
+            None => subject.flies.and_then(|ticket| self.flying.get(&ticket)),
+        }
     }
 
     /// What is on its way has to be sent as something else.
@@ -265,7 +276,7 @@ impl Outbox {
         let subject = self.subjects(kind).entry(id).or_default();
         let until = after(now, subject.failures);
         subject.failures += 1;
-        subject.flies = false;
+        subject.flies = None;
         let due = match subject.waits.take() {
             Some(Waits::Behind(newer)) => newer,
             _ => due,
@@ -310,7 +321,7 @@ impl Outbox {
             Some(Waits::Later(at, place)) => drop(self.later.remove(&(at, place))),
             Some(Waits::Behind(_)) | None => (),
         }
-        if !subject.flies {
+        if subject.flies.is_none() {
             self.resources.remove(uid);
         }
     }

@@ -1,12 +1,20 @@
 //! The source's end: owns what shall be, sends it to the clusters, and takes what they report.
 
+mod resync;
+mod rows;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use self::resync::Asking;
+use self::rows::Rows;
+pub use self::rows::{Row, Unsent};
+
 use super::outbox::{Due, Outbox};
 use super::store::Store;
+use super::traces::Traces;
 use super::{
     Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped,
     next_version,
@@ -18,11 +26,9 @@ use crate::eventtype::{Action, EventType, SubResource};
 use crate::ids::Ids;
 use crate::meta::whole_seconds;
 use crate::names;
-use crate::resync::{Answering, Hashes, Versions, must_send, order_deletion};
+use crate::resync::{Answering, order_deletion};
 use crate::sequence::is_newer;
-
-/// Hashes per status resync request: keeps the event below the packet limit of brokers (512 KiB).
-const HASHES_PER_REQUEST: usize = 1000;
+use crate::trace::TraceContext;
 
 /// Who a source is.
 #[derive(Clone, Debug)]
@@ -66,18 +72,13 @@ pub struct SourceSession<C: Codec> {
     store: Store<C::Object>,
     outbox: Outbox,
     ids: Ids,
-    requests: BTreeMap<String, Asked>,
-    asked: u64,
+    /// Where the status resync stands, by cluster, empty for all.
+    asking: BTreeMap<Arc<str>, Asking>,
+    rows: Rows,
+    traces: Traces,
     graves: BTreeMap<String, i64>,
     synced: bool,
     up: bool,
-}
-
-/// A status resync request that is owed: to one cluster, or (empty) to all.
-#[derive(Debug)]
-struct Asked {
-    cluster: String,
-    hashes: Hashes,
 }
 
 type Outputs<C> = Vec<Output<<C as Codec>::Object>>;
@@ -97,17 +98,43 @@ impl<C: Codec> SourceSession<C> {
             store,
             outbox: Outbox::default(),
             ids,
-            requests: BTreeMap::new(),
-            asked: 0,
+            asking: BTreeMap::new(),
+            rows: Rows::default(),
+            traces: Traces::default(),
             graves,
             synced,
             up: false,
         }
     }
 
+    /// A session that goes on where another one stopped: with the rows that it last wanted stored. It wants its own rows
+    /// stored in turn, see [`Output::Store`].
+    pub fn restored(
+        codec: C,
+        config: SourceConfig,
+        rows: impl IntoIterator<Item = (String, Row<C::Object>)>,
+    ) -> Self {
+        let mut session = Self::new(codec, config, Owned::default());
+        session.rows.keep();
+        for (uid, row) in rows {
+            session.restore(&uid, row);
+        }
+        session
+    }
+
     /// What must be kept beside the objects, see [`Owned::graves`].
     pub fn graves(&self) -> &BTreeMap<String, i64> {
         &self.graves
+    }
+
+    /// The trace of the last change of a resource: its newest step, which is the agent's report once there is one.
+    pub fn trace(&self, uid: &str) -> Option<&TraceContext> {
+        self.traces.get(uid)
+    }
+
+    /// The change that was just made is a step of this trace. Without, it begins one of its own when it is sent.
+    pub fn set_trace(&mut self, uid: &str, context: TraceContext) {
+        self.traces.set(uid, context, &self.store, &self.outbox);
     }
 
     /// Everything that is owned is loaded. Agents are asked again: what they held too much was not said before.
@@ -131,6 +158,8 @@ impl<C: Codec> SourceSession<C> {
         if C::KEEPING == Keeping::Works {
             let uid = work_uid(&self.config.source, &meta.namespace, &meta.name).to_string();
             object.meta_mut().uid = uid;
+        } else if object.meta().uid.is_empty() {
+            object.meta_mut().uid = self.ids.next_id();
         }
         let buried = self.graves.get(&object.meta().uid).copied().unwrap_or(0);
         let generation = generation(object.meta().generation.max(buried + 1), &object)?;
@@ -144,8 +173,10 @@ impl<C: Codec> SourceSession<C> {
             .map_err(|e| ChangeError::Invalid(e.to_string()))?;
         let object = self.store.put(object);
         self.graves.remove(&object.meta().uid);
+        self.traces.forget(&object.meta().uid);
         self.outbox
             .push(Due::state(&object.meta().uid, Action::Create));
+        self.keep_first(&object.meta().uid, out);
         out.push(Output::Change(Change::Added(Arc::clone(&object))));
         Ok(object)
     }
@@ -186,8 +217,10 @@ impl<C: Codec> SourceSession<C> {
             .validate(&object)
             .map_err(|e| ChangeError::Invalid(e.to_string()))?;
         let object = self.store.put(object);
+        self.traces.forget(&object.meta().uid);
         self.outbox
             .push(Due::state(&object.meta().uid, Action::Update));
+        self.keep_first(&object.meta().uid, out);
         out.push(Output::Change(Change::Modified(Arc::clone(&object))));
         Ok(object)
     }
@@ -201,15 +234,21 @@ impl<C: Codec> SourceSession<C> {
         if meta.deleting() {
             return;
         }
-        if meta.finalizers.is_empty() {
-            let (uid, cluster) = (meta.uid.clone(), meta.namespace.clone());
+        self.traces.forget(&meta.uid);
+        if meta.finalizers.is_empty() || C::KEEPING == Keeping::Mirror {
+            let uid = meta.uid.clone();
+            let cluster = self.codec.cluster_of(&stored).unwrap_or_default();
             self.store.remove(&uid);
-            self.graves.insert(uid.clone(), meta.generation);
+            // Only the uids of works come back.
+            if C::KEEPING == Keeping::Works {
+                self.graves.insert(uid.clone(), meta.generation);
+            }
             self.outbox.push(Due::Gone {
-                uid: uid.into(),
-                cluster,
-                version: meta.generation,
+                uid: uid.as_str().into(),
+                cluster: cluster.to_owned(),
+                version: self.codec.version(&stored).unwrap_or(meta.generation),
             });
+            self.keep_first(&uid, out);
             out.push(Output::Change(Change::Deleted(stored)));
             return;
         }
@@ -218,7 +257,9 @@ impl<C: Codec> SourceSession<C> {
         next.meta_mut().resource_version = next_version(meta);
         self.outbox.forget(&meta.uid);
         self.outbox.push(Due::state(&meta.uid, Action::Delete));
-        out.push(Output::Change(Change::Modified(self.store.put(next))));
+        let next = self.store.put(next);
+        self.keep_first(&next.meta().uid, out);
+        out.push(Output::Change(Change::Modified(next)));
     }
 
     fn receive(&mut self, event: &CloudEvent, out: &mut Outputs<C>) {
@@ -248,67 +289,6 @@ impl<C: Codec> SourceSession<C> {
         }
     }
 
-    fn answer(&mut self, event: &CloudEvent, out: &mut Outputs<C>) {
-        let Some(cluster) = event.cluster().filter(|cluster| !cluster.is_empty()) else {
-            return dropped(
-                out,
-                &event.id,
-                Cause::OtherCluster,
-                "a resync request must name its cluster",
-            );
-        };
-        let known = match Versions::from_event(event) {
-            Ok(known) => known,
-            Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
-        };
-        // An agent that asks every source was away, and so may have been who asked it for statuses meanwhile, and who should
-        // have got the statuses that it reported. One that asks this source alone answers a question of its own.
-        if self.config.resync
-            && event
-                .text(names::EXT_ORIGINAL_SOURCE)
-                .unwrap_or_default()
-                .is_empty()
-        {
-            self.ask_cluster(cluster);
-        }
-        let mut overtake = Vec::new();
-        for object in self.store.in_namespace(cluster) {
-            let meta = object.meta();
-            let held = known.0.get(&meta.uid).copied();
-            let version = self.codec.version(object);
-            let counted = C::KEEPING == Keeping::Works
-                && !meta
-                    .annotations
-                    .contains_key(names::ANNOTATION_RESOURCE_VERSION);
-            if counted && !meta.deleting() && held.is_some_and(|held| Some(held) > version) {
-                overtake.push((Arc::clone(object), held.unwrap_or(0)));
-            } else if must_send(version, meta.deleting(), held) {
-                self.outbox
-                    .push(Due::state(&meta.uid, Action::ResyncResponse));
-            }
-        }
-        // A source that lost its memory counts below what its agents hold: it goes on from there.
-        for (object, held) in overtake {
-            let mut next = C::Object::clone(&object);
-            next.meta_mut().generation = held + 1;
-            next.meta_mut().resource_version = next_version(object.meta());
-            self.outbox
-                .push(Due::state(&object.meta().uid, Action::ResyncResponse));
-            out.push(Output::Change(Change::Modified(self.store.put(next))));
-        }
-        if self.synced {
-            for (uid, version) in known.0 {
-                if self.store.get(&uid).is_none() {
-                    self.outbox.push(Due::Gone {
-                        uid: uid.into(),
-                        cluster: cluster.to_owned(),
-                        version,
-                    });
-                }
-            }
-        }
-    }
-
     fn take(&mut self, event: &CloudEvent, report: &C::Object, out: &mut Outputs<C>) {
         let uid = &report.meta().uid;
         let Some(stored) = self.store.get(uid).cloned() else {
@@ -319,10 +299,11 @@ impl<C: Codec> SourceSession<C> {
                     .is_some_and(|last| report.meta().generation >= *last)
             {
                 self.graves.remove(uid);
+                self.keep(uid, out);
             }
             return dropped(out, &event.id, Cause::Unknown, uid);
         };
-        if event.cluster() != Some(&stored.meta().namespace) {
+        if event.cluster() != self.codec.cluster_of(&stored) {
             return dropped(
                 out,
                 &event.id,
@@ -342,6 +323,7 @@ impl<C: Codec> SourceSession<C> {
             } else {
                 self.outbox.push(Due::state(uid, Action::Create));
             }
+            self.keep(uid, out);
             return;
         }
         let (ours, theirs) = (stored.meta().generation, report.meta().generation);
@@ -353,87 +335,46 @@ impl<C: Codec> SourceSession<C> {
                 format!("generation {theirs}, sent {ours}"),
             );
         }
-        let sequence = |object: &C::Object| {
-            object
-                .meta()
-                .annotations
-                .get(names::ANNOTATION_SEQUENCE_ID)
-                .cloned()
-                .unwrap_or_default()
-        };
-        let current = sequence(report);
-        match is_newer(&sequence(&stored), &current) {
-            Ok(true) => (),
-            Ok(false) => return dropped(out, &event.id, Cause::Stale, current),
-            Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
-        }
         let mut next = C::Object::clone(&stored);
         next.adopt_status(report);
-        let meta = next.meta_mut();
-        meta.annotations
-            .insert(names::ANNOTATION_SEQUENCE_ID.to_owned(), current);
-        if C::KEEPING == Keeping::Works
-            && !meta.finalizers.iter().any(|f| f == names::WORK_FINALIZER)
-        {
-            meta.finalizers.push(names::WORK_FINALIZER.to_owned());
+        if C::KEEPING == Keeping::Works {
+            let sequence = |object: &C::Object| {
+                let annotations = &object.meta().annotations;
+                let sequence = annotations.get(names::ANNOTATION_SEQUENCE_ID);
+                sequence.cloned().unwrap_or_default()
+            };
+            let current = sequence(report);
+            match is_newer(&sequence(&stored), &current) {
+                Ok(true) => (),
+                Ok(false) => return dropped(out, &event.id, Cause::Stale, current),
+                Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
+            }
+            let meta = next.meta_mut();
+            meta.annotations
+                .insert(names::ANNOTATION_SEQUENCE_ID.to_owned(), current);
+            if !meta.finalizers.iter().any(|f| f == names::WORK_FINALIZER) {
+                meta.finalizers.push(names::WORK_FINALIZER.to_owned());
+            }
         }
         let changed =
             !next.same_status(&stored) || next.meta().finalizers != stored.meta().finalizers;
         next.meta_mut().resource_version = next_version(stored.meta());
         let next = self.store.put(next);
+        if let Some(reported) = TraceContext::of(event)
+            && self.traces.get(uid).map(TraceContext::trace_id) == Some(reported.trace_id())
+        {
+            self.set_trace(uid, reported);
+        }
+        self.keep(uid, out);
         if changed {
             out.push(Output::Change(Change::StatusModified(next)));
         }
     }
 
-    /// Splits the hashes into requests of a bounded size. An empty list asks for everything, so it is only sent when nothing
-    /// is owned: it makes agents ask in turn about what they hold of this source.
-    fn ask(&mut self) {
-        let hashes = hashes(self.store.iter());
-        self.requests.clear();
-        self.owe(String::new(), &hashes);
-        if self.requests.is_empty() {
-            self.owe_one(String::new(), Hashes::default());
-        }
-    }
-
-    fn ask_cluster(&mut self, cluster: &str) {
-        let hashes = hashes(self.store.in_namespace(cluster));
-        self.requests.retain(|_, asked| asked.cluster != cluster);
-        self.owe(cluster.to_owned(), &hashes);
-    }
-
-    fn owe(&mut self, cluster: String, hashes: &[(String, String)]) {
-        for batch in hashes.chunks(HASHES_PER_REQUEST) {
-            self.owe_one(cluster.clone(), Hashes(batch.iter().cloned().collect()));
-        }
-    }
-
-    /// Keys are never used twice: the fate of a request says nothing of a later one.
-    fn owe_one(&mut self, cluster: String, hashes: Hashes) {
-        self.asked += 1;
-        let key = self.asked.to_string();
-        self.requests.insert(key.clone(), Asked { cluster, hashes });
-        self.outbox.push(Due::Request(key.into()));
-    }
-
     fn make(&mut self, now: Timestamp, due: &Due) -> Option<Result<CloudEvent, EncodeError>> {
         let data_type = self.codec.data_type();
         match due {
-            Due::Request(key) => {
-                let Asked { cluster, hashes } = self.requests.get(&**key)?;
-                let event_type = data_type.event(SubResource::Status, Action::ResyncRequest);
-                let event =
-                    CloudEvent::new(self.ids.next_id(), &self.config.source, event_type, now)
-                        .with(names::EXT_CLUSTER_NAME, cluster.as_str())
-                        .with(names::EXT_ORIGINAL_SOURCE, "");
-                Some(
-                    hashes
-                        .to_json()
-                        .map(|data| event.with_json(data))
-                        .map_err(EncodeError::from),
-                )
-            }
+            Due::Request(to) => self.request(now, to),
             Due::State(uid, action) => {
                 let object = self.store.get(uid)?;
                 let action = match (object.meta().deleting(), action) {
@@ -447,7 +388,8 @@ impl<C: Codec> SourceSession<C> {
                     source: &self.config.source,
                     sequence: None,
                 };
-                Some(self.codec.encode(stamp, &event_type, object))
+                let event = self.codec.encode(stamp, &event_type, object);
+                Some(event.map(|event| self.traced(uid, event)))
             }
             Due::Last(_) => None,
             Due::Gone {
@@ -463,14 +405,29 @@ impl<C: Codec> SourceSession<C> {
                     cluster,
                     source: &self.config.source,
                 };
-                Some(Ok(order_deletion(&to, &mut self.ids, now, uid, *version)))
+                let event = order_deletion(&to, &mut self.ids, now, uid, *version);
+                Some(Ok(self.traced(uid, event)))
             }
         }
     }
 
-    fn settled(&mut self, due: Due) {
-        if let Due::Request(key) = due {
-            self.requests.remove(&*key);
+    /// A step in the trace of the change that the event tells of, which may begin here.
+    fn traced(&mut self, uid: &str, mut event: CloudEvent) -> CloudEvent {
+        if self.traces.get(uid).is_none() {
+            let context = TraceContext::fresh(&mut self.ids);
+            self.set_trace(uid, context);
+        }
+        self.traces.stamp(uid, &mut self.ids, &mut event);
+        event
+    }
+
+    fn settled(&mut self, due: &Due, out: &mut Outputs<C>) {
+        match due {
+            Due::Request(to) => self.asked(to),
+            Due::State(uid, _) | Due::Last(uid) | Due::Gone { uid, .. } => {
+                self.rows
+                    .landed(uid, &self.store, &self.graves, &self.outbox, out);
+            }
         }
     }
 }
@@ -499,7 +456,7 @@ impl<C: Codec> Session for SourceSession<C> {
             Input::Resync => self.ask(),
             Input::Sent(ticket) => {
                 if let Some(due) = self.outbox.sent(ticket) {
-                    self.settled(due);
+                    self.settled(&due, out);
                 }
             }
             Input::Failed(ticket, fate) => {
@@ -507,7 +464,7 @@ impl<C: Codec> Session for SourceSession<C> {
                 out.extend(wake.map(Output::WakeAt));
                 if let Some(due) = lost {
                     dropped(out, "", Cause::Refused, format!("{due:?}"));
-                    self.settled(due);
+                    self.settled(&due, out);
                 }
             }
             // Whoever wakes early, or for another reason, must not forget the pause that is left.
@@ -528,7 +485,7 @@ impl<C: Codec> Session for SourceSession<C> {
                 None => (),
             }
             self.outbox.land(ticket);
-            self.settled(due);
+            self.settled(&due, out);
         }
         None
     }
@@ -536,11 +493,6 @@ impl<C: Codec> Session for SourceSession<C> {
     fn store(&self) -> &Store<C::Object> {
         &self.store
     }
-}
-
-fn hashes<'a, R: Resource>(objects: impl Iterator<Item = &'a Arc<R>>) -> Vec<(String, String)> {
-    let with_uid = |object: &Arc<R>| Some((object.meta().uid.clone(), object.status_hash()?));
-    objects.filter_map(with_uid).collect()
 }
 
 /// The version of a spec: the owner's annotation if there is one, else counted here.
@@ -559,3 +511,6 @@ fn generation(counted: i64, object: &impl Resource) -> Result<i64, ChangeError> 
             }),
     }
 }
+
+#[cfg(test)]
+mod crashes;

@@ -1,6 +1,7 @@
 //! Local copies, found by uid and by name without scanning.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::codec::Resource;
@@ -20,6 +21,13 @@ impl<R> Default for Store<R> {
             by_name: BTreeMap::new(),
         }
     }
+}
+
+fn beyond(key: Option<&str>) -> (Bound<&str>, Bound<&str>) {
+    (
+        key.map_or(Bound::Unbounded, Bound::Excluded),
+        Bound::Unbounded,
+    )
 }
 
 impl<R: Resource> Store<R> {
@@ -50,6 +58,25 @@ impl<R: Resource> Store<R> {
         names
             .flat_map(|(_, uids)| uids)
             .filter_map(|uid| self.by_uid.get(uid))
+    }
+
+    /// All in a namespace whose names come after one.
+    pub(super) fn in_namespace_after(
+        &self,
+        namespace: &str,
+        name: Option<&str>,
+    ) -> impl Iterator<Item = &Arc<R>> {
+        let names = self.by_name.get(namespace).into_iter();
+        names
+            .flat_map(move |names| names.range::<str, _>(beyond(name)))
+            .flat_map(|(_, uids)| uids)
+            .filter_map(|uid| self.by_uid.get(uid))
+    }
+
+    /// All whose uids come after one.
+    pub(super) fn iter_after(&self, uid: Option<&str>) -> impl Iterator<Item = &Arc<R>> {
+        let objects = self.by_uid.range::<str, _>(beyond(uid));
+        objects.map(|(_, object)| object)
     }
 
     /// Namespaces that hold something.

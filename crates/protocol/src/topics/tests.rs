@@ -106,14 +106,14 @@ fn subscriptions() {
     }
     // C39, C40, C41.
     check(
-        usual().of_agent("edge-7"),
+        usual().agent_filters("edge-7"),
         &[
             "sources/hub-a/clusters/edge-7/sourceevents",
             "sources/+/sourcebroadcast",
         ],
     );
     check(
-        usual().of_source("hub-a"),
+        usual().source_filters("hub-a"),
         &[
             "sources/hub-a/clusters/+/agentevents",
             "clusters/+/agentbroadcast",
@@ -125,19 +125,19 @@ fn subscriptions() {
         ["", ""],
     );
     check(
-        wild.of_source("hub-a"),
+        wild.source_filters("hub-a"),
         &["the topic source \"+\" does not match the client sourceID \"hub-a\""],
     );
     check(
-        usual().of_source("hub-b"),
+        usual().source_filters("hub-b"),
         &["the topic source \"hub-a\" does not match the client sourceID \"hub-b\""],
     );
     check(
-        wild.of_agent("edge-7"),
+        wild.agent_filters("edge-7"),
         &["sources/+/clusters/edge-7/sourceevents"],
     );
     check(
-        usual().of_agent("a/b"),
+        usual().agent_filters("a/b"),
         &["failed to put \"a/b\" into a topic: the name of a cluster has no '/', '+' or '#'"],
     );
     let shared = topics(
@@ -146,7 +146,7 @@ fn subscriptions() {
         ["", "$share/statussubscribers/clusters/+/agentbroadcast"],
     );
     check(
-        shared.of_source("hub-a"),
+        shared.source_filters("hub-a"),
         &[
             "$share/statussubscribers/sources/hub-a/clusters/+/agentevents",
             "$share/statussubscribers/clusters/+/agentbroadcast",
@@ -158,7 +158,7 @@ fn subscriptions() {
         ["", ""],
     );
     check(
-        one.of_agent("edge-7"),
+        one.agent_filters("edge-7"),
         &["sources/+/clusters/edge-7/sourceevents"],
     );
 }
@@ -166,7 +166,7 @@ fn subscriptions() {
 #[test]
 fn agents_publish() {
     fn check(topics: &Topics, event: &CloudEvent, expected: &str) {
-        let got = topics.from_agent(Some("edge-7"), event);
+        let got = topics.agent_topic(Some("edge-7"), event);
         assert_eq!(got.unwrap_or_else(|error| error.to_string()), expected);
     }
     let status = |source| event(&format!("{STATUS}.update_request"), "edge-7", source);
@@ -210,7 +210,7 @@ fn agents_publish() {
     );
     let bare = CloudEvent::new("1", "x", format!("{STATUS}.x"), Timestamp::UNIX_EPOCH);
     check(&usual(), &bare, "originalsource extension must be a string");
-    let of_event = usual().from_agent(None, &event(&format!("{SPEC}.x"), "edge-9", ""));
+    let of_event = usual().agent_topic(None, &event(&format!("{SPEC}.x"), "edge-9", ""));
     assert_eq!(
         of_event.unwrap(),
         "sources/hub-a/clusters/edge-9/agentevents"
@@ -220,7 +220,7 @@ fn agents_publish() {
 #[test]
 fn sources_publish() {
     fn check(topics: &Topics, event: &CloudEvent, expected: &str) {
-        let got = topics.from_source("hub-a", event);
+        let got = topics.source_topic("hub-a", event);
         assert_eq!(got.unwrap_or_else(|error| error.to_string()), expected);
     }
     let spec = |cluster| event(&format!("{SPEC}.create_request"), cluster, "");

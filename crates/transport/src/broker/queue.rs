@@ -62,6 +62,8 @@ pub(super) struct Limits {
 
 /// A subscriber's queue.
 pub(super) struct Subscriber {
+    /// Who subscribed.
+    pub(super) user: String,
     limits: Limits,
     state: Mutex<State>,
     space: Notify,
@@ -149,8 +151,9 @@ impl State {
 }
 
 impl Subscriber {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(user: String, limits: Limits) -> Self {
         Self {
+            user,
             limits: Limits {
                 events: limits.events.max(2),
                 ..limits
@@ -338,7 +341,7 @@ mod tests {
     use super::{End, Limits, Outgoing, Subscriber};
 
     fn queue(events: usize, bytes: usize) -> Subscriber {
-        Subscriber::new(Limits { events, bytes })
+        Subscriber::new(String::new(), Limits { events, bytes })
     }
 
     /// `resource=text`, with `!` before it for a deletion; without a resource something that must arrive itself.

@@ -229,7 +229,8 @@ impl CloudEventService for Calls {
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         let caller = broker.caller(&metadata, &extensions).await?;
         let (party, data_type) = broker.admit_subscription(&caller, request).await?;
-        let subscribed = broker.subscribe(party, &data_type).ok_or_else(|| {
+        let subscribed = broker.subscribe(party, &data_type, caller.user);
+        let subscribed = subscribed.ok_or_else(|| {
             Status::resource_exhausted("there are too many subscriptions like this one")
         })?;
         let id = broker.next_id();

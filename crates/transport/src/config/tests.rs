@@ -125,7 +125,7 @@ mod mqtt {
         assert_eq!(config.keep_alive, Duration::from_secs(30));
         assert_eq!(config.dial_timeout, Duration::from_secs(10));
         assert_eq!((config.publish_qos, config.subscribe_qos), (0, 2));
-        assert_eq!(config.topics.of_agent("c").unwrap().len(), 2);
+        assert_eq!(config.topics.agent_filters("c").unwrap().len(), 2);
         let tls = format!("{:?}", config.tls.unwrap());
         assert!(tls.contains("ca: Some(Inline(..))"), "data wins: {tls}");
         assert!(

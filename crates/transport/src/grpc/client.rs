@@ -16,12 +16,13 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status, Streaming};
 
-use super::convert::{decode, encode_publish};
+use super::convert::{MessageError, decode, encode_publish};
 use super::proto::SubscriptionRequest;
 use super::stubs::cloud_event_service_client::CloudEventServiceClient;
 use crate::identity::{ClientTls, Pem, REFRESH};
 use crate::link::{Link, Publisher, Subscription, Transport, TransportError};
 use crate::service::ServiceError;
+use crate::skipped::Skipped;
 
 /// Header in which the server names a subscription.
 const SUBSCRIPTION_ID: &str = "subscription-id";
@@ -30,6 +31,8 @@ const REASON_WAIT: Duration = Duration::from_secs(5);
 /// An unanswered event is given up after this.
 const PUBLISH_WAIT: Duration = Duration::from_secs(30);
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Bytes that a server may send before they are read. Only what is under way takes memory.
+const WINDOW: u32 = 2 * 1024 * 1024;
 /// Largest message in either direction.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
@@ -75,6 +78,7 @@ impl GrpcConfig {
 pub struct GrpcTransport {
     config: Arc<GrpcConfig>,
     shared: Arc<Mutex<Option<Connection>>>,
+    skipped: Skipped,
 }
 
 #[derive(Clone)]
@@ -94,7 +98,13 @@ impl GrpcTransport {
         Self {
             config: Arc::new(config),
             shared: Arc::new(Mutex::new(None)),
+            skipped: Skipped::default(),
         }
+    }
+
+    /// Messages that were no events.
+    pub fn skipped(&self) -> Skipped {
+        self.skipped.clone()
     }
 
     /// The next link uses a new connection with freshly read files; links that are open keep theirs.
@@ -133,6 +143,8 @@ impl GrpcTransport {
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", config.url))
             .map_err(bad)?
             .connect_timeout(CONNECT_WAIT)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .tcp_nodelay(true);
         if let Some((interval, patience)) = config.keepalive {
             endpoint = endpoint
@@ -258,10 +270,16 @@ impl GrpcTransport {
             }
             other => other?,
         };
-        let renewed = connection.renewed.clone();
+        let silence = self.config.heartbeat_timeout;
+        let incoming = Incoming {
+            events,
+            silence: silence.map(|silence| (silence, Instant::now() + silence)),
+            renewed: connection.renewed.clone(),
+            skipped: self.skipped.clone(),
+        };
         Ok(Link {
             publisher: Arc::new(connection),
-            events: received(events, self.config.heartbeat_timeout, renewed),
+            events: incoming.stream(),
         })
     }
 }
@@ -305,42 +323,60 @@ impl Publisher for Connection {
     }
 }
 
-/// The events of a stream without heartbeats; messages that are no events are logged and skipped.
-fn received(
+/// The receiving half of a link.
+struct Incoming {
     events: Streaming<Bytes>,
-    silence: Option<Duration>,
+    /// How long the server may be silent, and until when it may be now.
+    silence: Option<(Duration, Instant)>,
+    /// Another certificate is to be shown.
     renewed: CancellationToken,
-) -> BoxStream<'static, Result<CloudEvent, TransportError>> {
-    let first = silence.map(|silence| Instant::now() + silence);
-    stream::unfold(Some((events, first, renewed)), move |state| async move {
-        let (mut events, mut deadline, renewed) = state?;
-        loop {
-            let next = tokio::select! {
-                next = events.message() => next,
-                () = renewed.cancelled() => return Some((Err(TransportError::Replaced), None)),
-                () = until(deadline) => {
-                    return Some((Err(TransportError::Silent(silence.unwrap_or_default())), None));
-                }
-            };
-            match next {
-                Ok(None) => return None,
-                Err(status) => return Some((Err(refused(status)), None)),
-                Ok(Some(message)) => match decode(message) {
-                    Ok(Some(event)) => {
-                        return Some((Ok(event), Some((events, deadline, renewed))));
-                    }
-                    Ok(None) => deadline = silence.map(|silence| Instant::now() + silence),
-                    Err(error) => tracing::warn!(%error, "skipped a message that is no event"),
-                },
-            }
-        }
-    })
-    .boxed()
+    skipped: Skipped,
 }
 
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
+impl Incoming {
+    /// The events of the stream without heartbeats; messages that are no events are counted and skipped.
+    fn stream(self) -> BoxStream<'static, Result<CloudEvent, TransportError>> {
+        stream::unfold(Some(self), |state| async move {
+            let mut incoming = state?;
+            let next = incoming.next().await?;
+            let goes_on = next.is_ok().then_some(incoming);
+            Some((next, goes_on))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Result<CloudEvent, TransportError>> {
+        loop {
+            let next = tokio::select! {
+                next = self.events.message() => next,
+                () = self.renewed.cancelled() => return Some(Err(TransportError::Replaced)),
+                silence = silent(self.silence) => return Some(Err(TransportError::Silent(silence))),
+            };
+            let message = match next {
+                Ok(message) => message?,
+                Err(status) => return Some(Err(refused(status))),
+            };
+            match decode(message) {
+                Ok(Some(event)) => return Some(Ok(event)),
+                Ok(None) => {
+                    if let Some((silence, until)) = &mut self.silence {
+                        *until = Instant::now() + *silence;
+                    }
+                }
+                Err(MessageError::Event(error)) => self.skipped.add("grpc", &error),
+                Err(error) => return Some(Err(TransportError::Protocol(error.to_string()))),
+            }
+        }
+    }
+}
+
+/// Waits until a server has been silent for too long.
+async fn silent(silence: Option<(Duration, Instant)>) -> Duration {
+    match silence {
+        Some((silence, until)) => {
+            sleep_until(until).await;
+            silence
+        }
         None => std::future::pending().await,
     }
 }

@@ -36,6 +36,18 @@ impl Files {
     }
 }
 
+/// Counts how often a file was looked at.
+struct Counting(std::path::PathBuf, AtomicUsize);
+impl PemSource for Counting {
+    fn read(&self) -> std::io::Result<Vec<u8>> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        std::fs::read(&self.0)
+    }
+    fn place(&self) -> String {
+        "here".to_owned()
+    }
+}
+
 #[tokio::test]
 async fn a_renewed_certificate_is_noticed_when_its_key_fits() {
     let files = Files::new();
@@ -47,17 +59,6 @@ async fn a_renewed_certificate_is_noticed_when_its_key_fits() {
     used.client_config(&[]).unwrap();
 
     let (cert, key) = pair();
-    // Counts how often the files were looked at.
-    struct Counting(std::path::PathBuf, AtomicUsize);
-    impl PemSource for Counting {
-        fn read(&self) -> std::io::Result<Vec<u8>> {
-            self.1.fetch_add(1, Ordering::SeqCst);
-            std::fs::read(&self.0)
-        }
-        fn place(&self) -> String {
-            "here".to_owned()
-        }
-    }
     let looks = Arc::new(Counting(
         files.folder.path().join("crt"),
         AtomicUsize::new(0),

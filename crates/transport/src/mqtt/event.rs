@@ -10,12 +10,8 @@ use super::packet::write::{Message, MessageError};
 use crate::link::TransportError;
 use crate::service::ServiceError;
 
-/// The message of an event.
-pub(super) fn to_message(
-    event: &CloudEvent,
-    topic: &str,
-    qos: u8,
-) -> Result<Message, TransportError> {
+/// The message of an event, ready for a topic.
+pub fn to_message(event: &CloudEvent, topic: &str, qos: u8) -> Result<Message, TransportError> {
     let pairs = event.to_pairs();
     let pairs = pairs
         .iter()
@@ -57,7 +53,7 @@ pub(super) fn too_large(event: &CloudEvent, size: usize, limit: usize) -> Transp
 }
 
 /// The event of a message.
-pub(super) fn from_message(message: &Publish<'_>) -> Result<CloudEvent, EnvelopeError> {
+pub fn from_message(message: &Publish<'_>) -> Result<CloudEvent, EnvelopeError> {
     let damaged = |name: &str, why: &dyn std::fmt::Display| EnvelopeError::Attribute {
         name: name.to_owned(),
         why: why.to_string(),

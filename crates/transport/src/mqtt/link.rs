@@ -159,7 +159,8 @@ async fn dial(config: &MqttConfig) -> Result<(Socket, BoxFuture<'static, ()>), T
     let connector = TlsConnector::from(Arc::new(client));
     let socket = connector.connect(name, socket).await.map_err(|e| {
         // A certificate that does not fit will not fit the next time.
-        if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        let inner = e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+        if inner.is_some() {
             let broker = &config.broker;
             TransportError::Access(format!("failed to set up TLS with {broker}: {e}"))
         } else {
@@ -466,9 +467,9 @@ impl MqttPublisher {
     fn message(&self, event: &CloudEvent) -> Result<Message, TransportError> {
         let topics = &self.config.topics;
         let topic = match &self.subscription {
-            Subscription::Agent { cluster, .. } => topics.from_agent(Some(cluster), event),
-            Subscription::Source { source, .. } => topics.from_source(source, event),
-            Subscription::PublishOnly => topics.from_agent(None, event),
+            Subscription::Agent { cluster, .. } => topics.agent_topic(Some(cluster), event),
+            Subscription::Source { source, .. } => topics.source_topic(source, event),
+            Subscription::PublishOnly => topics.agent_topic(None, event),
         }?;
         let qos = self.config.publish_qos.min(self.limits.qos);
         let message = to_message(event, &topic, qos)?;

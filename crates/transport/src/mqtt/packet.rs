@@ -106,6 +106,7 @@ pub struct Publish<'a> {
 
 /// The steps in which a message is acknowledged. Quality 1 has only the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the names of the protocol")]
 pub enum AckKind {
     /// Taken (1).
     PubAck,

@@ -1,10 +1,12 @@
 //! Measures a server or a fleet from outside, as processes: time, memory, processor time.
 //!
 //! `bench NAME…` runs the named benches and prints a table, then one JSON line for each figure.
-//! The `drover` program is the one beside this one, or what `--drover` or `DROVER_BIN` names; the
-//! peers come from `DROVER_PEERS`, as in the tests. Nothing here asserts: the reader compares.
+//! The `drover` program is the one beside this one, or what `--drover` or `DROVER_BIN` names; so is
+//! `perf-role`, which `events` needs. The peers come from `DROVER_PEERS`, as in the tests. Nothing
+//! here asserts: the reader compares.
 
 mod api;
+mod events;
 mod fanout;
 mod http;
 mod process;
@@ -33,6 +35,8 @@ enum Bench {
     Up,
     /// From the create of a work to its Applied and Available status
     WorkLatency,
+    /// Works to agents and statuses back, over gRPC and through mosquitto
+    Events,
 }
 
 /// Measures speed and memory.
@@ -61,34 +65,44 @@ struct Args {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    let drover = match &args.drover {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("drover"),
-    };
-    let drover = drover.canonicalize().with_context(|| {
-        format!(
-            "{} is not there: run `cargo build --release -p drover` first",
-            drover.display()
-        )
-    })?;
     let mut report = Report::default();
-    let outcome = measure(&drover, &args, &mut report).await;
+    let outcome = measure(&args, &mut report).await;
     // What was measured before something failed is worth seeing.
     report.print()?;
     outcome
 }
 
-async fn measure(drover: &Path, args: &Args, report: &mut Report) -> Result<()> {
+/// A program that is built beside this one.
+fn beside(name: &str, package: &str) -> Result<PathBuf> {
+    found(&std::env::current_exe()?.with_file_name(name), package)
+}
+
+fn found(path: &Path, package: &str) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| {
+        let path = path.display();
+        format!("{path} is not there: run `cargo build --release -p {package}` first")
+    })
+}
+
+async fn measure(args: &Args, report: &mut Report) -> Result<()> {
+    let drover = || match &args.drover {
+        Some(path) => found(path, "drover"),
+        None => beside("drover", "drover"),
+    };
     for name in &args.names {
         match name {
-            Bench::ApiStart => api::start(drover, args.rounds, report).await?,
-            Bench::ApiWrites => api::writes(drover, args, report).await?,
+            Bench::ApiStart => api::start(&drover()?, args.rounds, report).await?,
+            Bench::ApiWrites => api::writes(&drover()?, args, report).await?,
             Bench::ApiList => {
-                api::lists(drover, args, report).await?;
-                fanout::run(drover, args, report).await?;
+                api::lists(&drover()?, args, report).await?;
+                fanout::run(&drover()?, args, report).await?;
             }
-            Bench::Up => up::run(drover, args, report).await?,
-            Bench::WorkLatency => work::run(drover, report).await?,
+            Bench::Up => up::run(&drover()?, args, report).await?,
+            Bench::WorkLatency => work::run(&drover()?, report).await?,
+            Bench::Events => {
+                let role = beside("perf-role", "drover-perf")?;
+                events::run(&role, args.rounds, report).await?;
+            }
         }
     }
     Ok(())

@@ -87,7 +87,7 @@ impl<'a> Iterator for Iter<'a> {
 }
 
 fn value<'a>(number: u8, bytes: &mut &'a [u8]) -> Option<Value<'a>> {
-    fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<[u8; N]> {
+    fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
         let (head, rest) = bytes.split_first_chunk()?;
         *bytes = rest;
         Some(*head)

@@ -176,7 +176,7 @@ impl Message {
     }
 
     /// Appends the packet, with its id if the quality asks for one.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, packet_id: u16) {
+    pub fn write(&self, out: &mut Vec<u8>, packet_id: u16) {
         let start = out.len();
         out.extend_from_slice(&self.bytes);
         if self.qos > 0

@@ -203,7 +203,7 @@ fn silence_is_noticed() {
         prepare(&mut session, now);
         let due = session.wake_at();
         assert_eq!(due, Some(now + after as u32 * SECOND));
-        session.tick(now + after as u32 * SECOND - SECOND).unwrap();
+        session.tick(now + (after - 1) as u32 * SECOND).unwrap();
         assert_eq!(session.tick(now + after as u32 * SECOND), expected);
     }
     check(|_, _| (), 60, Ok(()));

@@ -1,3 +1,0 @@
-//! Transports through real brokers.
-
-mod kafka;
