@@ -13,6 +13,7 @@ const WITH_PEERS: &[&str] = &[
     "drover",
     "drover-api",
     "drover-apiserver",
+    "drover-client",
     "drover-testkit",
     "drover-transport",
 ];

@@ -28,6 +28,9 @@ const KUBE_VERSION: &str = "-s -w \
     -X k8s.io/component-base/version.gitMinor=36 \
     -X k8s.io/component-base/version.gitTreeState=clean";
 
+/// Peers that are built with a C compiler, and the build tags that they need.
+const WITH_C: &[(&str, &str)] = &[("sdkgo-kafka", "kafka")];
+
 const PEERS: &[Peer] = &[
     Peer {
         name: "etcd",
@@ -57,6 +60,12 @@ const PEERS: &[Peer] = &[
     Peer {
         name: "sdkgo013",
         programs: &[("./probe", "sdkgo013-probe")],
+        ldflags: "-s -w",
+        definitions_of: None,
+    },
+    Peer {
+        name: "sdkgo-kafka",
+        programs: &[("./probe", "sdkgo-kafka-probe")],
         ldflags: "-s -w",
         definitions_of: None,
     },
@@ -212,11 +221,13 @@ fn list_files(folder: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn go(folder: &Path, args: &[&str]) -> Result<String> {
+    let with_c = WITH_C.iter().find(|(name, _)| folder.ends_with(name));
+    let (cgo, tags) = with_c.map_or(("0", ""), |(_, tags)| ("1", *tags));
     let output = Command::new("go")
         .args(args)
         .current_dir(folder)
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "-mod=mod -buildvcs=false")
+        .env("CGO_ENABLED", cgo)
+        .env("GOFLAGS", format!("-mod=mod -buildvcs=false -tags={tags}"))
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("failed to run go: peers are built with Go 1.26 or newer, please install it")?;

@@ -93,7 +93,10 @@ impl<S: Session> Driver<S> {
                 opened = self.transport.open(self.subscription.clone()) => opened,
             };
             let error = match opened {
-                Err(error) => error,
+                Err(error) => {
+                    self.shared.count(|stats| stats.refused_links += 1);
+                    error
+                }
                 Ok(link) => {
                     links += 1;
                     self.shared.count(|stats| stats.reconnects = links - 1);
@@ -110,7 +113,10 @@ impl<S: Session> Driver<S> {
                             tracing::debug!(%error, subscription = ?self.subscription, "opens a new one");
                             continue;
                         }
-                        Some(error) => error,
+                        Some(error) => {
+                            self.shared.count(|stats| stats.lost_links += 1);
+                            error
+                        }
                         None => break,
                     }
                 }

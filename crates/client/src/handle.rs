@@ -23,6 +23,10 @@ pub struct Stats {
     pub sent: u64,
     /// Events that were not taken and will be sent again.
     pub retried: u64,
+    /// Links and subscriptions that could not be opened: nobody there, or refused.
+    pub refused_links: u64,
+    /// Links that were lost. Each is replaced, and followed by a resync.
+    pub lost_links: u64,
     /// Links opened after the first.
     pub reconnects: u64,
     /// Writes to the disk that failed. While there are any nothing new is sent.

@@ -1,3 +1,5 @@
+//! Clients for works, and for everything else that a hub and its clusters share, in programs of one's own.
+//!
 #![doc = include_str!("../../../docs/client.md")]
 
 pub mod prelude;

@@ -275,7 +275,8 @@ async fn what_happened_while_the_link_was_down_arrives_later() {
     bus.set_down(false);
     wait(&mut at_agent, |c| c.object().metadata.name == "api").await;
     wait(&mut at_source, |c| c.object().status.is_true("Applied")).await;
-    assert!(agent.stats().reconnects >= 1);
+    let stats = agent.stats();
+    assert_eq!((stats.reconnects, stats.lost_links), (1, 1), "{stats:?}");
 }
 
 /// Patches the copy of `web`, and says the version after it, or the code of the answer.

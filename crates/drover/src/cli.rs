@@ -98,6 +98,10 @@ pub enum Command {
     Up(Up),
     /// Run only the embedded Kubernetes API
     Apiserver(Apiserver),
+    /// Run a hub: its controllers, and the event service that its agents connect to
+    Hub(Hub),
+    /// Run the agent of a cluster
+    Agent(Agent),
     /// Show the fleet as a tree: hubs, clusters, works, what is wrong first
     Status(Status),
     /// Apply objects from files, as `kubectl apply --server-side` does
@@ -162,6 +166,131 @@ pub struct Apiserver {
     /// Where to write the administrator's kubeconfig; by default `kubeconfig` in the data folder, or in the current one
     #[arg(long, env = "DROVER_APISERVER_WRITE_KUBECONFIG", value_name = "FILE")]
     pub write_kubeconfig: Option<PathBuf>,
+}
+
+/// `drover hub`
+#[derive(Debug, Clone, Args)]
+pub struct Hub {
+    /// Folder that keeps the authority of the event service and its agents
+    #[arg(long, env = "DROVER_HUB_DATA", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Address of the event service
+    #[arg(
+        long,
+        env = "DROVER_HUB_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8443"
+    )]
+    pub listen: SocketAddr,
+    /// Further names and addresses by which agents reach the event service
+    #[arg(
+        long,
+        env = "DROVER_HUB_HOST_NAME",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub host_name: Vec<String>,
+    /// Let every cluster in that asks with a bootstrap token
+    #[arg(long, env = "DROVER_HUB_ACCEPT_ALL")]
+    pub accept_all: bool,
+    #[command(flatten)]
+    pub work_source: WorkSource,
+}
+
+/// A broker through which agents get works too.
+#[derive(Debug, Clone, Args)]
+pub struct WorkSource {
+    /// Also hand works to agents through a broker of this kind: mqtt or grpc
+    #[arg(
+        long,
+        env = "DROVER_HUB_WORK_DRIVER",
+        value_name = "DRIVER",
+        requires_all = ["work_driver_config", "work_source_id"]
+    )]
+    pub work_driver: Option<String>,
+    /// How to reach that broker, in the format of OCM's sdk-go
+    #[arg(
+        long,
+        env = "DROVER_HUB_WORK_DRIVER_CONFIG",
+        value_name = "FILE",
+        requires = "work_driver"
+    )]
+    pub work_driver_config: Option<PathBuf>,
+    /// Id of this hub among the sources of that broker; it must never change
+    #[arg(
+        long,
+        env = "DROVER_HUB_WORK_SOURCE_ID",
+        value_name = "ID",
+        requires = "work_driver"
+    )]
+    pub work_source_id: Option<String>,
+    /// Id of this process at that broker; by default the source id and `-works`
+    #[arg(
+        long,
+        env = "DROVER_HUB_CLOUDEVENTS_CLIENT_ID",
+        value_name = "ID",
+        requires = "work_driver"
+    )]
+    pub cloudevents_client_id: Option<String>,
+}
+
+/// `drover agent`
+#[derive(Debug, Clone, Args)]
+pub struct Agent {
+    /// Name of the cluster on its hub
+    #[arg(long, env = "DROVER_AGENT_CLUSTER", value_name = "NAME")]
+    pub cluster: String,
+    /// Event service of the hub to join, HOST:PORT; without it the agent only works
+    #[arg(
+        long,
+        env = "DROVER_AGENT_HUB",
+        value_name = "ADDRESS",
+        requires = "hub_ca"
+    )]
+    pub hub: Option<String>,
+    /// Certificates of the authorities of the hub's event service, PEM
+    #[arg(
+        long,
+        env = "DROVER_AGENT_HUB_CA",
+        value_name = "FILE",
+        requires = "hub"
+    )]
+    pub hub_ca: Option<PathBuf>,
+    /// File with the token that lets the cluster ask to join; an agent that has joined needs none
+    #[arg(
+        long,
+        env = "DROVER_AGENT_BOOTSTRAP_TOKEN_FILE",
+        value_name = "FILE",
+        requires = "hub"
+    )]
+    pub bootstrap_token_file: Option<PathBuf>,
+    /// Name of the hub that never changes: what was applied for it is found by it. By default the address that works come from
+    #[arg(long, env = "DROVER_AGENT_HUB_IDENTITY", value_name = "NAME")]
+    pub hub_identity: Option<String>,
+    /// Get works through a broker of this kind instead of the hub's event service: mqtt or grpc
+    #[arg(
+        long,
+        env = "DROVER_AGENT_WORKLOAD_SOURCE_DRIVER",
+        value_name = "DRIVER",
+        requires = "workload_source_config"
+    )]
+    pub workload_source_driver: Option<String>,
+    /// How to reach that broker, in the format of OCM's sdk-go
+    #[arg(
+        long,
+        env = "DROVER_AGENT_WORKLOAD_SOURCE_CONFIG",
+        value_name = "FILE",
+        requires = "workload_source_driver"
+    )]
+    pub workload_source_config: Option<PathBuf>,
+    /// Id of this process at that broker; by default the cluster and `-work-agent`
+    #[arg(
+        long,
+        env = "DROVER_AGENT_CLOUDEVENTS_CLIENT_ID",
+        value_name = "ID",
+        requires = "workload_source_driver"
+    )]
+    pub cloudevents_client_id: Option<String>,
 }
 
 /// `drover status`

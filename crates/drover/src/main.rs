@@ -4,10 +4,12 @@
     reason = "a program has no outside that could reach anything"
 )]
 
+mod agent;
 mod apiserver;
 mod cli;
 mod config;
 mod connect;
+mod hub;
 mod kinds;
 mod objects;
 mod print;
@@ -81,6 +83,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Up(args) => up::run(args, cli.global.output).await,
         Command::Apiserver(args) => apiserver::run(args).await,
+        Command::Hub(args) => hub::run(args, &cli.global).await,
+        Command::Agent(args) => agent::run(args, &cli.global).await,
         Command::Status(args) => status::run(args, &cli.global).await,
         Command::Apply(args) => objects::apply(args, &cli.global).await,
         Command::Get(args) => objects::get(args, &cli.global).await,

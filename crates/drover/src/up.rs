@@ -6,32 +6,23 @@ pub mod ports;
 mod ready;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use drover_agent::{AgentOptions, HubEndpoint};
 use drover_apiserver::auth::ca::write_private;
-use drover_apiserver::auth::csr;
 use drover_apiserver::store::Database;
-use drover_hub::{Hub, Sign};
 use drover_runtime::clock::Clock;
 use drover_runtime::supervise::Tasks;
-use drover_transport::tls::{ServerPem, ServerTls};
-use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{self, Output};
-use crate::{connect, objects, print};
+use crate::{connect, hub, objects, print};
 use folder::Folder;
-use member::{Member, host_names, kubeconfig};
+use member::{Member, kubeconfig};
 use ports::Ports;
 
-/// How long a bootstrap token lives; every start renews it.
-const TOKEN_LIFE: Duration = Duration::from_hours(24 * 365);
-/// How long the certificates of agents live when they do not say (ocm: 720 h).
-const AGENT_LIFE: SignedDuration = SignedDuration::from_hours(720);
 /// How long tasks may take to end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -236,48 +227,8 @@ impl Starting<'_> {
             .ports
             .listen(&format!("{name}-broker"), self.folder)
             .await?;
-        let address = listener.local_addr()?;
-        let now = Timestamp::now();
-        // One authority for all that agents need: they verify the broker with it, and it signs them.
-        let authority = Arc::new(self.folder.authority(&format!("{name}-agents"), now)?);
-        let issued = authority.issue_server(
-            &host_names(address),
-            SignedDuration::from_hours(24 * 365),
-            now,
-        )?;
-        let tls = ServerTls::new(&ServerPem {
-            cert: issued.certificate.clone().into_bytes(),
-            key: issued.key.clone().into_bytes(),
-            client_ca: Some(authority.certificate_pem().as_bytes().to_vec()),
-        })?;
-        let token = self.folder.bootstrap(name);
-        drover_hub::install::bootstrap_token(&member.client, &token, TOKEN_LIFE, &Clock::system())
-            .await?;
-        let endpoint = HubEndpoint {
-            url: address.to_string(),
-            ca_pem: authority.certificate_pem().as_bytes().to_vec(),
-            server_name: None,
-            bootstrap_token: Some(token.bearer()),
-        };
-        let signer: Sign = Arc::new(move |request, seconds| {
-            let life = seconds.map_or(AGENT_LIFE, |seconds| {
-                SignedDuration::from_secs(i64::from(seconds))
-            });
-            let usages =
-                ["digital signature", "key encipherment", "client auth"].map(ToOwned::to_owned);
-            csr::sign(&authority, request, life, &usages, Timestamp::now())
-                .map_err(|error| error.to_string())
-        });
-        let hub = Hub {
-            client: member.client.clone(),
-            listener,
-            tls: Some(tls),
-            sign: signer,
-            accept_all: true,
-            approve_bootstrap: true,
-            work_sources: Vec::new(),
-            clock: Clock::system(),
-        };
+        let client = member.client.clone();
+        let (hub, endpoint) = hub::prepare(name, client, listener, &[], self.folder).await?;
         self.tasks.spawn(name, hub.run(self.tasks.cancel_token()));
         Ok((member, endpoint))
     }

@@ -89,7 +89,7 @@ impl Agents {
                 agent.know(encoder.encode(&work, Action::Create)?)?;
                 let mut work = fixture::held(work, source);
                 if command.status {
-                    let differs = command.every > 0 && id % command.every == 0;
+                    let differs = command.every > 0 && id.is_multiple_of(command.every);
                     work.status = fixture::status(&work, usize::from(differs));
                     agent.report_silently(&work)?;
                 }

@@ -147,12 +147,7 @@ fn config_map(work: usize, number: usize, size: usize) -> String {
     let quarter = room / 4;
     let (a, b, c) = (random(quarter), random(quarter), random(quarter));
     let d = random(room - 3 * quarter);
-    let mut text = String::with_capacity(size);
-    text.push_str(&head);
-    text.push_str(&format!(
-        "\"key0\":\"{a}\",\"key1\":\"{b}\",\"key2\":\"{c}\",\"key3\":\"{d}\"}}}}"
-    ));
-    text
+    format!("{head}\"key0\":\"{a}\",\"key1\":\"{b}\",\"key2\":\"{c}\",\"key3\":\"{d}\"}}}}")
 }
 
 #[cfg(test)]

@@ -19,15 +19,12 @@ impl Flags {
                 .strip_prefix("--")
                 .or_else(|| arg.strip_prefix('-'))
                 .ok_or_else(|| anyhow!("{arg:?} is no flag: flags begin with a dash"))?;
-            let (name, value) = match name.split_once('=') {
-                Some((name, value)) => (name.to_owned(), value.to_owned()),
-                None => {
-                    let value = args.next();
-                    (
-                        name.to_owned(),
-                        value.with_context(|| format!("-{name} needs a value"))?,
-                    )
-                }
+            let (name, value) = if let Some((name, value)) = name.split_once('=') {
+                (name.to_owned(), value.to_owned())
+            } else {
+                let value = args.next();
+                let value = value.with_context(|| format!("-{name} needs a value"))?;
+                (name.to_owned(), value)
             };
             flags.insert(name, value);
         }

@@ -59,7 +59,8 @@ impl Loaded {
             let cluster = fixture::cluster(agent);
             for number in 0..command.works {
                 let id = agent * command.works + number;
-                let differs = command.every > 0 && id % command.every == 0 && !command.status;
+                let differs =
+                    command.every > 0 && id.is_multiple_of(command.every) && !command.status;
                 let shape = Shape {
                     manifests: command.manifests,
                     size: command.size,

@@ -251,12 +251,9 @@ impl Codec for AgentBundleCodec {
             .ok_or_else(|| EncodeError::NoSource(work.metadata.uid.clone()))?;
         let sequence = stamp.sequence.clone().unwrap_or_default();
         let status = StatusText::of(&work.status)?;
-        let mut event = base_event(stamp, event_type, work, source)?
+        let event = base_event(stamp, event_type, work, source)?
             .with(names::EXT_SEQUENCE_ID, sequence)
             .with(names::EXT_STATUS_HASH, status.hash());
-        if let Some(time) = work.metadata.deletion_timestamp {
-            event.set(names::EXT_DELETION_TIMESTAMP, time);
-        }
         Ok(event.with_json(status.into_payload()))
     }
 

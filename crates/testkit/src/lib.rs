@@ -4,16 +4,19 @@
 //! live in test targets with the feature `peers`, so that nothing skips silently: without the
 //! feature they are not there, and with it a missing peer is a failure.
 
+pub mod compat;
 pub mod fleet;
 pub mod kafka;
 pub mod kube_api;
 pub mod mosquitto;
 pub mod ocm;
 pub mod pki;
+pub mod probe;
 pub mod process;
 
 pub use fleet::{Fleet, eventually};
 pub use kafka::{Kafka, KafkaOptions};
 pub use kube_api::{KubeApi, KubeOptions};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
+pub use probe::Probe;
 pub use process::{Process, program};

@@ -22,6 +22,8 @@ pub struct MosquittoOptions {
     pub tls: bool,
     /// Ask clients for a certificate of that authority.
     pub require_cert: bool,
+    /// The name in a client's certificate is its user; there are no passwords then.
+    pub cert_is_user: bool,
     /// The one user and the password; without, everybody may connect.
     pub user: Option<(String, String)>,
     /// Messages that wait for a client beyond those in flight; 0 = any number. mosquitto's own default is 1000.
@@ -103,6 +105,11 @@ impl Mosquitto {
         Ok(())
     }
 
+    /// Everything that it wrote since it was started last.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
     /// What it wrote last.
     pub fn tail(&self) -> String {
         self.process.as_ref().map(Process::tail).unwrap_or_default()
@@ -127,6 +134,7 @@ impl Mosquitto {
                 file("ca.crt")
             )?;
             writeln!(text, "require_certificate {}", options.require_cert)?;
+            writeln!(text, "use_identity_as_username {}", options.cert_is_user)?;
         }
         match &options.user {
             None => writeln!(text, "allow_anonymous true")?,

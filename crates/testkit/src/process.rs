@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
@@ -45,18 +45,42 @@ impl Process {
     ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log)?;
-        // The kernel ends the program with the thread that started it, which is a thread that
-        // lives as long as this process.
-        let mut command = Command::new("setpriv");
+        let mut command = dying_with_us(program);
         command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(program)
             .args(args)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
-        let child =
-            spawn(command).with_context(|| format!("failed to start {}", program.display()))?;
+        Self::spawn(name, command, log)
+    }
+
+    /// Starts a program to talk with: only what it says on its standard error goes to `folder/NAME.log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn converse<S: AsRef<OsStr>>(
+        name: &str,
+        program: &Path,
+        args: impl IntoIterator<Item = S>,
+        env: &[(&str, &str)],
+        folder: &Path,
+    ) -> Result<(Self, ChildStdin, ChildStdout)> {
+        let log = folder.join(format!("{name}.log"));
+        let mut command = dying_with_us(program);
+        command
+            .args(args)
+            .envs(env.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?);
+        let mut process = Self::spawn(name, command, log)?;
+        let pipes = process.child.stdin.take().zip(process.child.stdout.take());
+        let (input, output) = pipes.context("a program without its pipes")?;
+        Ok((process, input, output))
+    }
+
+    fn spawn(name: &str, command: Command, log: PathBuf) -> Result<Self> {
+        let child = spawn(command).with_context(|| format!("failed to start {name}"))?;
         Ok(Self {
             name: name.to_owned(),
             child,
@@ -99,9 +123,14 @@ impl Process {
         Ok(())
     }
 
+    /// Everything that it wrote.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The last lines that it wrote.
     pub fn tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
@@ -142,6 +171,13 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The kernel ends the program with the thread that started it, which is a thread that lives as long as this process.
+fn dying_with_us(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 type Order = (Command, mpsc::Sender<std::io::Result<Child>>);

@@ -1,6 +1,7 @@
 //! Kafka: what is sent arrives, whatever happens to the broker or to other readers.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use drover_client::{
 use drover_protocol::raw::Raw;
 use drover_protocol::work::Condition;
 use drover_protocol::{CloudEvent, DataType, names};
-use drover_testkit::{Kafka, KafkaOptions};
+use drover_testkit::{Kafka, KafkaOptions, program};
 use drover_transport::kafka::{KafkaConfig, KafkaTransport};
 use drover_transport::{Link, Remedy, Subscription, Transport};
 use futures::StreamExt as _;
 use futures::stream;
 use jiff::Timestamp;
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -385,4 +387,103 @@ async fn a_work_lives_and_dies_though_the_broker_restarts() {
     wait(&mut at_source, |c| matches!(c, Change::Deleted(_))).await;
     wait(&mut at_agent, |c| matches!(c, Change::Deleted(_))).await;
     assert!(source.list_all().is_empty() && agent.list().is_empty());
+}
+
+/// The Go implementation of the last release with Kafka, in one of its roles; ends when dropped.
+fn go_peer(kafka: &Kafka, role: &str, folder: &std::path::Path) -> Command {
+    let file = folder.join("kafka.yaml");
+    let identity = kafka.authority().client("peer", "peer");
+    let identity = identity.expect("there is room");
+    let config = format!(
+        "bootstrapServer: {}\ncaFile: {}\nclientCertFile: {}\nclientKeyFile: {}\n",
+        kafka.tls(),
+        kafka.authority().ca().display(),
+        identity.cert.display(),
+        identity.key.display()
+    );
+    std::fs::write(&file, config).expect("there is room");
+    let mut peer = Command::new(program("sdkgo-kafka-probe").expect("the peer is built"));
+    peer.args([
+        "-role", role, "-cluster", "edge-7", "-source", "hub-a", "-config",
+    ])
+    .arg(file)
+    .stdin(Stdio::null())
+    .kill_on_drop(true);
+    peer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn works_to_an_agent_of_the_go_implementation() {
+    let kafka = Kafka::start(KafkaOptions::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let transport = KafkaTransport::for_source(KafkaConfig::new(kafka.plain()), "hub-a");
+    let (source, driver) = SourceWorks::new(SourceOptions::new("hub-a"), Arc::new(transport));
+    tokio::spawn(driver.run(stop));
+    source.connected().await;
+    let mut watch = source.watch();
+    let mut peer = go_peer(&kafka, "agent", folder.path()).spawn().unwrap();
+    source.create(work("web", 1)).unwrap();
+    let says = |change: &Change<Work>, message: &str| {
+        let conditions = &change.object().status.conditions;
+        conditions.iter().any(|c| c.message == message)
+    };
+    wait(&mut watch, |change| says(change, "generation 1")).await;
+    source.update(work("web", 2)).unwrap();
+    wait(&mut watch, |change| says(change, "generation 2")).await;
+    source.delete("edge-7", "web");
+    wait(&mut watch, |change| matches!(change, Change::Deleted(_))).await;
+    peer.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn works_from_a_source_of_the_go_implementation() {
+    let kafka = Kafka::start(KafkaOptions::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let transport = KafkaTransport::for_agent(KafkaConfig::new(kafka.plain()), "edge-7-agent");
+    let options = AgentOptions::new("edge-7-agent", "edge-7");
+    let (agent, driver) = AgentWorks::new(options, Arc::new(transport));
+    tokio::spawn(driver.run(stop));
+    let mut watch = agent.watch();
+    let controller = async {
+        while let Some(change) = watch.next().await {
+            let (Change::Added(copy) | Change::Modified(copy)) = change else {
+                continue;
+            };
+            let uid = &copy.metadata.uid;
+            if copy.metadata.deleting() {
+                agent.remove_finalizer(uid, names::WORK_FINALIZER).unwrap();
+                continue;
+            }
+            agent.add_finalizer(uid, names::WORK_FINALIZER).unwrap();
+            let manifest: serde_json::Value = copy.spec.manifests[0].parse().unwrap();
+            let value = manifest["data"]["value"].as_str().unwrap();
+            let status = WorkStatus {
+                conditions: vec![Condition {
+                    condition_type: "Applied".to_owned(),
+                    status: "True".to_owned(),
+                    message: format!("value {value}"),
+                    ..Condition::default()
+                }],
+                ..WorkStatus::default()
+            };
+            agent.set_status(uid, status).unwrap();
+        }
+    };
+    let mut peer = go_peer(&kafka, "source", folder.path());
+    let seen = async {
+        let ended = tokio::time::timeout(PATIENCE, peer.output()).await;
+        ended.expect("it ends in time").unwrap()
+    };
+    let output = tokio::select! {
+        output = seen => output,
+        () = controller => panic!("the client ended"),
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{wrong}");
+    assert!(said.contains("seen: deleted"), "{said}");
 }

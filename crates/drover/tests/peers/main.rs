@@ -12,6 +12,7 @@ mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
 mod real;
+mod roles;
 mod sdkgo;
 #[path = "../it/world.rs"]
 mod world;

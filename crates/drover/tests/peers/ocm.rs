@@ -46,13 +46,18 @@ impl Spoke {
 
 /// Waits until the registration agent brought the cluster in.
 pub(crate) async fn joined(hub: &Client) {
+    joined_as(hub, CLUSTER).await;
+}
+
+/// The same for any cluster.
+pub(crate) async fn joined_as(hub: &Client, cluster: &str) {
     let clusters = api(
         hub,
         "cluster.open-cluster-management.io/v1/ManagedCluster",
         None,
     );
     let check = async || {
-        let found = clusters.get(CLUSTER).await?;
+        let found = clusters.get(cluster).await?;
         let seen = conditions(&found);
         for want in [
             "HubAcceptedManagedCluster=True/HubClusterAdminAccepted",

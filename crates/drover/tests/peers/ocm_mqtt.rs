@@ -10,11 +10,12 @@ use drover_testkit::{Mosquitto, MosquittoOptions};
 use drover_transport::identity::{ClientTls, Pem};
 use drover_transport::mqtt::{self, MqttTransport};
 use kube::Client;
+use kube::api::DeleteParams;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::{TestHub, embedded};
 use crate::ocm::{CLUSTER, Spoke, agent_away, applies};
-use crate::world::{apply, config_map, field, good, work, works};
+use crate::world::{apply, config_map, field, gone, good, work, works};
 
 const SOURCE: &str = "hub1";
 
@@ -71,12 +72,21 @@ async fn ocms_work_agent_works_for_a_hub_over_mqtt() {
     let mut agent = spoke.agents.work("mqtt", &config).await.unwrap();
     applies(&api, &spoke).await;
 
-    // The hub is away while a work changes, then the broker is.
+    // The hub is away while a work changes and another one is deleted, then the broker is.
     let shops = works(&api, CLUSTER);
+    let brief = work("brief", CLUSTER, &[config_map("brief", "1")]);
+    apply(&shops, &brief).await.unwrap();
+    good(&shops, "brief").await;
     hub.stop().await;
+    shops
+        .delete("brief", &DeleteParams::default())
+        .await
+        .unwrap();
     let third = work("shop", CLUSTER, &[config_map("a", "3")]);
     apply(&shops, &third).await.unwrap();
     hub.restart().await;
+    gone(&shops, "brief").await;
+    gone(&spoke.maps(), "brief").await;
     field(&spoke.maps(), "a", "/data/value", "3").await;
     good(&shops, "shop").await;
     broker.kill();

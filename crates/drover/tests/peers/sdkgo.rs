@@ -5,14 +5,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use drover_testkit::{Fleet, Process, eventually, program};
+use drover_testkit::{Fleet, Probe, eventually};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{LONG, api, apply, conditions, config_map, gone, up, work, works};
+
+const FINALIZER: &str = "cluster.open-cluster-management.io/manifest-work-cleanup";
+
+/// The status of a work that was applied.
+fn seen(generation: i64) -> Value {
+    let condition = |kind: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": "Probed", "message": "", "observedGeneration": generation,
+            "lastTransitionTime": "2026-05-30T09:00:00Z",
+        })
+    };
+    json!({"conditions": [condition("Applied"), condition("Available")]})
+}
 
 #[tokio::test]
 async fn a_go_agent_receives_reports_and_releases_works() {
@@ -29,32 +42,31 @@ async fn a_go_agent_receives_reports_and_releases_works() {
     .await;
     let hub = fleet.client("hub1").await.unwrap();
     let config = connect(&fleet, &hub, &data, folder.path()).await;
-    let args = ["-config", &config, "-cluster", "probe"];
-    let probe = Process::start(
-        "probe",
-        &program("sdkgo-probe").unwrap(),
-        args,
-        folder.path(),
-    )
-    .unwrap();
-    let said = async |line: &str| {
-        let check = async || {
-            ensure!(
-                probe.tail().lines().any(|said| said == line),
-                "it said\n{}",
-                probe.tail()
-            );
+    let args = ["-driver", "grpc", "-config", &config, "-cluster", "probe"];
+    let probe = Probe::start("probe", "agent", &args, folder.path())
+        .await
+        .unwrap();
+    let ask = async |command: Value| {
+        let done = async || probe.ask(command.clone()).await;
+        eventually("the Go agent", LONG, done).await.unwrap()
+    };
+    let holds = async |check: fn(&Value) -> bool| {
+        let look = async || {
+            let works = probe.ask(json!({"do": "list"})).await?;
+            ensure!(check(&works[0]), "it holds {works}");
             Ok(())
         };
-        eventually(line, LONG, check).await.unwrap();
+        eventually("the work at the Go agent", LONG, look)
+            .await
+            .unwrap();
     };
-    said("ready").await;
     let shop = works(&hub, "probe");
     apply(&shop, &work("go", "probe", &[config_map("a", "1")]))
         .await
         .unwrap();
-    said("claimed go").await;
-    said("reported go 1 1").await;
+    holds(|work| work["metadata"]["generation"] == 1).await;
+    ask(json!({"do": "finalizers", "name": "go", "list": [FINALIZER]})).await;
+    ask(json!({"do": "status", "name": "go", "object": seen(1)})).await;
     let reported = async |generation: i64| {
         let check = async || {
             let found = shop.get("go").await?;
@@ -65,10 +77,7 @@ async fn a_go_agent_receives_reports_and_releases_works() {
                 "{seen:?}"
             );
             let finalizers = found.metadata.finalizers.unwrap_or_default();
-            ensure!(
-                finalizers == ["cluster.open-cluster-management.io/manifest-work-cleanup"],
-                "{finalizers:?}"
-            );
+            ensure!(finalizers == [FINALIZER], "{finalizers:?}");
             Ok(())
         };
         eventually("the status on the hub", LONG, check)
@@ -82,10 +91,12 @@ async fn a_go_agent_receives_reports_and_releases_works() {
     )
     .await
     .unwrap();
-    said("reported go 2 2").await;
+    holds(|work| work["spec"]["workload"]["manifests"][1]["metadata"]["name"] == "b").await;
+    ask(json!({"do": "status", "name": "go", "object": seen(2)})).await;
     reported(2).await;
     shop.delete("go", &DeleteParams::default()).await.unwrap();
-    said("released go").await;
+    holds(|work| work["metadata"]["deletionTimestamp"].is_string()).await;
+    ask(json!({"do": "finalizers", "name": "go", "list": []})).await;
     gone(&shop, "go").await;
     assert_eq!(fleet.stop().unwrap(), Some(0));
 }

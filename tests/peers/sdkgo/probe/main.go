@@ -1,121 +1,87 @@
-// Command sdkgo-probe is a work agent made of the public clients of open-cluster-management.io/sdk-go alone. It joins
-// nothing and applies nothing: it takes every work of one cluster from a broker, claims it with the finalizer, reports it
-// as applied and available, and lets it go when it is deleted.
+// Command sdkgo-probe is a peer made of the public packages of open-cluster-management.io/sdk-go alone. Whoever starts it
+// plays it: it does what the lines on its standard input say and tells on its standard output what happens.
 //
-//	sdkgo-probe -config FILE -cluster NAME [-agent ID]
+//	sdkgo-probe source  -driver mqtt|grpc -config FILE -source ID [-client ID] [-load FILE]
+//	sdkgo-probe agent   -driver mqtt|grpc -config FILE -cluster NAME [-agent ID]
+//	sdkgo-probe hub     -driver mqtt|grpc -config FILE -source ID -kinds A,B
+//	sdkgo-probe member  -driver mqtt|grpc -config FILE -cluster NAME [-agent ID] -kinds A,B
+//	sdkgo-probe broker  -config FILE [-heartbeat DURATION] [-load FILE]
+//	sdkgo-probe vectors
 //
-// FILE is the gRPC configuration of sdk-go (url, caFile, token, …). Each step is one line on stdout: `claimed NAME`,
-// `reported NAME GENERATION MANIFESTS`, `released NAME`.
+// FILE is a configuration file of sdk-go. `source` and `agent` are the two ends of works, `hub` and `member` those of the
+// other kinds, `broker` is sdk-go's gRPC broker with services in memory, and `vectors` prints what the codecs write.
+//
+// A command is one JSON object on one line, with `id` and `do`; its answer has the same `id`, and `ok` or `error`.
+// Everything else on standard output is an event. The first is `{"event":"ready"}`. It ends when its standard input does.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
-	workclient "open-cluster-management.io/api/client/work/clientset/versioned/typed/work/v1"
-	workinformers "open-cluster-management.io/api/client/work/informers/externalversions"
-	workv1 "open-cluster-management.io/api/work/v1"
-	"open-cluster-management.io/sdk-go/pkg/cloudevents/clients/options"
-	"open-cluster-management.io/sdk-go/pkg/cloudevents/clients/work"
-	"open-cluster-management.io/sdk-go/pkg/cloudevents/clients/work/agent/codec"
-	"open-cluster-management.io/sdk-go/pkg/cloudevents/clients/work/store"
+	"open-cluster-management.io/sdk-go/pkg/cloudevents/generic/clients"
 	"open-cluster-management.io/sdk-go/pkg/cloudevents/generic/options/builder"
 )
 
+// settings are what the command line says.
+type settings struct {
+	driver, config, source, client, cluster, agent, load, kinds string
+	heartbeat, backoff                                          time.Duration
+}
+
 func main() {
-	config := flag.String("config", "", "gRPC configuration of sdk-go")
-	cluster := flag.String("cluster", "cluster1", "the managed cluster")
-	agent := flag.String("agent", "sdkgo-probe", "agent id")
-	klog.InitFlags(nil)
-	flag.Parse()
-	if err := serve(context.Background(), *config, *cluster, *agent); err != nil {
+	roles := map[string]func(context.Context, settings) error{
+		"source": runSource, "agent": runAgent, "hub": runHub, "member": runMember, "broker": runBroker, "vectors": runVectors,
+	}
+	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: sdkgo-probe source|agent|hub|member|broker|vectors [flags]")
+		os.Exit(2)
+	}
+	var s settings
+	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
+	flags.StringVar(&s.driver, "driver", "grpc", "mqtt or grpc")
+	flags.StringVar(&s.config, "config", "", "configuration file of sdk-go")
+	flags.StringVar(&s.source, "source", "hub-a", "source id")
+	flags.StringVar(&s.client, "client", "", "client id of a source; its source id when empty")
+	flags.StringVar(&s.cluster, "cluster", "cluster1", "the managed cluster")
+	flags.StringVar(&s.agent, "agent", "sdkgo-probe", "agent id")
+	flags.StringVar(&s.load, "load", "", "JSON list of works that the source owns from before")
+	flags.StringVar(&s.kinds, "kinds", "", "plural names of kinds, separated by commas")
+	flags.DurationVar(&s.heartbeat, "heartbeat", 10*time.Second, "time between signs of life of the broker")
+	flags.DurationVar(&s.backoff, "backoff", time.Second, "wait before a lost link is opened again (5 s when left to sdk-go)")
+	klog.InitFlags(flags)
+	if err := flags.Parse(os.Args[2:]); err != nil {
+		os.Exit(2)
+	}
+	if s.client == "" {
+		s.client = s.source
+	}
+	// How soon a peer comes back is no part of the protocol, and much of the time of a test.
+	clients.DelayFn = wait.Backoff{Duration: s.backoff, Cap: 5 * s.backoff, Steps: 12, Factor: 1.5, Jitter: 0.2}.
+		DelayWithReset(&clock.RealClock{}, time.Minute)
+	if err := roles[os.Args[1]](context.Background(), s); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func serve(ctx context.Context, config, cluster, agent string) error {
-	_, loaded, err := builder.NewConfigLoader("grpc", config).LoadConfig()
+// transport reads the configuration of the driver.
+func (s settings) transport() (any, error) {
+	_, loaded, err := builder.NewConfigLoader(s.driver, s.config).LoadConfig()
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", config, err)
+		return nil, fmt.Errorf("reading %s: %w", s.config, err)
 	}
-	holder, err := work.NewAgentClientHolder(ctx, options.NewGenericClientOptions(loaded, codec.NewManifestBundleCodec(), agent).
-		WithClientWatcherStore(store.NewAgentInformerWatcherStore()).WithClusterName(cluster))
-	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
-	}
-	informer := workinformers.NewSharedInformerFactoryWithOptions(holder.WorkInterface(), time.Hour,
-		workinformers.WithNamespace(cluster)).Work().V1().ManifestWorks().Informer()
-	go informer.Run(ctx.Done())
-	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-		return ctx.Err()
-	}
-	fmt.Println("ready")
-	works := holder.ManifestWorks(cluster)
-	// Looking again is simpler than following events, and is how a level-triggered agent may behave.
-	for ; ; time.Sleep(50 * time.Millisecond) {
-		list, err := works.List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		for i := range list.Items {
-			if step, err := advance(ctx, works, &list.Items[i]); err != nil {
-				fmt.Fprintln(os.Stderr, "will try again:", err)
-			} else if step != "" {
-				fmt.Println(step)
-			}
-		}
-	}
+	return loaded, nil
 }
 
-// advance does the one next thing that a work needs, and says what it was.
-func advance(ctx context.Context, works workclient.ManifestWorkInterface, w *workv1.ManifestWork) (string, error) {
-	claimed := len(w.Finalizers) > 0
-	if !w.DeletionTimestamp.IsZero() {
-		if !claimed {
-			return "", nil
-		}
-		return "released " + w.Name, patch(ctx, works, w, "", map[string]any{}, []string{})
-	}
-	if !claimed {
-		return "claimed " + w.Name, patch(ctx, works, w, "", map[string]any{}, []string{workv1.ManifestWorkFinalizer})
-	}
-	if seen := meta.FindStatusCondition(w.Status.Conditions, workv1.WorkApplied); seen != nil && seen.ObservedGeneration == w.Generation {
-		return "", nil
-	}
-	conditions := append([]metav1.Condition{}, w.Status.Conditions...)
-	for _, kind := range []string{workv1.WorkApplied, workv1.WorkAvailable} {
-		meta.SetStatusCondition(&conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue,
-			Reason: "Probed", Message: "seen by the probe", ObservedGeneration: w.Generation})
-	}
-	step := fmt.Sprintf("reported %s %d %d", w.Name, w.Generation, len(w.Spec.Workload.Manifests))
-	return step, patch(ctx, works, w, "status", map[string]any{"status": map[string]any{"conditions": conditions}}, nil)
-}
-
-func patch(ctx context.Context, works workclient.ManifestWorkInterface, w *workv1.ManifestWork, subresource string, body map[string]any, finalizers []string) error {
-	metadata := map[string]any{"uid": w.UID, "resourceVersion": w.ResourceVersion}
-	if finalizers != nil {
-		metadata["finalizers"] = finalizers
-	}
-	body["metadata"] = metadata
-	bytes, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	var subresources []string
-	if subresource != "" {
-		subresources = []string{subresource}
-	}
-	_, err = works.Patch(ctx, w.Name, types.MergePatchType, bytes, metav1.PatchOptions{}, subresources...)
-	return err
+func (s settings) kindList() []string {
+	return strings.Split(s.kinds, ",")
 }

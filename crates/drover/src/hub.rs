@@ -1,0 +1,140 @@
+//! `drover hub`: the controllers of one hub and its event service, on any Kubernetes API.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use drover_agent::HubEndpoint;
+use drover_apiserver::auth::ca::write_private;
+use drover_apiserver::auth::csr;
+use drover_hub::{Hub, Sign, WorkSource};
+use drover_runtime::clock::Clock;
+use drover_runtime::supervise::Tasks;
+use drover_transport::config::{Client as Role, Config};
+use drover_transport::tls::{ServerPem, ServerTls};
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{self, Global};
+use crate::up::folder::Folder;
+use crate::up::member::host_names;
+use crate::{connect, print, up};
+
+/// How long a bootstrap token lives; every start renews it.
+const TOKEN_LIFE: Duration = Duration::from_hours(24 * 365);
+/// How long the certificates of agents live when they do not say (ocm: 720 h).
+const AGENT_LIFE: SignedDuration = SignedDuration::from_hours(720);
+/// How long the certificate of the event service lives; it is made anew at every start.
+const SERVING_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
+/// How long tasks may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until it is told to stop.
+pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
+    let client = connect::client(&connect::kubeconfig(global)?, global.context.as_deref()).await?;
+    std::fs::create_dir_all(&args.data)
+        .with_context(|| format!("failed to make the folder {}", args.data.display()))?;
+    let mut folder = Folder::open(&args.data)?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen))?;
+    let (mut hub, endpoint) =
+        prepare("hub", client, listener, &args.host_name, &mut folder).await?;
+    hub.accept_all = args.accept_all;
+    hub.work_sources = args.work_source.source()?.into_iter().collect();
+    folder.save()?;
+    let cancel = CancellationToken::new();
+    let mut tasks = Tasks::new(cancel.clone());
+    tasks.spawn("hub", hub.run(cancel.clone()));
+    tell(&args.data, &endpoint)?;
+    up::stop_on_signal(cancel);
+    Ok(tasks.wait(GRACE).await?)
+}
+
+impl cli::WorkSource {
+    fn source(&self) -> Result<Option<WorkSource>> {
+        let (Some(driver), Some(file), Some(id)) = (
+            &self.work_driver,
+            &self.work_driver_config,
+            &self.work_source_id,
+        ) else {
+            return Ok(None);
+        };
+        let config = Config::load(driver.parse()?, file)
+            .with_context(|| format!("in the work driver's configuration {}", file.display()))?;
+        let client = self.cloudevents_client_id.clone();
+        let client = client.unwrap_or_else(|| format!("{id}-works"));
+        Ok(Some(WorkSource {
+            id: id.clone(),
+            transport: config.transport(&Role::Source(client)),
+        }))
+    }
+}
+
+/// Leaves what an agent needs to join, and says where.
+fn tell(data: &Path, endpoint: &HubEndpoint) -> Result<()> {
+    let (ca, token) = (data.join("ca.crt"), data.join("bootstrap-token"));
+    std::fs::write(&ca, &endpoint.ca_pem)
+        .with_context(|| format!("failed to write {}", ca.display()))?;
+    let secret = endpoint.bootstrap_token.clone().unwrap_or_default();
+    write_private(&token, &secret).context("failed to write the bootstrap token")?;
+    print::line(&format!(
+        "The hub's event service is at {}; drover agent --cluster NAME --hub {} --hub-ca {} --bootstrap-token-file {}",
+        endpoint.url,
+        endpoint.url,
+        ca.display(),
+        token.display()
+    ))
+}
+
+/// A hub that lets every cluster in, on an API, with what the folder keeps for it under this name: one authority for all that
+/// agents need, which verify the event service with it and are signed by it; and a bootstrap token.
+pub async fn prepare(
+    name: &str,
+    client: Client,
+    listener: TcpListener,
+    more_names: &[String],
+    folder: &mut Folder,
+) -> Result<(Hub, HubEndpoint)> {
+    let (address, now) = (listener.local_addr()?, Timestamp::now());
+    let authority = Arc::new(folder.authority(&format!("{name}-agents"), now)?);
+    let mut names = host_names(address);
+    names.extend_from_slice(more_names);
+    let issued = authority.issue_server(&names, SERVING_LIFE, now)?;
+    let tls = ServerTls::new(&ServerPem {
+        cert: issued.certificate.clone().into_bytes(),
+        key: issued.key.clone().into_bytes(),
+        client_ca: Some(authority.certificate_pem().as_bytes().to_vec()),
+    })?;
+    let token = folder.bootstrap(name);
+    drover_hub::install::bootstrap_token(&client, &token, TOKEN_LIFE, &Clock::system()).await?;
+    let endpoint = HubEndpoint {
+        url: address.to_string(),
+        ca_pem: authority.certificate_pem().as_bytes().to_vec(),
+        server_name: None,
+        bootstrap_token: Some(token.bearer()),
+    };
+    let sign: Sign = Arc::new(move |request, seconds| {
+        let life = seconds.map_or(AGENT_LIFE, |seconds| {
+            SignedDuration::from_secs(i64::from(seconds))
+        });
+        let usages =
+            ["digital signature", "key encipherment", "client auth"].map(ToOwned::to_owned);
+        csr::sign(&authority, request, life, &usages, Timestamp::now())
+            .map_err(|error| error.to_string())
+    });
+    let hub = Hub {
+        client,
+        listener,
+        tls: Some(tls),
+        sign,
+        accept_all: true,
+        approve_bootstrap: true,
+        work_sources: Vec::new(),
+        clock: Clock::system(),
+    };
+    Ok((hub, endpoint))
+}
