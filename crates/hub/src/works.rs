@@ -175,8 +175,13 @@ impl<O: Outlet> Works<O> {
     }
 
     fn spec(&self, work: &ManifestWork, action: Action) -> Result<CloudEvent, ServiceError> {
-        let work = Work::from_object(work).map_err(ServiceError::internal)?;
+        let mut work = Work::from_object(work).map_err(ServiceError::internal)?;
         let kind = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, action);
+        // An agent that starts anew with a clock that went back must know which ids it used.
+        if let Some(heard) = lock(&self.memory.sequences).get(&work.metadata.uid) {
+            let key = drover_protocol::names::ANNOTATION_SEQUENCE_ID.to_owned();
+            work.metadata.annotations.insert(key, heard.clone());
+        }
         SourceBundleCodec
             .encode(self.stamp(), &kind, &work)
             .map_err(ServiceError::internal)
