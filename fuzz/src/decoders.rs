@@ -202,7 +202,10 @@ fn bundle(data: &[u8], half: SubResource) -> Option<CloudEvent> {
     let mut event = CloudEvent::new("id", SOURCE, &event_type, Timestamp::UNIX_EPOCH)
         .with(names::EXT_CLUSTER_NAME, CLUSTER)
         .with(names::EXT_ORIGINAL_SOURCE, SOURCE)
-        .with(names::EXT_RESOURCE_ID, "44ab9d86-d31e-5fb6-8c8a-848cd98801ea")
+        .with(
+            names::EXT_RESOURCE_ID,
+            "44ab9d86-d31e-5fb6-8c8a-848cd98801ea",
+        )
         .with(names::EXT_SEQUENCE_ID, "2060647406105530368");
     for (name, value) in [
         (names::EXT_RESOURCE_VERSION, version),

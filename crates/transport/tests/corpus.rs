@@ -95,15 +95,31 @@ fn crowds_take_no_more_than_they_justify() {
         ("structured", crowd("{", r#""":1"#, "}")),
         ("structured", crowd("[", "[", "")),
         ("bundle_spec", bundle(crowd(r#"{"manifests":["#, "1", "]}"))),
-        ("bundle_status", bundle(crowd(r#"{"conditions":["#, "{}", "]}"))),
-        ("bundle_status", bundle(crowd(r#"{"resourceStatus":["#, "{}", "]}"))),
+        (
+            "bundle_status",
+            bundle(crowd(r#"{"conditions":["#, "{}", "]}")),
+        ),
+        (
+            "bundle_status",
+            bundle(crowd(r#"{"resourceStatus":["#, "{}", "]}")),
+        ),
         ("object", format!("\0{}", crowd(r#"{"spec":["#, "1", "]}"))),
-        ("object", format!("\0{}", crowd(r#"{"metadata":{"finalizers":["#, r#""""#, "]}}"))),
+        (
+            "object",
+            format!(
+                "\0{}",
+                crowd(r#"{"metadata":{"finalizers":["#, r#""""#, "]}}")
+            ),
+        ),
     ] {
         let (_, run) = decoders::TARGETS
             .iter()
             .find(|(name, _)| *name == target)
             .expect("the target is known");
-        check(*run, input.as_bytes(), &format!("{target} {}…", &input[..40]));
+        check(
+            *run,
+            input.as_bytes(),
+            &format!("{target} {}…", &input[..40]),
+        );
     }
 }
