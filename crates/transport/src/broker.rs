@@ -6,6 +6,8 @@
 //! Each subscriber has a bounded queue in which only the newest event of a resource is kept; a subscriber that does not
 //! keep up is cut off, comes back and resyncs. Others never wait for it.
 
+mod metrics;
+mod options;
 mod queue;
 mod relay;
 mod resync;
@@ -15,8 +17,8 @@ mod topics;
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use drover_protocol::ids::Ids;
@@ -24,14 +26,17 @@ use drover_protocol::{CloudEvent, DataType, EventType};
 use futures::future::join_all;
 use tokio_util::task::TaskTracker;
 
+use self::metrics::{Series, count};
 use self::queue::{Limits, Outgoing, Subscriber};
 use self::topics::{Audience, Party, Topics};
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::service::Service;
 
+pub use metrics::Metrics;
+pub use options::{OptionsError, ServerOptions};
 pub use rpc::EventService;
-pub use serve::ServeError;
+pub use serve::{ServeError, Serving};
 
 /// How a broker behaves.
 #[derive(Clone)]
@@ -50,6 +55,8 @@ pub struct BrokerConfig {
     pub patience: Duration,
     /// Largest message taken, in bytes.
     pub max_message: usize,
+    /// How connections are treated.
+    pub serving: Serving,
     /// How callers are recognised and what they may do; `None` = everybody may everything.
     pub access: Option<AccessControl>,
 }
@@ -74,6 +81,7 @@ impl BrokerConfig {
             max_wait: Duration::from_secs(2),
             patience: Duration::from_mins(1),
             max_message: 16 * 1024 * 1024,
+            serving: Serving::default(),
             access: None,
         }
     }
@@ -96,31 +104,6 @@ pub struct Listing {
     pub unchanged: Vec<String>,
 }
 
-/// Counters of a broker; they only grow, except `subscribers`.
-#[derive(Debug, Default)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Metrics {
-    pub subscribers: AtomicU64,
-    pub subscriptions: AtomicU64,
-    pub published: AtomicU64,
-    pub publish_refused: AtomicU64,
-    pub unauthenticated: AtomicU64,
-    pub denied: AtomicU64,
-    pub fanned_out: AtomicU64,
-    pub sent: AtomicU64,
-    pub heartbeats: AtomicU64,
-    pub cut_off: AtomicU64,
-    pub resyncs: AtomicU64,
-    pub resync_events: AtomicU64,
-    pub tls_failures: AtomicU64,
-    pub relayed: AtomicU64,
-    pub unheard: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 /// The broker. Clones are the same broker.
 #[derive(Clone)]
 pub struct Broker(Arc<Inner>);
@@ -139,6 +122,7 @@ struct Inner {
     resyncs: Mutex<HashMap<(String, DataType), usize>>,
     ids: Mutex<Ids>,
     metrics: Metrics,
+    series: OnceLock<Series>,
     tasks: TaskTracker,
 }
 
@@ -152,6 +136,7 @@ impl Broker {
             resyncs: Mutex::default(),
             ids: Mutex::new(Ids::new(rand::random())),
             metrics: Metrics::default(),
+            series: OnceLock::new(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -301,8 +286,11 @@ impl Broker {
         }
         count(&self.0.metrics.subscriptions);
         count(&self.0.metrics.subscribers);
+        let (Party::Cluster(consumer) | Party::Source(consumer)) = &party;
+        let series = self.0.series.get();
         Some(Subscribed {
             broker: self.clone(),
+            series: series.map(|series| series.subscribed(data_type, consumer)),
             data_type: data_type.clone(),
             party,
             subscriber,
@@ -313,6 +301,7 @@ impl Broker {
 /// A registered subscriber; dropping it unregisters.
 struct Subscribed {
     broker: Broker,
+    series: Option<metrics::Subscription>,
     data_type: DataType,
     party: Party,
     subscriber: Arc<Subscriber>,

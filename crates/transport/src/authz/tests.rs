@@ -83,6 +83,34 @@ fn publishing_means_an_access() {
         "unsupported action update_request",
         "failed to find the cluster of : set metadata.namespace",
     );
+    for version in ["v1alpha1", "v1beta1"] {
+        check(
+            &format!(
+                "addon.open-cluster-management.io.{version}.managedclusteraddons.status.update_request"
+            ),
+            r#"{"metadata":{"name":"a","namespace":"c2"}}"#,
+            "update addon.open-cluster-management.io/managedclusteraddons/status c1 \"\"",
+            foreign,
+        );
+    }
+    check(
+        "events.k8s.io.v1.events.spec.update_request",
+        r#"{"metadata":{"name":"e","namespace":"c2"}}"#,
+        "update events.k8s.io/events/ c1 \"\"",
+        foreign,
+    );
+    check(
+        "certificates.k8s.io.v1.certificatesigningrequests.spec.create_request",
+        r#"{"metadata":{"name":"x","labels":{"open-cluster-management.io/cluster-name":"c2"}}}"#,
+        "create certificates.k8s.io/certificatesigningrequests/ c1 \"\"",
+        foreign,
+    );
+    check(
+        "io.open-cluster-management.works.v1alpha1.manifests.status.update_request",
+        "{}",
+        "update work.open-cluster-management.io/manifestworks/status c1 \"\"",
+        "ok",
+    );
     check(
         "a.b.c.spec.create_request",
         r#"{"metadata":{"namespace":"c1"}}"#,

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use drover_protocol::{Action, CloudEvent, DataType, EventType, SubResource, names};
 use tonic::Status;
 
+use super::Broker;
+use super::metrics::count;
 use super::queue::Outgoing;
 use super::rpc::denied;
 use super::topics::Audience;
-use super::{Broker, count};
 use crate::authn::Caller;
 use crate::authz::{self, SourceVerb};
 
@@ -46,16 +47,19 @@ impl Broker {
     fn sender(&self, event: &CloudEvent, event_type: &EventType) -> Sender {
         let data_type = &event_type.data_type;
         let asks = event_type.action == Action::ResyncRequest;
-        match event_type.subresource {
-            SubResource::Status if asks => Sender::Source,
-            SubResource::Status => Sender::Agent,
-            SubResource::Spec if asks => Sender::Agent,
-            SubResource::Spec if only_sources_specify(data_type) => Sender::Source,
+        let source = match event_type.subresource {
+            SubResource::Status => asks,
             // Clusters, requests, leases and events are made by agents too.
-            SubResource::Spec if self.0.topics.has_source(data_type, &event.source) => {
-                Sender::Source
+            SubResource::Spec if asks => false,
+            SubResource::Spec => {
+                only_sources_specify(data_type)
+                    || self.0.topics.has_source(data_type, &event.source)
             }
-            SubResource::Spec => Sender::Agent,
+        };
+        if source {
+            Sender::Source
+        } else {
+            Sender::Agent
         }
     }
 

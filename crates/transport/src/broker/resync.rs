@@ -9,8 +9,9 @@ use drover_protocol::{CloudEvent, DataType};
 use futures::future::join_all;
 use jiff::Timestamp;
 
+use super::metrics::count;
 use super::topics::Audience;
-use super::{Broker, count, queue};
+use super::{Broker, queue};
 use crate::service::{Service, ServiceError};
 
 /// Resyncs of one cluster and data type that may be in progress at once.

@@ -9,11 +9,12 @@ use futures::stream::Stream;
 use prost::Message as _;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::metadata::MetadataMap;
-use tonic::{Extensions, Request, Response, Status};
+use tonic::{Code, Extensions, Request, Response, Status};
 
+use super::metrics::count;
 use super::queue::End;
 use super::topics::Party;
-use super::{Broker, Route, Subscribed, count};
+use super::{Broker, Route, Subscribed};
 use crate::authn::{AuthnError, Caller, PeerCerts, Presented, authenticate};
 use crate::authz::{self, Access, Decision, SourceVerb, authorize, authorize_source};
 use crate::grpc::convert::{Published, decode_publish};
@@ -33,7 +34,7 @@ impl Broker {
     pub fn service(&self) -> EventService {
         CloudEventServiceServer::new(Calls(self.clone()))
             .max_decoding_message_size(self.0.config.max_message)
-            .max_encoding_message_size(usize::MAX)
+            .max_encoding_message_size(self.0.config.serving.max_sent)
     }
 
     async fn caller(
@@ -109,13 +110,22 @@ impl Broker {
         Err(status)
     }
 
-    async fn take(&self, request: Request<Bytes>) -> Result<(), Status> {
+    /// `whose` becomes data type and cluster, if somebody counts by them.
+    async fn take(
+        &self,
+        request: Request<Bytes>,
+        whose: &mut Option<(DataType, String)>,
+    ) -> Result<(), Status> {
         let (metadata, extensions, message) = request.into_parts();
         let Published { event, message } =
             decode_publish(message).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let event_type: EventType = event.event_type.parse().map_err(|e| {
             Status::invalid_argument(format!("failed to parse cloud event type: {e}"))
         })?;
+        if self.0.series.get().is_some() {
+            let cluster = event.cluster().unwrap_or_default();
+            *whose = Some((event_type.data_type.clone(), cluster.to_owned()));
+        }
         let caller = self.caller(&metadata, &extensions).await?;
         let route = self.route_of(&event_type.data_type);
         let nobody = || {
@@ -212,7 +222,18 @@ impl CloudEventService for Calls {
     type SubscribeStream = Events;
 
     async fn publish(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
-        let taken = self.0.take(request).await;
+        let (began, mut whose) = (Instant::now(), None);
+        let series = self.0.0.series.get();
+        if let Some(series) = series {
+            series.publish_began(request.get_ref().len());
+        }
+        let taken = self.0.take(request, &mut whose).await;
+        if let Some(series) = series {
+            let code = taken.as_ref().err().map_or(Code::Ok, Status::code);
+            let whose = whose.as_ref();
+            let whose = whose.map(|(data_type, cluster)| (data_type, cluster.as_str()));
+            series.publish_ended(whose, code, began.elapsed());
+        }
         let metrics = &self.0.0.metrics;
         count(if taken.is_ok() {
             &metrics.published
@@ -278,6 +299,9 @@ impl Stream for Events {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(message)) => {
                 count(&metrics.sent);
+                if let Some(series) = &open.series {
+                    series.sent(message.len());
+                }
                 return Poll::Ready(Some(Ok(message)));
             }
             Poll::Ready(Err(End::TooSlow)) => Some(Err(Status::resource_exhausted(

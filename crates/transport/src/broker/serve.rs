@@ -13,18 +13,49 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::Connected;
+use tonic::transport::server;
 
-use super::{Broker, count};
+use super::Broker;
+use super::metrics::{Connected, count};
 use crate::authn::PeerCerts;
 use crate::tls::ServerTls;
 
-/// A handshake that takes longer is given up.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Bytes that a client may send before they are read, on one call and on one connection.
+const WINDOW: u32 = 1024 * 1024;
 /// Connections that may be in their handshake at once.
 const HANDSHAKES: usize = 256;
 /// How long open calls may take to end when the broker stops.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How connections are treated.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// A handshake that takes longer is given up.
+    pub handshake: Duration,
+    /// Time without traffic after which a client is pinged.
+    pub ping_interval: Duration,
+    /// A client that takes longer to answer a ping is gone.
+    pub ping_timeout: Duration,
+    /// Calls of one connection that may be open at once; `None` = as many as HTTP/2 can number.
+    pub max_streams: Option<u32>,
+    /// Connections are asked to go when they are older; `None` = never.
+    pub max_age: Option<Duration>,
+    /// Largest message sent, in bytes.
+    pub max_sent: usize,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(10),
+            max_streams: None,
+            max_age: None,
+            max_sent: usize::MAX,
+        }
+    }
+}
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +76,17 @@ impl Broker {
         let (connections, accepted) = mpsc::channel(16);
         let handshakes = TaskTracker::new();
         let accepting = self.accept(listener, tls, connections, &handshakes, stop.clone());
-        let served = tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        let limits = &self.0.config.serving;
+        let mut server = tonic::transport::Server::builder();
+        if let Some(age) = limits.max_age {
+            server = server.max_connection_age(age);
+        }
+        let served = server
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_concurrent_streams(limits.max_streams)
+            .http2_keepalive_interval(Some(limits.ping_interval))
+            .http2_keepalive_timeout(Some(limits.ping_timeout))
             .add_service(self.service())
             .serve_with_incoming_shutdown(
                 ReceiverStream::new(accepted),
@@ -78,10 +117,10 @@ impl Broker {
         stop: CancellationToken,
     ) {
         loop {
-            let stream = tokio::select! {
+            let (stream, remote) = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::warn!(%error, "failed to accept a connection");
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -93,10 +132,11 @@ impl Broker {
                 count(&self.0.metrics.tls_failures);
                 continue;
             }
+            let (local, patience) = (stream.local_addr(), self.0.config.serving.handshake);
             let (broker, connections, stop) = (self.clone(), connections.clone(), stop.clone());
             let acceptor = tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
             handshakes.spawn(async move {
-                let hands = timeout(HANDSHAKE, Connection::open(stream, acceptor));
+                let hands = timeout(patience, Connection::open(stream, acceptor));
                 let connection = tokio::select! {
                     () = stop.cancelled() => return,
                     opened = hands => match opened {
@@ -109,6 +149,10 @@ impl Broker {
                         Err(_) => return count(&broker.0.metrics.tls_failures),
                     },
                 };
+                let mut connection = connection;
+                if let (Some(series), Ok(local)) = (broker.0.series.get(), local) {
+                    connection.counted = Some(series.connected(remote, local));
+                }
                 if connections.send(Ok(connection)).await.is_err() {
                     tracing::debug!("a connection came while the broker stopped");
                 }
@@ -124,6 +168,7 @@ impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
 struct Connection {
     stream: Pin<Box<dyn Duplex>>,
     certs: PeerCerts,
+    counted: Option<Connected>,
 }
 
 impl Connection {
@@ -133,6 +178,7 @@ impl Connection {
             return Ok(Self {
                 stream: Box::pin(stream),
                 certs: PeerCerts::default(),
+                counted: None,
             });
         };
         let stream = acceptor.accept(stream).await?;
@@ -145,11 +191,12 @@ impl Connection {
         Ok(Self {
             stream: Box::pin(stream),
             certs: PeerCerts(certs.into()),
+            counted: None,
         })
     }
 }
 
-impl Connected for Connection {
+impl server::Connected for Connection {
     type ConnectInfo = PeerCerts;
 
     fn connect_info(&self) -> PeerCerts {

@@ -20,7 +20,7 @@ use crate::grpc::stubs::cloud_event_service_client::CloudEventServiceClient;
 use crate::grpc::{GrpcConfig, GrpcTransport, Pem};
 use crate::link::{Remedy, Subscription, Transport as _, TransportError};
 use crate::service::{Service, ServiceError};
-use crate::tls::{ServerPem, ServerTls};
+use crate::tls::{ServerPem, ServerTls, TlsFiles};
 
 #[derive(Default)]
 struct Recorder {
@@ -423,6 +423,113 @@ async fn client_certificates_say_who_calls_and_servers_change_theirs() {
     assert!(matches!(error, TransportError::Connect { .. }), "{error}");
 }
 
+/// Certificate, key and client issuers of a server for `localhost`.
+fn server_pem(issuer: &Issuer) -> ServerPem {
+    let (cert, key) = issuer.issue(&["localhost"], "hub", "hubs");
+    ServerPem {
+        cert,
+        key,
+        client_ca: Some(issuer.1.clone().into_bytes()),
+    }
+}
+
+#[tokio::test]
+async fn renewed_files_are_used_once_they_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TlsFiles {
+        cert: folder.path().join("tls.crt"),
+        key: folder.path().join("tls.key"),
+        client_ca: Some(folder.path().join("ca.crt")),
+    };
+    let write = |pem: &ServerPem| {
+        std::fs::write(&files.cert, &pem.cert).unwrap();
+        std::fs::write(&files.key, &pem.key).unwrap();
+        let ca = files.client_ca.as_ref().unwrap();
+        std::fs::write(ca, pem.client_ca.as_ref().unwrap()).unwrap();
+    };
+    let (old, new) = (Issuer::new(), Issuer::new());
+    write(&server_pem(&old));
+    let used = files.read().await.unwrap();
+    let tls = ServerTls::new(&used).unwrap();
+    let (following, followed) = (tls.clone(), files.clone());
+    let every = Duration::from_millis(2);
+    tokio::spawn(async move { following.follow(&followed, used, every).await });
+    let config = BrokerConfig::secured(
+        "kube",
+        AccessControl {
+            authenticators: vec![Arc::new(CertAuthenticator)],
+            authorizers: vec![Arc::new(OwnCluster)],
+        },
+    );
+    let (_broker, address, _stop) = start(config, Arc::default(), Some(tls)).await;
+    let open = |issuer: &Issuer| {
+        let (cert, key) = issuer.issue(&[], "agent-1", "cluster:c1");
+        let config = GrpcConfig {
+            ca: Some(Pem::Inline(issuer.1.clone().into_bytes())),
+            identity: Some((Pem::Inline(cert), Pem::Inline(key))),
+            server_name: Some("localhost".into()),
+            ..GrpcConfig::new(&address)
+        };
+        async move { GrpcTransport::new(config).open(bundles()).await }
+    };
+    let mut kept = open(&old).await.unwrap();
+    std::fs::write(&files.key, "half a key").unwrap();
+    open(&old).await.unwrap();
+    write(&server_pem(&new));
+    // Whoever the new issuer vouches for is let in, with the new certificate shown, as soon as the files were looked at.
+    while open(&new).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(open(&old).await.is_err());
+    kept.publisher.publish(status("c1")).await.unwrap();
+    let waiting = kept.events.next();
+    assert!(futures::poll!(waiting).is_pending(), "open links stay");
+}
+
+#[tokio::test]
+async fn a_registry_gets_the_series_of_the_go_broker() {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let recorder = Arc::new(Recorder::default());
+    let (broker, address, _stop) =
+        start(BrokerConfig::open("kube"), Arc::clone(&recorder), None).await;
+    broker.register_metrics(&mut registry);
+    let mut link = open(&address).await;
+    link.publisher.publish(status("c1")).await.unwrap();
+    let gone = ServiceError::not_found("g", "r", "n");
+    *recorder.answer.lock().unwrap() = Some(gone);
+    link.publisher.publish(status("c1")).await.unwrap_err();
+    link.publisher.publish(status("c2")).await.unwrap_err();
+    broker.publish(spec("c1", "w"));
+    link.events.next().await.unwrap().unwrap();
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let of =
+        "consumer=\"c1\",data_type=\"io.open-cluster-management.works.v1alpha1.manifestbundles\"";
+    let publish = format!("{of},method=\"Publish\"");
+    let all = "grpc_type=\"unary\",grpc_service=\"io.cloudevents.v1.CloudEventService\",grpc_method=\"Publish\"";
+    for line in [
+        format!("grpc_server_ce_subscribers{{{of}}} 1"),
+        format!("grpc_server_ce_called_total{{{publish}}} 2"),
+        format!("grpc_server_ce_msg_received_total{{{publish}}} 2"),
+        format!("grpc_server_ce_msg_sent_total{{{of},method=\"Subscribe\"}} 1"),
+        format!("grpc_server_ce_processed_total{{{publish},grpc_code=\"OK\"}} 1"),
+        format!("grpc_server_ce_processed_total{{{publish},grpc_code=\"FailedPrecondition\"}} 1"),
+        "grpc_server_ce_processed_total{consumer=\"unknown\",data_type=\"unknown\",method=\"Publish\",grpc_code=\"PermissionDenied\"} 1".to_owned(),
+        format!("grpc_server_ce_processing_duration_seconds_count{{{publish},grpc_code=\"OK\"}} 1"),
+        format!("grpc_server_started_total{{{all}}} 3"),
+        format!("grpc_server_handled_total{{{all},grpc_code=\"OK\"}} 1"),
+        "drover_broker_published_total 1".to_owned(),
+        "drover_broker_refused_total 2".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+    }
+    assert!(!text.contains("\"c2\""), "who is not let in is no label");
+    assert!(
+        text.contains(&format!("local_addr=\"{address}\"}} 1")),
+        "{text}"
+    );
+}
+
 #[tokio::test]
 async fn a_token_never_travels_in_the_clear() {
     let token = Some(Pem::Inline(b"secret\n".to_vec()));
@@ -432,4 +539,43 @@ async fn a_token_never_travels_in_the_clear() {
     });
     let error = transport.open(bundles()).await.err().unwrap();
     assert!(matches!(error, TransportError::Config(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_shows_its_renewed_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer::new();
+    let config = BrokerConfig::secured(
+        "kube",
+        AccessControl {
+            authenticators: vec![Arc::new(CertAuthenticator)],
+            authorizers: vec![Arc::new(OwnCluster)],
+        },
+    );
+    let tls = ServerTls::new(&server_pem(&issuer)).unwrap();
+    let (_broker, address, _stop) = start(config, Arc::default(), Some(tls)).await;
+    let file = |name| folder.path().join(name);
+    let renew = || {
+        let (cert, key) = issuer.issue(&[], "agent-1", "cluster:c1");
+        std::fs::write(file("crt"), cert).unwrap();
+        std::fs::write(file("key"), key).unwrap();
+    };
+    renew();
+    let transport = GrpcTransport::new(GrpcConfig {
+        ca: Some(Pem::Inline(issuer.1.clone().into_bytes())),
+        identity: Some((Pem::File(file("crt")), Pem::File(file("key")))),
+        server_name: Some("localhost".into()),
+        refresh: Duration::from_millis(2),
+        ..GrpcConfig::new(&address)
+    });
+    let mut links = [
+        transport.open(bundles()).await.unwrap(),
+        transport.open(Subscription::PublishOnly).await.unwrap(),
+    ];
+    renew();
+    for link in &mut links {
+        let error = link.events.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, TransportError::Replaced), "{error}");
+    }
+    transport.open(bundles()).await.unwrap();
 }
