@@ -19,7 +19,11 @@ const WITH_PEERS: &[&str] = &[
 ];
 
 /// Features that are off by default and need no peer.
-const OPTIONAL: &[&str] = &["drover-client/sqlite", "drover-client/mqtt", "drover-client/kafka"];
+const OPTIONAL: &[&str] = &[
+    "drover-client/sqlite",
+    "drover-client/mqtt",
+    "drover-client/kafka",
+];
 
 /// Runs every check; stops at the first that fails.
 pub(crate) fn ci(fast: bool) -> Result<()> {
@@ -81,10 +85,35 @@ pub(crate) fn ci(fast: bool) -> Result<()> {
     Ok(())
 }
 
-/// Rewrites golden files.
-pub(crate) fn golden() -> Result<()> {
-    let env = [("UPDATE_GOLDEN", "1"), ("INSTA_UPDATE", "always")];
-    cargo("golden files", &["test", "--workspace", "golden"], &env)
+/// Rewrites golden files; with peers also those that say what became of peers, by tests named `…_compatibility`.
+pub(crate) fn golden(with_peers: bool) -> Result<()> {
+    let mut env = vec![("UPDATE_GOLDEN", "1"), ("INSTA_UPDATE", "always")];
+    cargo("golden files", &["test", "--workspace", "golden"], &env)?;
+    if !with_peers {
+        return Ok(());
+    }
+    let features = peer_features();
+    let folder = peers::install()?;
+    let folder = folder
+        .to_str()
+        .context("the cache folder's name is not UTF-8")?;
+    env.push(("DROVER_PEERS", folder));
+    let tests = [
+        "test",
+        "--workspace",
+        "--features",
+        &features,
+        "compatibility",
+    ];
+    cargo("golden files of peers", &tests, &env)
+}
+
+fn peer_features() -> String {
+    let features: Vec<String> = WITH_PEERS
+        .iter()
+        .map(|name| format!("{name}/peers"))
+        .collect();
+    features.join(",")
 }
 
 fn cargo(what: &str, args: &[&str], env: &[(&str, &str)]) -> Result<()> {

@@ -3,6 +3,7 @@
 mod builtin;
 mod checks;
 mod peers;
+mod sim;
 mod tidy;
 
 use std::process::ExitCode;
@@ -28,11 +29,17 @@ enum Command {
     /// Whether the tree is as ARCHITECTURE.md says
     Tidy,
     /// Rewrite the golden files from what the code does now
-    Golden,
+    Golden {
+        /// Also what tests against real peers write, such as docs/compatibility.md
+        #[arg(long)]
+        peers: bool,
+    },
     /// Write the shapes of the built-in Kubernetes kinds anew (needs Go to fetch their modules)
     Builtin,
     /// Build the real peers that tests run against, and print where they are
     Peers,
+    /// Run simulated worlds of sources, agents and brokers; a failure prints its seed and the shortest history that shows it
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,8 +56,9 @@ fn run() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { fast } => checks::ci(fast),
         Command::Tidy => tidy::check(),
-        Command::Golden => checks::golden(),
+        Command::Golden { peers } => checks::golden(peers),
         Command::Builtin => builtin::run(),
+        Command::Sim(args) => sim::run(&args),
         Command::Peers => {
             let folder = peers::install()?;
             checks::say(&folder.display().to_string());

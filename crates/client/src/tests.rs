@@ -3,9 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use drover_protocol::bundle::Limited;
 use drover_protocol::raw::Raw;
+use drover_protocol::session::Cause;
 use drover_protocol::work::Condition;
-use drover_protocol::{Action, CloudEvent, Codec as _, ObjectCodec, Stamp, SubResource, names};
+use drover_protocol::{
+    Action, AgentBundleCodec, CloudEvent, Codec as _, ObjectCodec, SourceBundleCodec, Stamp,
+    SubResource, names,
+};
 use drover_transport::authn::Caller;
 use drover_transport::grpc::{GrpcConfig, GrpcTransport};
 use drover_transport::memory::MemoryBus;
@@ -21,8 +26,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AgentObjects, AgentOptions, AgentWorks, Change, DataType, DriverConfig, Object, Patch,
-    SourceObjects, SourceOptions, SourceWorks, Watch, Work, WorkSpec,
+    AgentClient, AgentObjects, AgentOptions, AgentWorks, Change, DataType, DriverConfig, Object,
+    Patch, SourceClient, SourceObjects, SourceOptions, SourceWorks, Watch, Work, WorkSpec,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -258,6 +263,42 @@ async fn a_report_is_in_the_trace_of_the_change() {
     assert_eq!((back.trace_id(), back.state()), (7, "vendor=1"));
     assert_ne!(back.span_id(), there.span_id(), "the report is a step");
     assert_eq!(known.status.hash(), applied(&copy).status.hash());
+    stop.cancel();
+}
+
+/// Sources and agents with limits of their own for the size of works.
+#[tokio::test]
+async fn what_is_too_large_is_counted_and_done_with() {
+    let (bus, stop) = (MemoryBus::new(), CancellationToken::new());
+    let options = SourceOptions {
+        driver: quick(),
+        ..SourceOptions::new("hub-a")
+    };
+    let codec = Limited::new(SourceBundleCodec, 200);
+    let (source, driver) = SourceClient::with_codec(codec, options, Arc::new(bus.clone()));
+    tokio::spawn(driver.run(stop.clone()));
+    let options = AgentOptions {
+        driver: quick(),
+        ..AgentOptions::new("c1-agent", "c1")
+    };
+    let codec = Limited::new(AgentBundleCodec, 150);
+    let (agent, driver) = AgentClient::with_codec(codec, options, Arc::new(bus));
+    tokio::spawn(driver.run(stop.clone()));
+    let mut changes = agent.watch();
+    let sized = |name: &str, bytes: usize| {
+        let manifest =
+            json!({"kind": "ConfigMap", "metadata": {"name": "cm"}, "data": "x".repeat(bytes)});
+        Work::new("c1", name, [manifest]).unwrap()
+    };
+    let refused = source.create(sized("huge", 200)).unwrap_err();
+    assert_eq!(refused.code(), 422);
+    source.create(sized("large", 120)).unwrap();
+    source.create(sized("small", 10)).unwrap();
+    wait(&mut changes, |c| c.object().metadata.name == "small").await;
+    while agent.stats().dropped.get(&Cause::TooLarge).is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(agent.list().len(), 1);
     stop.cancel();
 }
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::count::Counter;
+use crate::drive::stamp_of;
 
 /// Answers in flight at once.
 const WINDOW: usize = 128;
@@ -132,10 +133,14 @@ async fn speak<S: Session<Object = Work>>(
             }
             () = work.notified() => continue,
         };
+        let sent = match &input {
+            Input::Wire(event) => stamp_of(event),
+            _ => None,
+        };
         lock(&session).handle(Timestamp::now(), input, &mut out);
         for output in out.drain(..) {
-            if let Output::Change(change) = output {
-                counter.hit(change.object());
+            if let Output::Change(_) = output {
+                counter.hit_since(sent);
             }
         }
     }

@@ -1,11 +1,20 @@
 //! The commands of a driver: one JSON object a line on standard input, answered in turn on standard output.
+//!
+//! - `start`: a hub listens or connects; agents connect and subscribe, each on a connection of its own.
+//! - `load`: a hub owns works, unsent; agents know works as if they had come before.
+//! - `subscribers`: a gRPC hub waits for so many clusters.
+//! - `publish`: a hub sends works, agents send statuses; `t0` before the first, `t1` when the last is taken.
+//! - `wait`: until the handler had so many objects since `reset`; `t1` is that of the last, `m` has ages if stamps came.
+//! - `resync`: asks the other side what differs; answered when the request is taken.
+//! - `quit`, like the end of the input, ends the process.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 /// What a role is told to do. Which fields count depends on `cmd`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -111,18 +120,39 @@ pub fn cpu() -> f64 {
 }
 
 /// Obeys until `quit` or the end of the input.
-pub fn serve(mut role: impl Role) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+///
+/// Everything runs on one thread: most of what a client does is to hand small things on, and to wake another thread for
+/// each of them costs more than to do them.
+pub fn serve(role: impl Role) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let (sender, lines) = mpsc::unbounded_channel();
+    // Never joined: it may wait for input for ever.
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let outcome = runtime.block_on(obey(role, lines));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn obey(
+    mut role: impl Role,
+    mut lines: mpsc::UnboundedReceiver<std::io::Result<String>>,
+) -> Result<()> {
     let mut output = std::io::stdout();
-    for line in std::io::stdin().lock().lines() {
+    while let Some(line) = lines.recv().await {
         let command: Command = serde_json::from_str(&line?).context("a command is not readable")?;
         let (id, quit) = (command.id, command.cmd == "quit");
         let outcome = if quit {
             Ok(Reply::default())
         } else {
-            runtime.block_on(role.obey(command))
+            role.obey(command).await
         };
         let mut reply = outcome.unwrap_or_else(|error| Reply {
             err: format!("{error:#}"),
@@ -135,6 +165,5 @@ pub fn serve(mut role: impl Role) -> Result<()> {
             break;
         }
     }
-    runtime.shutdown_background();
     Ok(())
 }

@@ -25,9 +25,14 @@ pub struct Counter {
 impl Counter {
     /// One more object.
     pub fn hit(&self, work: &Work) {
-        let now = mono();
         let sent = work.metadata.annotations.get(STAMP);
-        if let Some(sent) = sent.and_then(|text| text.parse::<i64>().ok()) {
+        self.hit_since(sent.and_then(|text| text.parse().ok()));
+    }
+
+    /// One more object, of an event that was sent at this time.
+    pub fn hit_since(&self, sent: Option<i64>) {
+        let now = mono();
+        if let Some(sent) = sent {
             self.ages().push(now - sent);
         }
         self.last.store(now, Ordering::Relaxed);

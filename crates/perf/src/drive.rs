@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use drover_protocol::Work;
+use drover_protocol::{CloudEvent, ObjectMeta, Work, names};
 use futures::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
@@ -44,4 +44,14 @@ pub fn stamp(work: &mut Work) {
     work.metadata
         .annotations
         .insert(STAMP.to_owned(), mono().to_string());
+}
+
+/// The time that is written in the metadata of an event. A source keeps metadata of its own, so it must be read here.
+pub fn stamp_of(event: &CloudEvent) -> Option<i64> {
+    let text = event.text(names::EXT_METADATA).ok()?;
+    if !text.contains(STAMP) {
+        return None;
+    }
+    let metadata: ObjectMeta = serde_json::from_str(text).ok()?;
+    metadata.annotations.get(STAMP)?.parse().ok()
 }

@@ -87,6 +87,14 @@ impl Resource for Work {
         Some(self.status.hash())
     }
 
+    fn has_status(&self) -> bool {
+        let WorkStatus {
+            conditions,
+            resource_status,
+        } = &self.status;
+        !conditions.is_empty() || !resource_status.manifests.is_empty()
+    }
+
     fn adopt_status(&mut self, from: &Self) {
         self.status.clone_from(&from.status);
     }
@@ -200,6 +208,13 @@ impl Codec for SourceBundleCodec {
     }
 
     fn validate(&self, work: &Work) -> Result<(), DecodeError> {
+        Self::validate_within(work, names::MAX_MANIFESTS_BYTES)
+    }
+}
+
+impl SourceBundleCodec {
+    /// Checks a work whose manifests may have so many bytes.
+    fn validate_within(work: &Work, limit: usize) -> Result<(), DecodeError> {
         for (field, value) in [
             ("name", &work.metadata.name),
             ("namespace", &work.metadata.namespace),
@@ -224,8 +239,7 @@ impl Codec for SourceBundleCodec {
                 "metadata.annotations: Too long: {why}"
             )));
         }
-        validate_manifests(&work.spec.manifests, names::MAX_MANIFESTS_BYTES)
-            .map_err(DecodeError::Manifests)
+        validate_within(&work.spec.manifests, limit)
     }
 }
 
@@ -257,8 +271,22 @@ impl Codec for AgentBundleCodec {
         Ok(event.with_json(status.into_payload()))
     }
 
-    /// Reads a spec. A deletion may lack its version: brokers order the deletion of ids that they do not know.
     fn decode(&self, event: &CloudEvent) -> Result<Work, DecodeError> {
+        self.decode_within(event, names::MAX_MANIFESTS_BYTES)
+    }
+
+    fn version(&self, work: &Work) -> Option<i64> {
+        Some(work.metadata.generation)
+    }
+
+    fn validate(&self, work: &Work) -> Result<(), DecodeError> {
+        SourceBundleCodec.validate(work)
+    }
+}
+
+impl AgentBundleCodec {
+    /// Reads a spec. A deletion may lack its version: brokers order the deletion of ids that they do not know.
+    fn decode_within(self, event: &CloudEvent, limit: usize) -> Result<Work, DecodeError> {
         let uid = required(event, names::EXT_RESOURCE_ID)?.to_owned();
         let deletion = deletion(event);
         let generation = match (integer_version(event), deletion) {
@@ -293,22 +321,95 @@ impl Codec for AgentBundleCodec {
             });
         }
         let bundle: ManifestBundle = payload(event)?;
-        validate_manifests(&bundle.manifests, names::MAX_MANIFESTS_BYTES)
-            .map_err(DecodeError::Manifests)?;
+        validate_within(&bundle.manifests, limit)?;
         Ok(Work {
             metadata,
             spec: Arc::new(bundle.into()),
             status: WorkStatus::default(),
         })
     }
+}
+
+/// A codec of works with another limit for the size of their manifests. Both ends of a fleet need the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Limited<C> {
+    codec: C,
+    bytes: usize,
+}
+
+impl<C> Limited<C> {
+    /// So many bytes, as [`manifests_size`] counts them.
+    pub fn new(codec: C, bytes: usize) -> Self {
+        Self { codec, bytes }
+    }
+}
+
+impl Codec for Limited<SourceBundleCodec> {
+    type Object = Work;
+    const KEEPING: Keeping = Keeping::Works;
+
+    fn data_type(&self) -> &DataType {
+        self.codec.data_type()
+    }
+
+    fn encode(
+        &self,
+        stamp: Stamp<'_>,
+        event_type: &EventType,
+        work: &Work,
+    ) -> Result<CloudEvent, EncodeError> {
+        self.codec.encode(stamp, event_type, work)
+    }
+
+    fn decode(&self, event: &CloudEvent) -> Result<Work, DecodeError> {
+        self.codec.decode(event)
+    }
 
     fn version(&self, work: &Work) -> Option<i64> {
-        Some(work.metadata.generation)
+        self.codec.version(work)
     }
 
     fn validate(&self, work: &Work) -> Result<(), DecodeError> {
-        SourceBundleCodec.validate(work)
+        SourceBundleCodec::validate_within(work, self.bytes)
     }
+}
+
+impl Codec for Limited<AgentBundleCodec> {
+    type Object = Work;
+    const KEEPING: Keeping = Keeping::Works;
+
+    fn data_type(&self) -> &DataType {
+        self.codec.data_type()
+    }
+
+    fn encode(
+        &self,
+        stamp: Stamp<'_>,
+        event_type: &EventType,
+        work: &Work,
+    ) -> Result<CloudEvent, EncodeError> {
+        self.codec.encode(stamp, event_type, work)
+    }
+
+    fn decode(&self, event: &CloudEvent) -> Result<Work, DecodeError> {
+        self.codec.decode_within(event, self.bytes)
+    }
+
+    fn version(&self, work: &Work) -> Option<i64> {
+        self.codec.version(work)
+    }
+
+    fn validate(&self, work: &Work) -> Result<(), DecodeError> {
+        SourceBundleCodec::validate_within(work, self.bytes)
+    }
+}
+
+fn validate_within(manifests: &[Raw], limit: usize) -> Result<(), DecodeError> {
+    let size = manifests_size(manifests);
+    if size > limit {
+        return Err(DecodeError::TooLarge { size, limit });
+    }
+    validate_manifests(manifests, limit).map_err(DecodeError::Manifests)
 }
 
 fn base_event(

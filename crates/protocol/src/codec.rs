@@ -15,6 +15,10 @@ pub trait Resource: Clone + PartialEq + Send + Sync + 'static {
     fn meta_mut(&mut self) -> &mut ObjectMeta;
     /// Hash of the status, `None` when there is no status to resync.
     fn status_hash(&self) -> Option<String>;
+    /// Whether anybody ever said something in the status.
+    fn has_status(&self) -> bool {
+        self.status_hash().is_some()
+    }
     /// Takes over the status of another copy.
     fn adopt_status(&mut self, from: &Self);
     /// Takes over the spec of another copy, to the byte. Nothing to do for kinds that are kept as a tree.
@@ -121,6 +125,16 @@ pub enum DecodeError {
     /// The manifests of a work break a rule.
     #[error("manifests are invalid, {0}")]
     Manifests(String),
+    /// The manifests of a work are too large, all together.
+    #[error(
+        "manifests are invalid, the size of manifests is {size} bytes which exceeds the {limit} limit"
+    )]
+    TooLarge {
+        /// As counted, in bytes.
+        size: usize,
+        /// The most there may be.
+        limit: usize,
+    },
     /// A field of the resource breaks a rule.
     #[error("{0}")]
     Invalid(String),

@@ -8,6 +8,7 @@ mod store;
 mod traces;
 mod outbox;
 mod agent;
+mod aliases;
 mod source;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use source::{Owned, Row, SourceConfig, SourceSession, Unsent};
 pub use store::Store;
 
 use crate::cloudevent::CloudEvent;
+use crate::codec::DecodeError;
 
 /// What a session reacts to.
 #[expect(
@@ -125,6 +127,8 @@ pub enum Cause {
     OtherSource,
     /// Cannot be decoded.
     Undecodable,
+    /// Larger than a resource may be.
+    TooLarge,
     /// Older than what is known.
     Stale,
     /// Newer than what the owner ever sent.
@@ -149,6 +153,7 @@ impl Cause {
             Self::OtherCluster => "other_cluster",
             Self::OtherSource => "other_source",
             Self::Undecodable => "undecodable",
+            Self::TooLarge => "too_large",
             Self::Stale => "stale",
             Self::Ahead => "ahead",
             Self::Unknown => "unknown",
@@ -217,6 +222,18 @@ fn dropped<R>(out: &mut Vec<Output<R>>, id: &str, cause: Cause, why: impl ToStri
     }));
 }
 
+/// An event that is no resource.
+fn undecodable<R>(out: &mut Vec<Output<R>>, id: &str, error: &DecodeError) {
+    let cause = match error {
+        DecodeError::TooLarge { .. } => Cause::TooLarge,
+        DecodeError::Extension { .. }
+        | DecodeError::Data(_)
+        | DecodeError::Manifests(_)
+        | DecodeError::Invalid(_) => Cause::Undecodable,
+    };
+    dropped(out, id, cause, error);
+}
+
 /// Versions of local copies are counters: 1, 2, 3.
 fn next_version(meta: &crate::meta::ObjectMeta) -> String {
     (meta.resource_version.parse::<u64>().unwrap_or(0) + 1).to_string()
@@ -242,6 +259,3 @@ fn check_version(based_on: &str, stored: &str) -> Result<(), ChangeError> {
         }
     }
 }
-
-#[cfg(test)]
-mod world;

@@ -7,10 +7,11 @@ use std::process::{ChildStdin, ChildStdout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use crate::fleet::eventually;
 use crate::process::{Process, program};
 
 /// How long a probe may take to connect, and to answer. It waits for its broker by itself.
@@ -91,6 +92,30 @@ impl Probe {
             Err(_) => bail!("{name} is not ready after {PATIENCE:?}:\n{}", probe.log()),
         }
         Ok(probe)
+    }
+
+    /// Waits until so many of its clients are subscribed: sdk-go's connect first, and subscribe in their own time.
+    ///
+    /// # Errors
+    /// With the end of its log, when it takes too long.
+    pub async fn subscribed(&self, clients: usize) -> Result<()> {
+        let subscribed = async || {
+            let log = self.process().log();
+            // With MQTT there is a line for each topic.
+            let lines = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+            let (grpc, mqtt) = (
+                lines("\"subscribed to grpc server\""),
+                lines("\"subscribed to mqtt broker\""),
+            );
+            ensure!(grpc + mqtt / 2 >= clients, "{}", self.log());
+            Ok(())
+        };
+        eventually(
+            &format!("subscriptions of {}", self.name),
+            PATIENCE,
+            subscribed,
+        )
+        .await
     }
 
     /// Sends a command (`{"do": …}`) and waits for its answer.

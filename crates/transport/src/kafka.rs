@@ -14,8 +14,7 @@ mod receive;
 mod record;
 mod route;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use drover_protocol::{CloudEvent, DataType};
@@ -32,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use config::KafkaConfig;
 
 use crate::link::{Link, Publisher, Subscription, Transport, TransportError};
+use crate::skipped::Skipped;
 use receive::Receiver;
 use route::{Filter, Side};
 
@@ -62,12 +62,8 @@ struct Shared {
     side: Side,
     id: String,
     connection: tokio::sync::Mutex<Option<Connection>>,
-    undecodable: Undecodable,
+    skipped: Skipped,
 }
-
-/// How many records were no events, by cause.
-#[derive(Clone, Default)]
-struct Undecodable(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 #[derive(Clone)]
 struct Connection {
@@ -103,13 +99,13 @@ impl KafkaTransport {
             side,
             id,
             connection: tokio::sync::Mutex::new(None),
-            undecodable: Undecodable::default(),
+            skipped: Skipped::default(),
         }))
     }
 
-    /// How many records in the topic were no events, by cause. They are passed over.
-    pub fn undecodable(&self) -> BTreeMap<&'static str, u64> {
-        self.0.undecodable.counts().clone()
+    /// How many records in the topic were no events. They are passed over.
+    pub fn skipped(&self) -> u64 {
+        self.0.skipped.count()
     }
 
     async fn open_link(&self, subscription: Subscription) -> Result<Link, TransportError> {
@@ -201,6 +197,11 @@ impl Shared {
     async fn connect(&self) -> Result<Kafka, TransportError> {
         let config = &self.config;
         config.validate().map_err(TransportError::Config)?;
+        if !config.librdkafka.is_empty() {
+            let settings = config.librdkafka.keys().map(String::as_str);
+            let settings = settings.collect::<Vec<_>>().join(", ");
+            tracing::warn!(settings, "settings of librdkafka have no effect");
+        }
         let mut builder = Kafka::builder(&config.bootstrap_server)
             .client_id(&self.id)
             .request_timeout(REQUEST_WAIT)
@@ -281,7 +282,7 @@ impl Shared {
             .await?;
         let topic = self.side.reads();
         consumer.subscribe([topic]).await?;
-        Ok(Receiver::new(consumer, filter, self.undecodable.clone()))
+        Ok(Receiver::new(consumer, filter, self.skipped.clone()))
     }
 }
 
@@ -330,19 +331,5 @@ impl Publisher for KafkaPublisher {
             }
             Err(error)
         })
-    }
-}
-
-impl Undecodable {
-    fn counts(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts, and says whether it is the first of its cause.
-    fn count(&self, cause: &'static str) -> bool {
-        let mut counts = self.counts();
-        let count = counts.entry(cause).or_default();
-        *count += 1;
-        *count == 1
     }
 }

@@ -226,8 +226,7 @@ async fn agents_take_what_is_for_them_and_pass_over_what_is_no_event() {
     for expected in [1, 3, 4] {
         assert_eq!(number(&next(&mut link).await), expected);
     }
-    let counted: Vec<_> = agent.undecodable().into_iter().collect();
-    assert_eq!(counted, [("no_event", 2)]);
+    assert_eq!(agent.skipped(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use drover_client::DataType;
-use drover_protocol::topics::{TopicNames, Topics};
+use drover_protocol::topics::TopicNames;
 use drover_testkit::pki::{Authority, Pair};
 use drover_testkit::process::free_port;
 use drover_testkit::{Mosquitto, MosquittoOptions, Probe, eventually};
 use drover_transport::authn::{Authenticator, AuthnError, Caller, CertAuthenticator, Presented};
 use drover_transport::authz::{Access, Authorizer, Decision, SourceVerb};
 use drover_transport::broker::AccessControl;
-use drover_transport::grpc::{GrpcConfig, GrpcTransport, Pem};
-use drover_transport::identity::{self, ClientTls};
-use drover_transport::mqtt::{MqttConfig, MqttTransport};
+use drover_transport::config::{Client, Config};
+use drover_transport::grpc::GrpcTransport;
+use drover_transport::mqtt::MqttTransport;
 use drover_transport::tls::{ServerPem, ServerTls};
 use drover_transport::{Broker, BrokerConfig, Transport, async_trait};
 use tempfile::TempDir;
@@ -47,6 +47,18 @@ pub(crate) enum Wire {
 
 const USER: &str = "someone";
 const PASSWORD: &str = "a password";
+
+const RELAYED: [DataType; 6] = [
+    DataType::MANIFEST_BUNDLES,
+    DataType::MANAGED_CLUSTERS,
+    DataType::CSRS,
+    DataType::LEASES,
+    DataType::ADDONS_V1ALPHA1,
+    DataType::ADDONS_V1BETA1,
+];
+
+/// How often ours look whether their certificates were renewed.
+const REFRESH: Duration = Duration::from_millis(500);
 
 /// The users that a broker saw.
 pub(crate) type Users = Arc<Mutex<BTreeSet<String>>>;
@@ -147,7 +159,9 @@ impl Bed {
         };
         let broker = Broker::new(BrokerConfig::secured("kube", access));
         if self.wire == Wire::Relay {
-            broker.relay(DataType::MANIFEST_BUNDLES);
+            for data_type in RELAYED {
+                broker.relay(data_type);
+            }
         } else {
             broker.register(DataType::MANIFEST_BUNDLES, Arc::clone(&self.hub) as _);
             self.hub.attach(broker.clone());
@@ -254,33 +268,23 @@ impl Bed {
         }
     }
 
-    /// A transport of Drover's for one end, `name` at an MQTT broker.
-    pub(crate) fn transport(&self, end: &str, name: &str) -> Result<Arc<dyn Transport>> {
-        let pair = self.pair(end);
-        let ca = self.authority().ca();
-        let Some(mosquitto) = &self.mosquitto else {
-            return Ok(Arc::new(GrpcTransport::new(GrpcConfig {
-                ca: Some(Pem::File(ca)),
-                identity: Some((Pem::File(pair.cert), Pem::File(pair.key))),
-                ..GrpcConfig::new(self.address.to_string())
-            })));
-        };
-        let topics = Topics::new(&topics(end))?;
-        let mut config = MqttConfig::new(mosquitto.address(), name, topics);
-        if self.wire == Wire::MosquittoTls {
-            config.username = Some(USER.to_owned());
-            config.password = Some(PASSWORD.to_owned());
-            config.tls = Some(ClientTls {
-                ca: Some(identity::Pem::File(ca)),
-                identity: Some((
-                    identity::Pem::File(pair.cert),
-                    identity::Pem::File(pair.key),
-                )),
-                refresh: Duration::from_millis(500),
-                ..ClientTls::default()
-            });
+    /// A transport of Drover's for one end, made of the same file that Go reads. `client` is who it says it is.
+    pub(crate) fn transport(&self, end: &str, client: &Client) -> Result<Arc<dyn Transport>> {
+        match Config::load(self.driver().parse()?, self.config(end)?)? {
+            Config::Mqtt(file) => {
+                let mut config = file.config(client);
+                if let Some(tls) = &mut config.tls {
+                    tls.refresh = REFRESH;
+                }
+                Ok(Arc::new(MqttTransport::new(config)))
+            }
+            Config::Grpc(file) => {
+                let mut config = file.config();
+                config.refresh = REFRESH;
+                Ok(Arc::new(GrpcTransport::new(config)))
+            }
+            other => bail!("not for this test: {other:?}"),
         }
-        Ok(Arc::new(MqttTransport::new(config)))
     }
 
     fn pair(&self, end: &str) -> Pair {

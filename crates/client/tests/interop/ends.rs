@@ -19,12 +19,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) const SOURCE: &str = "hub-a";
 /// The cluster.
 pub(crate) const CLUSTER: &str = "edge-7";
-const AGENT: &str = "edge-7-work-agent";
+pub(crate) const AGENT: &str = "edge-7-work-agent";
 /// Where a Go source finds the version of a work.
 pub(crate) const VERSION: &str = "cloudevents.open-cluster-management.io/resourceversion";
 
 /// Ours come back soon: the time that peers need to notice is what is left.
-fn driver() -> DriverConfig {
+pub(crate) fn driver() -> DriverConfig {
     DriverConfig {
         min_backoff: Duration::from_millis(100),
         max_backoff: Duration::from_millis(500),
@@ -67,9 +67,9 @@ impl Source {
         let args = [
             "-driver", driver, "-config", config, "-source", SOURCE, "-load", owned,
         ];
-        Ok(Self::Go(
-            Probe::start("source", "source", &args, folder).await?,
-        ))
+        let probe = Probe::start("source", "source", &args, folder).await?;
+        probe.subscribed(1).await?;
+        Ok(Self::Go(probe))
     }
 
     pub(crate) async fn works(&self) -> Result<Vec<Value>> {
@@ -157,9 +157,9 @@ impl Agent {
         let args = [
             "-driver", driver, "-config", config, "-cluster", CLUSTER, "-agent", AGENT,
         ];
-        Ok(Self::Go(
-            Probe::start("agent", "agent", &args, folder).await?,
-        ))
+        let probe = Probe::start("agent", "agent", &args, folder).await?;
+        probe.subscribed(1).await?;
+        Ok(Self::Go(probe))
     }
 
     pub(crate) async fn works(&self) -> Result<Vec<Value>> {

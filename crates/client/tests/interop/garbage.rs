@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use drover_transport::config::Client;
+
 use crate::bed::Wire;
 use crate::ends::{CLUSTER, SOURCE};
 use crate::world::{World, manifest_work};
@@ -89,7 +91,7 @@ async fn publish(world: &World, end: &str, events: Vec<CloudEvent>) -> Result<()
     };
     let link = world
         .bed
-        .transport(end, "thrower")?
+        .transport(end, &Client::Source("thrower".to_owned()))?
         .open(subscription)
         .await?;
     for event in events {

@@ -9,6 +9,7 @@ mod bed;
 mod ends;
 mod garbage;
 mod hub;
+mod kinds;
 mod matrix;
 mod scenarios;
 mod vectors;

@@ -29,14 +29,16 @@ const ROWS: &[(Wire, Side, Side)] = &[
     (Wire::Relay, Side::Drover, Side::Go),
     (Wire::Relay, Side::Go, Side::Go),
     (Wire::Service, Side::Drover, Side::Go),
+    (Wire::Service, Side::Go, Side::Drover),
     (Wire::GoBroker, Side::Go, Side::Drover),
+    (Wire::GoBroker, Side::Drover, Side::Go),
     (Wire::GoBroker, Side::Go, Side::Go),
 ];
 
 const HEAD: &str = "Peers: OCM's sdk-go v1.3.0 (its clients of works, and its gRPC broker with a service in memory), mosquitto 2.
 *Go to Go* is the control: the same scenario with no end of ours.";
 
-fn wire(wire: Wire) -> &'static str {
+pub(crate) fn wire(wire: Wire) -> &'static str {
     match wire {
         Wire::Mosquitto => "mosquitto",
         Wire::MosquittoTls => "mosquitto, mTLS and password",
@@ -46,7 +48,7 @@ fn wire(wire: Wire) -> &'static str {
     }
 }
 
-fn end(side: Side) -> &'static str {
+pub(crate) fn end(side: Side) -> &'static str {
     match side {
         Side::Drover => "Drover",
         Side::Go => "Go",
@@ -56,6 +58,12 @@ fn end(side: Side) -> &'static str {
 /// What cannot be.
 fn never(wire: Wire, source: Side, scenario: Scenario) -> Option<&'static str> {
     match (scenario, wire, source) {
+        (_, Wire::Service, Side::Go) => {
+            Some("The service is the source; others use the broker as a relay.")
+        }
+        (_, Wire::GoBroker, Side::Drover) => {
+            Some("sdk-go's broker lets no source in: it refuses subscriptions without a cluster.")
+        }
         (Scenario::Unversioned, Wire::Service | Wire::GoBroker, _) => {
             Some("The works of a hub have generations.")
         }

@@ -7,8 +7,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use drover_testkit::eventually;
 use serde_json::{Map, Value, json};
 
+use drover_transport::config::Client;
+
 use crate::bed::{Bed, Wire, path};
-use crate::ends::{Agent, CLUSTER, Source, VERSION};
+use crate::ends::{AGENT, Agent, CLUSTER, SOURCE, Source, VERSION};
 use crate::scenarios::Scenario;
 
 /// How long anything may take that peers retry by themselves.
@@ -66,7 +68,12 @@ impl World {
         }
         self.source = Some(match self.sides.0 {
             Side::Drover => {
-                Source::drover(self.bed.transport("source", "hub-a-client")?, &self.owned).await?
+                Source::drover(
+                    self.bed
+                        .transport("source", &Client::Source(SOURCE.to_owned()))?,
+                    &self.owned,
+                )
+                .await?
             }
             Side::Go => {
                 let load = self.bed.folder().join("source-owned.json");
@@ -106,7 +113,11 @@ impl World {
     pub(crate) async fn start_agent(&mut self) -> Result<()> {
         self.agent = Some(match self.sides.1 {
             Side::Drover => {
-                Agent::drover(self.bed.transport("agent", "edge-7-work-agent-client")?).await
+                Agent::drover(
+                    self.bed
+                        .transport("agent", &Client::Agent(AGENT.to_owned()))?,
+                )
+                .await
             }
             Side::Go => {
                 let config = self.bed.config("agent")?;

@@ -39,6 +39,7 @@ pub(crate) struct TestHub {
 impl TestHub {
     /// Starts a hub that lets every cluster in.
     pub(crate) async fn start(client: &Client, sources: Vec<WorkSource>) -> Self {
+        log();
         let authority = Authority::create("agents", DAY, Timestamp::now()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let token = BootstrapToken {
@@ -148,8 +149,17 @@ impl Drop for TestHub {
     }
 }
 
+/// Says what happens in this process, if `DROVER_LOG` asks for it.
+pub(crate) fn log() {
+    if let Ok(filter) = std::env::var("DROVER_LOG") {
+        // Another test of this process did it before.
+        drover_runtime::telemetry::init(&filter, drover_runtime::telemetry::Format::Text).ok();
+    }
+}
+
 /// An embedded API in this process, for its administrator.
 pub(crate) async fn embedded(database: &Database, stop: &CancellationToken) -> Client {
+    log();
     let store = database.store("hub").unwrap();
     let options = Options {
         anonymous: false,

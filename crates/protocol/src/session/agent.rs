@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::aliases::Aliases;
 use super::outbox::{Due, Outbox};
 use super::store::Store;
 use super::traces::Traces;
 use super::{
     Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped,
-    next_version,
+    next_version, undecodable,
 };
 use crate::cloudevent::CloudEvent;
 use crate::codec::{Codec, Keeping, Resource, Stamp};
@@ -53,6 +54,7 @@ pub struct AgentSession<C: Codec> {
     ids: Ids,
     sequence: Sequence,
     traces: Traces,
+    aliases: Aliases,
     /// Uids of copies in deletion that their source wants again meanwhile.
     wanted_again: BTreeSet<String>,
     up: bool,
@@ -72,6 +74,7 @@ impl<C: Codec> AgentSession<C> {
             ids,
             sequence: Sequence::default(),
             traces: Traces::default(),
+            aliases: Aliases::default(),
             wanted_again: BTreeSet::new(),
             up: false,
         }
@@ -80,6 +83,11 @@ impl<C: Codec> AgentSession<C> {
     /// The codec.
     pub fn codec(&self) -> &C {
         &self.codec
+    }
+
+    /// Resources and requests about which an event is owed: it waits, or is on its way.
+    pub fn owed(&self) -> usize {
+        self.outbox.len()
     }
 
     /// The trace in which a copy got its newest spec.
@@ -147,6 +155,11 @@ impl<C: Codec> AgentSession<C> {
         object: &C::Object,
     ) -> Result<CloudEvent, crate::codec::EncodeError> {
         let event_type = self.codec.data_type().event(subresource, action);
+        // An agent that starts anew, perhaps with a clock that went back, goes on from what its owner heard last.
+        let annotations = &object.meta().annotations;
+        if let Some(heard) = annotations.get(names::ANNOTATION_SEQUENCE_ID) {
+            self.sequence.go_on_from(heard);
+        }
         let sequence = Some(self.sequence.next_id(now).to_string());
         let stamp = Stamp {
             id: self.ids.next_id(),
@@ -199,10 +212,13 @@ impl<C: Codec> AgentSession<C> {
         if parsed.data_type != *self.codec.data_type() {
             return dropped(out, &event.id, Cause::OtherDataType, &event.event_type);
         }
-        let object = match self.codec.decode(event) {
+        let mut object = match self.codec.decode(event) {
             Ok(object) => object,
-            Err(error) => return dropped(out, &event.id, Cause::Undecodable, error),
+            Err(error) => return undecodable(out, &event.id, &error),
         };
+        if C::KEEPING == Keeping::Mirror {
+            self.aliases.note(event, &mut object, &self.store);
+        }
         let (uid, version) = (object.meta().uid.clone(), object.meta().generation);
         match C::KEEPING {
             Keeping::Works => self.keep_work(event, &parsed, object, out),
@@ -239,10 +255,10 @@ impl<C: Codec> AgentSession<C> {
             }
         }
         for (uid, known) in &hashes.0 {
+            // An agent that forgot everything has nothing to say yet: an empty status would undo the one that is known.
             let differs = |object: &&Arc<C::Object>| {
-                self.codec
-                    .status_hash(object)
-                    .is_some_and(|hash| hash != *known)
+                let hash = self.codec.status_hash(object);
+                object.has_status() && hash.is_some_and(|hash| hash != *known)
             };
             if self
                 .store
@@ -280,7 +296,7 @@ impl<C: Codec> AgentSession<C> {
             if nameless && incoming.meta().deleting() && parsed.action == Action::ResyncResponse {
                 return dropped(out, &event.id, Cause::Unknown, &incoming.meta().uid);
             }
-            return self.add_work(incoming, out);
+            return self.add_work(&event.id, incoming, out);
         };
         let from_broker = event.source == names::BROKER_SOURCE
             && parsed.action == Action::ResyncResponse
@@ -329,18 +345,25 @@ impl<C: Codec> AgentSession<C> {
         out.push(Output::Change(Change::Modified(self.store.put(incoming))));
     }
 
-    /// A new uid under a name that the same source used before takes the name over.
-    fn add_work(&mut self, mut incoming: C::Object, out: &mut Outputs<C>) {
+    /// A new uid under a name that the same source used before takes the name over. The end of an earlier uid does not.
+    fn add_work(&mut self, event: &str, mut incoming: C::Object, out: &mut Outputs<C>) {
         let meta = incoming.meta();
         let source = meta
             .labels
             .get(names::LABEL_ORIGINAL_SOURCE)
             .cloned()
             .unwrap_or_default();
-        let replaced: Vec<String> = self
+        let replaced: Vec<&Arc<C::Object>> = self
             .store
             .named(&meta.namespace, &meta.name)
             .filter(|other| may_speak_for(&source, &***other))
+            .collect();
+        if incoming.meta().deleting() && replaced.iter().any(|other| !other.meta().deleting()) {
+            let why = format!("{} is another by now", incoming.meta().name);
+            return dropped(out, event, Cause::Stale, why);
+        }
+        let replaced: Vec<String> = replaced
+            .iter()
             .map(|other| other.meta().uid.clone())
             .collect();
         for uid in replaced {
@@ -417,6 +440,10 @@ impl<C: Codec> AgentSession<C> {
     /// Only the delivery of the last word lets a copy go: an earlier report that was in flight meanwhile does not.
     fn settled(&mut self, due: Due, out: &mut Outputs<C>) {
         if let Due::Last(uid) = due {
+            // A last word that was said twice must not take the copy that came after the first.
+            if !self.store.get(&uid).is_some_and(|copy| is_over(&**copy)) {
+                return;
+            }
             self.outbox.forget(&uid);
             let Some(old) = self.store.remove(&uid) else {
                 return;
@@ -473,7 +500,10 @@ impl<C: Codec> AgentSession<C> {
             !is_over(&***object) && (to.is_empty() || may_speak_for(to, &***object))
         });
         let known = scoped
-            .map(|o| (o.meta().uid.clone(), self.codec.version(o).unwrap_or(0)))
+            .map(|o| {
+                let id = self.aliases.id(&o.meta().uid);
+                (id.to_owned(), self.codec.version(o).unwrap_or(0))
+            })
             .collect();
         let data = Versions(known).to_json()?;
         let event_type = self

@@ -195,6 +195,11 @@ impl Outbox {
         self.paused_until(now).or_else(later)
     }
 
+    /// Subjects about which something is owed: it waits, or is on its way.
+    pub(super) fn len(&self) -> usize {
+        self.requests.len() + self.resources.len()
+    }
+
     /// Whether a request to `to` is owed and not on its way.
     pub(super) fn requests(&self, to: &str) -> bool {
         self.requests
@@ -402,7 +407,9 @@ mod tests {
     fn when_everything_fails_everything_waits_longer_and_longer() {
         let mut outbox = Outbox::default();
         let uids: Vec<String> = (0..64).map(|number| number.to_string()).collect();
-        uids.iter().for_each(|uid| outbox.push(state(uid)));
+        for uid in &uids {
+            outbox.push(state(uid));
+        }
         let (mut now, mut waits) = (at(0), Vec::new());
         for _ in 0..8 {
             let flights = drain(&mut outbox, now);
@@ -445,9 +452,9 @@ mod tests {
             dues(&flights),
             [Due::Request("".into()), state("a"), gone("b")]
         );
-        flights
-            .iter()
-            .for_each(|(ticket, _)| drop(outbox.sent(*ticket)));
+        for (ticket, _) in flights {
+            outbox.sent(ticket);
+        }
         assert!(outbox.resources.is_empty() && outbox.requests.is_empty());
     }
 

@@ -17,7 +17,7 @@ use super::store::Store;
 use super::traces::Traces;
 use super::{
     Cause, Change, ChangeError, Input, Output, Session, Transmit, check_version, dropped,
-    next_version,
+    next_version, undecodable,
 };
 use crate::bundle::work_uid;
 use crate::cloudevent::CloudEvent;
@@ -125,6 +125,11 @@ impl<C: Codec> SourceSession<C> {
     /// What must be kept beside the objects, see [`Owned::graves`].
     pub fn graves(&self) -> &BTreeMap<String, i64> {
         &self.graves
+    }
+
+    /// Resources and requests about which an event is owed: it waits, or is on its way.
+    pub fn owed(&self) -> usize {
+        self.outbox.len()
     }
 
     /// The trace of the last change of a resource: its newest step, which is the agent's report once there is one.
@@ -285,7 +290,7 @@ impl<C: Codec> SourceSession<C> {
         }
         match self.codec.decode(event) {
             Ok(report) => self.take(event, &report, out),
-            Err(error) => dropped(out, &event.id, Cause::Undecodable, error),
+            Err(error) => undecodable(out, &event.id, &error),
         }
     }
 

@@ -331,7 +331,9 @@ fn a_status_resync_sends_what_differs() {
             "",
         ),
         (
-            format!(r#"[{{"resourceID":"{WEB}","statusHash":"other"}}]"#),
+            format!(
+                r#"[{{"resourceID":"{WEB}","statusHash":"other"}},{{"resourceID":"{API}","statusHash":"not known yet here"}}]"#
+            ),
             WEB,
         ),
     ] {
@@ -340,6 +342,12 @@ fn a_status_resync_sends_what_differs() {
         let mut api = event(E1).with("resourceid", API);
         api.set("metadata", r#"{"name":"api"}"#);
         feed(&mut session, api);
+        if expected == WEB {
+            let mut web = Work::clone(session.store().get(WEB).unwrap());
+            web.status.conditions = vec![Condition::default()];
+            let mut out = Vec::new();
+            session.update(&web, Aspect::Status, &mut out).unwrap();
+        }
         session.handle(now(), Input::Up, &mut Vec::new());
         drain(&mut session);
         feed(&mut session, status_request(&hashes));

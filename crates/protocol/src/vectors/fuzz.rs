@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use crate::compat::{AgentV013Codec, SourceV013Codec, V013};
 use crate::raw::Raw;
 use crate::{
     AgentBundleCodec, CloudEvent, Codec as _, DataType, EventType, ExtensionValue, ObjectCodec,
@@ -39,6 +40,10 @@ fn cloudevent() -> impl Strategy<Value = CloudEvent> {
 fn decode_all(event: &CloudEvent) {
     let _agent = AgentBundleCodec.decode(event);
     let _source = SourceBundleCodec.decode(event);
+    for format in [V013::Bundles, V013::Manifests] {
+        let _agent = AgentV013Codec(format).decode(event);
+        let _source = SourceV013Codec(format).decode(event);
+    }
     let _object = ObjectCodec::of(&DataType::LEASES).unwrap().decode(event);
     let _versions = crate::resync::Versions::from_event(event);
     let _hashes = crate::resync::Hashes::from_event(event);

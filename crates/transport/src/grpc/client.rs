@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use prost::Message as _;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -26,6 +26,8 @@ use crate::skipped::Skipped;
 
 /// Header in which the server names a subscription.
 const SUBSCRIPTION_ID: &str = "subscription-id";
+/// The Go broker names a subscription just before it has it: what it would answer to a resync until then is lost.
+const REGISTRATION: Duration = Duration::from_millis(50);
 /// How long a rejected subscription may take to say why.
 const REASON_WAIT: Duration = Duration::from_secs(5);
 /// An unanswered event is given up after this.
@@ -221,6 +223,7 @@ impl GrpcTransport {
         let metadata = format!("{:?}", response.metadata());
         let mut events = response.into_inner();
         if named {
+            sleep(REGISTRATION).await;
             return Ok(events);
         }
         match timeout(REASON_WAIT, events.message()).await {

@@ -12,8 +12,9 @@ use krafka::{CloseOptions, ConsumerRecord};
 use tokio::time::{Instant, sleep};
 
 use super::route::Filter;
-use super::{Undecodable, error, record};
+use super::{error, record};
 use crate::link::TransportError;
+use crate::skipped::Skipped;
 
 /// How long one look for records may take.
 const POLL: Duration = Duration::from_secs(1);
@@ -29,17 +30,17 @@ pub(super) struct Receiver {
     consumer: Option<Consumer>,
     queue: VecDeque<ConsumerRecord>,
     filter: Filter,
-    undecodable: Undecodable,
+    skipped: Skipped,
     failing_since: Option<Instant>,
 }
 
 impl Receiver {
-    pub(super) fn new(consumer: Consumer, filter: Filter, undecodable: Undecodable) -> Self {
+    pub(super) fn new(consumer: Consumer, filter: Filter, skipped: Skipped) -> Self {
         Self {
             consumer: Some(consumer),
             queue: VecDeque::new(),
             filter,
-            undecodable,
+            skipped,
             failing_since: None,
         }
     }
@@ -97,19 +98,11 @@ impl Receiver {
     }
 
     fn read(&self, record: ConsumerRecord) -> Option<CloudEvent> {
-        match record::from_record(&record.headers, record.value, &self.filter) {
-            Ok(event) => event,
-            Err(error) => {
-                let cause = record::cause(&error);
-                let (topic, partition, offset) = (&record.topic, record.partition, record.offset);
-                if self.undecodable.count(cause) {
-                    tracing::warn!(%topic, partition, offset, cause, %error, "passed over a record that is no event");
-                } else {
-                    tracing::debug!(%topic, partition, offset, cause, %error, "passed over a record that is no event");
-                }
-                None
-            }
-        }
+        let read = record::from_record(&record.headers, record.value, &self.filter);
+        read.unwrap_or_else(|error| {
+            self.skipped.add("kafka", &error);
+            None
+        })
     }
 }
 

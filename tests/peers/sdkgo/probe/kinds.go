@@ -261,13 +261,13 @@ func newOwner[T interface {
 	}
 	put = typed(func(c command, o *E) (any, error) {
 		kept := T(o)
-		action := cetypes.CreateRequestAction
+		action, keep := cetypes.CreateRequestAction, watched.Update
 		if kept.GetDeletionTimestamp() != nil {
-			action = cetypes.DeleteRequestAction
+			action, keep = cetypes.DeleteRequestAction, watched.Delete
 		} else if _, known, _ := watched.Get(ctx, kept.GetNamespace(), kept.GetName()); known {
 			action = cetypes.UpdateRequestAction
 		}
-		if err := watched.Update(kept); err != nil {
+		if err := keep(kept); err != nil {
 			return nil, err
 		}
 		return nil, client.Publish(ctx, cetypes.CloudEventsType{CloudEventsDataType: codec.EventDataType(), SubResource: cetypes.SubResourceSpec, Action: action}, kept)

@@ -67,7 +67,9 @@ impl<C: Codec> SourceSession<C> {
                     .contains_key(names::ANNOTATION_RESOURCE_VERSION);
             if counted && !meta.deleting() && held.is_some_and(|held| Some(held) > version) {
                 overtake.push((Arc::clone(object), held.unwrap_or(0)));
-            } else if must_send(version, meta.deleting(), held) {
+            } else if must_send(version, meta.deleting(), held)
+                || (counted && held == version && !is_confirmed(&**object))
+            {
                 self.outbox
                     .push(Due::state(&meta.uid, Action::ResyncResponse));
             }
@@ -173,4 +175,11 @@ impl<C: Codec> SourceSession<C> {
             }
         }
     }
+}
+
+/// Whether an agent reported about a resource since it was made. Before that, a version that an agent holds may be one that
+/// this source gave to something else, and forgot.
+fn is_confirmed(object: &impl Resource) -> bool {
+    let finalizers = &object.meta().finalizers;
+    finalizers.iter().any(|f| f == names::WORK_FINALIZER)
 }
