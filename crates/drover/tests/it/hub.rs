@@ -15,6 +15,7 @@ use drover_hub::install::{BootstrapToken, bootstrap_token};
 use drover_hub::{Hub, HubError, Sign, WorkSource};
 use drover_runtime::clock::Clock;
 use drover_testkit::eventually;
+use drover_transport::grpc::{GrpcConfig, GrpcTransport, Pem};
 use drover_transport::tls::{ServerPem, ServerTls};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -87,6 +88,24 @@ impl TestHub {
             server_name: None,
             bootstrap_token: Some(self.token.bearer()),
         }
+    }
+
+    /// The way of an agent of a cluster to the broker.
+    #[allow(dead_code, reason = "see `endpoint`")]
+    pub(crate) fn agent_of(&self, cluster: &str) -> GrpcTransport {
+        let group = format!("system:open-cluster-management:{cluster}");
+        let everybody = "system:open-cluster-management:managed-clusters".to_owned();
+        let user = format!("{group}:agent");
+        let issued = self
+            .authority
+            .issue_client(&user, &[group, everybody], DAY, Timestamp::now())
+            .unwrap();
+        let inline = |text: &str| Pem::Inline(text.as_bytes().to_vec());
+        GrpcTransport::new(GrpcConfig {
+            ca: Some(inline(self.authority.certificate_pem())),
+            identity: Some((inline(&issued.certificate), inline(&issued.key))),
+            ..GrpcConfig::new(self.address.to_string())
+        })
     }
 
     fn run(&mut self, listener: TcpListener) {
