@@ -14,7 +14,7 @@ use crate::ends::{AGENT, Agent, CLUSTER, SOURCE, Source, VERSION};
 use crate::scenarios::Scenario;
 
 /// How long anything may take that peers retry by themselves.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Whose ends meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,6 +152,14 @@ impl World {
 
     fn source(&self) -> Result<&Source> {
         self.source.as_ref().context("the source is away")
+    }
+
+    /// Waits until a source of Go's listens again after its link was lost.
+    pub(crate) async fn source_is_back(&self) -> Result<()> {
+        match &self.source {
+            Some(source) => source.back().await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) async fn source_works(&self) -> Result<Vec<Value>> {
