@@ -203,7 +203,15 @@ impl World {
                 self.source()?.update(&work).await
             }
         };
-        eventually("the update", self.patience, update).await
+        eventually("the update", self.patience, update).await?;
+        // Go's source publishes first and stores in its own time; until then it drops for ever what agents say of the new
+        // generation.
+        let stored = async || {
+            let work = self.at_source(name).await?;
+            ensure!(work["metadata"]["labels"]["text"] == text, "{work}");
+            Ok(())
+        };
+        eventually("the update at its source", self.patience, stored).await
     }
 
     pub(crate) async fn delete(&self, name: &str) -> Result<()> {
