@@ -101,6 +101,9 @@ impl Agents {
     }
 
     async fn publish(&mut self, command: &Command) -> Result<Reply> {
+        if self.agents.is_empty() {
+            bail!("no agents are started");
+        }
         for agent in &mut self.agents {
             if let Client::Whole(works, _) = &agent.client {
                 agent.works = works.list();

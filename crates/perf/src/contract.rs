@@ -1,4 +1,12 @@
 //! The commands of a driver: one JSON object a line on standard input, answered in turn on standard output.
+//!
+//! - `start`: a hub listens or connects; agents connect and subscribe, each on a connection of its own.
+//! - `load`: a hub owns works, unsent; agents know works as if they had come before.
+//! - `subscribers`: a gRPC hub waits for so many clusters.
+//! - `publish`: a hub sends works, agents send statuses; `t0` before the first, `t1` when the last is taken.
+//! - `wait`: until the handler had so many objects since `reset`; `t1` is that of the last, `m` has ages if stamps came.
+//! - `resync`: asks the other side what differs; answered when the request is taken.
+//! - `quit`, like the end of the input, ends the process.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
