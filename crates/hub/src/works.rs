@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use drover_api::names;
 use drover_api::work::v1::ManifestWork;
@@ -146,8 +147,9 @@ impl<O: Outlet> Works<O> {
         // A hub that was away tells of what changed meanwhile, not of all there is.
         let known = before.is_none() && reported(&work);
         let same = before.as_ref().is_some_and(|(before, _)| *before == now);
-        let repeat = self.outlet.repeat().filter(|_| now.deleting);
         let time = self.clock.now();
+        let repeat = self.outlet.repeat().filter(|_| now.deleting);
+        let repeat = repeat.map(|repeat| slower(repeat, &work, time));
         if let (true, Some((_, at)), Some(repeat)) = (same, &before, repeat) {
             let left = repeat.saturating_sub(time.duration_since(*at).unsigned_abs());
             if !left.is_zero() {
@@ -458,6 +460,16 @@ impl<O: Outlet> Works<O> {
     fn api(&self, work: &ManifestWork) -> Api<ManifestWork> {
         Api::namespaced(self.client.clone(), &work.namespace().unwrap_or_default())
     }
+}
+
+/// An agent that has been away for long is reminded less often.
+fn slower(repeat: Duration, work: &ManifestWork, now: Timestamp) -> Duration {
+    const RAREST: Duration = Duration::from_mins(10);
+    let since = work.metadata.deletion_timestamp.as_ref();
+    let age = since.map_or(Duration::ZERO, |since| {
+        now.duration_since(since.0).unsigned_abs()
+    });
+    (age / 4).clamp(repeat, RAREST.max(repeat))
 }
 
 /// The status of a work as it travels.
