@@ -2,12 +2,14 @@
 //! or refuses it, and what was read is written and read back the same.
 
 use bytes::Bytes;
+use drover_protocol::compat::{AgentV013Codec, SourceV013Codec, V013, status_hash};
 use drover_protocol::resync::{Hashes, Versions};
+use drover_protocol::topics::{TopicNames, Topics};
 use drover_protocol::{
     Action, AgentBundleCodec, CloudEvent, Codec, DataType, EventType, ExtensionValue, ObjectCodec,
     SourceBundleCodec, Stamp, SubResource, names,
 };
-use drover_transport::grpc::convert::{from_proto, to_proto};
+use drover_transport::grpc::convert::{decode_publish, from_proto, to_proto};
 use drover_transport::grpc::proto;
 use jiff::Timestamp;
 use prost::Message as _;
@@ -25,6 +27,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("object", object),
     ("resync", resync),
     ("event_type", event_type),
+    ("v013", v013),
+    ("topics", topics),
 ];
 
 const CLUSTER: &str = "edge-7";
@@ -72,8 +76,16 @@ pub fn pairs(data: &[u8]) {
     }
 }
 
-/// An event as a message of the gRPC service.
+/// An event as a message of the gRPC service, and as a request to publish one.
 pub fn protobuf(data: &[u8]) {
+    let request = Bytes::copy_from_slice(data);
+    if let Ok(published) = decode_publish(request) {
+        // What is sent on as it came must say the same to everybody.
+        let sent_on = proto::CloudEvent::decode(published.message).expect("a message can be read");
+        if let Ok(event) = from_proto(sent_on) {
+            assert_eq!(event, published.event);
+        }
+    }
     let Ok(message) = proto::CloudEvent::decode(data) else {
         return;
     };
@@ -193,6 +205,68 @@ pub fn event_type(data: &[u8]) {
     }
 }
 
+/// Works and statuses as peers of v0.13 send them. The first byte selects the data type, then lines as for [`bundle_spec`].
+pub fn v013(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else {
+        return;
+    };
+    let kind = [V013::Bundles, V013::Manifests][usize::from(first & 1)];
+    if let Some(event) = bundle(rest, SubResource::Spec)
+        && let Ok(work) = AgentV013Codec(kind).decode(&event)
+    {
+        let codec = SourceV013Codec(kind);
+        let event_type = codec.data_type().event(SubResource::Spec, Action::Update);
+        if let Ok(sent) = codec.encode(stamp(SOURCE), &event_type, &work) {
+            let again = AgentV013Codec(kind).decode(&sent);
+            assert_eq!(again.expect("a work can be read").spec, work.spec);
+        }
+    }
+    if let Some(event) = bundle(rest, SubResource::Status)
+        && let Ok(work) = SourceV013Codec(kind).decode(&event)
+    {
+        status_hash(&work.status);
+    }
+}
+
+/// Topics as a configuration names them, one in a line, and an event to send.
+pub fn topics(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut lines = text.split('\n').map(str::to_owned);
+    let mut line = || lines.next().unwrap_or_default();
+    let names = TopicNames {
+        source_events: line(),
+        agent_events: line(),
+        source_broadcast: line(),
+        agent_broadcast: line(),
+    };
+    let (source, cluster) = (line(), line());
+    let Ok(topics) = Topics::new(&names) else {
+        return;
+    };
+    let kind = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, Action::Update);
+    let event = CloudEvent::new("id", source.as_str(), kind, Timestamp::UNIX_EPOCH)
+        .with(names::EXT_CLUSTER_NAME, cluster.as_str())
+        .with(names::EXT_ORIGINAL_SOURCE, source.as_str());
+    for topic in [
+        topics.from_agent(Some(&cluster), &event),
+        topics.from_source(&source, &event),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        assert!(!topic.contains(['+', '#']), "{topic} can be sent to");
+    }
+    for filter in [topics.of_agent(&cluster), topics.of_source(&source)]
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        assert!(!filter.is_empty());
+    }
+}
+
 fn bundle(data: &[u8], half: SubResource) -> Option<CloudEvent> {
     let (version, rest) = halves(data, b"\n");
     let (deletion, rest) = halves(rest, b"\n");
@@ -202,7 +276,10 @@ fn bundle(data: &[u8], half: SubResource) -> Option<CloudEvent> {
     let mut event = CloudEvent::new("id", SOURCE, &event_type, Timestamp::UNIX_EPOCH)
         .with(names::EXT_CLUSTER_NAME, CLUSTER)
         .with(names::EXT_ORIGINAL_SOURCE, SOURCE)
-        .with(names::EXT_RESOURCE_ID, "44ab9d86-d31e-5fb6-8c8a-848cd98801ea")
+        .with(
+            names::EXT_RESOURCE_ID,
+            "44ab9d86-d31e-5fb6-8c8a-848cd98801ea",
+        )
         .with(names::EXT_SEQUENCE_ID, "2060647406105530368");
     for (name, value) in [
         (names::EXT_RESOURCE_VERSION, version),

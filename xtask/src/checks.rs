@@ -57,6 +57,17 @@ pub(crate) fn ci(fast: bool) -> Result<()> {
         ));
         return Ok(());
     }
+    for transport in ["grpc", "mqtt", "kafka"] {
+        let alone = [
+            "check",
+            "-p",
+            "drover-transport",
+            "--no-default-features",
+            "--features",
+            transport,
+        ];
+        cargo(&format!("transport {transport} alone"), &alone, &[])?;
+    }
     let deny = [("RUSTDOCFLAGS", "-D warnings")];
     cargo(
         "documentation",

@@ -1,5 +1,7 @@
 //! The ways by which agents hear of the works of a hub.
 
+use std::time::Duration;
+
 use drover_protocol::CloudEvent;
 use drover_transport::{Broker, TransportError};
 
@@ -8,6 +10,11 @@ use drover_transport::{Broker, TransportError};
 pub(crate) trait Outlet: Send + Sync + 'static {
     /// As whom the hub speaks there.
     fn source(&self) -> &str;
+
+    /// How often the order to delete is repeated until the last word of the agent came, where that word can be lost.
+    fn repeat(&self) -> Option<Duration> {
+        None
+    }
 
     /// Waits until events can be told: what is told must be read after that.
     async fn ready(&self);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use drover_api::cluster::v1::ManagedCluster;
+use drover_api::names::CLUSTER_NAME_LABEL;
 use drover_core::registration::request::{self, Policy, Verdict};
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::Next;
@@ -17,6 +19,9 @@ use serde_json::{Value, json};
 use crate::HubError;
 use crate::clusters::FIELD_MANAGER;
 
+/// Prefix of the keys of clusters; no request has a name with it.
+pub(crate) const OF_CLUSTER: &str = "managedclusters/";
+
 /// Signs a request (PEM) for so many seconds; the answer is a certificate (PEM).
 pub type Sign = Arc<dyn Fn(&[u8], Option<i32>) -> Result<String, String> + Send + Sync>;
 
@@ -26,16 +31,31 @@ pub(crate) struct Requests {
     pub policy: Policy,
     pub clock: Clock,
     pub requests: Store<CertificateSigningRequest>,
+    pub clusters: Store<ManagedCluster>,
     pub sign: Sign,
 }
 
 impl Requests {
-    /// One round for one request.
-    pub(crate) async fn reconcile(&self, name: &str) -> Result<Next, HubError> {
+    /// One round for one request, or for all that waited for a cluster.
+    pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, HubError> {
+        let Some(cluster) = key.strip_prefix(OF_CLUSTER) else {
+            return self.reconcile_one(key).await;
+        };
+        for request in self.requests.state() {
+            let of = request.labels().get(CLUSTER_NAME_LABEL);
+            if of.is_some_and(|of| of == cluster) && !request::decided(&request) {
+                self.reconcile_one(&request.name_any()).await?;
+            }
+        }
+        Ok(Next::OnChange)
+    }
+
+    async fn reconcile_one(&self, name: &str) -> Result<Next, HubError> {
         let Some(found) = self.requests.get(&ObjectRef::new(name)) else {
             return Ok(Next::OnChange);
         };
-        match request::judge(&found, &self.policy) {
+        let is_known = |cluster: &str| self.clusters.get(&ObjectRef::new(cluster)).is_some();
+        match request::judge(&found, &self.policy, is_known) {
             Verdict::Approve => self.approve(&found).await?,
             Verdict::ApproveIfMayRenew { user } => {
                 if self.may_renew(&user, &found).await? {
@@ -47,6 +67,9 @@ impl Requests {
                         "a renewal was not approved: the user may not renew"
                     );
                 }
+            }
+            Verdict::Wait { cluster } => {
+                tracing::debug!(request = name, cluster, "a request waits for its cluster");
             }
             Verdict::Ignore { why } => {
                 tracing::trace!(request = name, why, "a request is left alone");

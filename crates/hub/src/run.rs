@@ -30,7 +30,7 @@ use crate::cache::{Names, WorkCache};
 use crate::clusters::Clusters;
 use crate::events::Events;
 use crate::objects::{Objects, Served};
-use crate::requests::{Requests, Sign};
+use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
 use crate::tokens::Tokens;
 use crate::works::{Memory, Works};
@@ -88,6 +88,7 @@ impl Hub {
         let objects_queue = Arc::new(WorkQueue::<String>::new());
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
+        let waiting = requests_queue.clone();
         let (clusters, task) = mirror(
             Api::all(self.client.clone()),
             Config::default(),
@@ -95,6 +96,7 @@ impl Hub {
             move |found: &ManagedCluster| {
                 queue.add(found.name_any());
                 told.add(format!("managedclusters/{}", found.name_any()));
+                waiting.add(format!("{OF_CLUSTER}{}", found.name_any()));
             },
         );
         tasks.run("the cache of clusters", task);
@@ -248,6 +250,7 @@ impl Hub {
             },
             clock: self.clock,
             requests: requests.clone(),
+            clusters: clusters.clone(),
             sign: self.sign,
         };
         let (listener, tls, serving) = (self.listener, self.tls, stop.clone());

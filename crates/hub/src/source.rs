@@ -39,6 +39,8 @@ const PARALLEL: usize = 32;
 const RESYNCS: usize = 4;
 /// Hashes per status resync request: keeps the event below the packet limit of brokers (512 KiB).
 const HASHES_PER_REQUEST: usize = 1000;
+/// Clusters whose questions may wait for an answer.
+const MOST_QUESTIONS: usize = 16_384;
 /// When to ask for statuses again after a report could not be written.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -177,7 +179,13 @@ impl Source {
             Ok(versions) => Arc::new(versions),
             Err(error) => return self.dropped(event, Cause::Undecodable, error),
         };
-        self.asked().insert(cluster.to_owned(), versions);
+        let mut asked = self.asked();
+        if asked.len() >= MOST_QUESTIONS && !asked.contains_key(cluster) {
+            drop(asked);
+            return self.dropped(event, Cause::Refused, "too many agents ask at once");
+        }
+        asked.insert(cluster.to_owned(), versions);
+        drop(asked);
         self.resyncs.add(Resync::Answer(cluster.to_owned()));
         // An agent that asks every source was away, and may not have heard that it shall send its statuses. One that asks
         // this source alone was just asked.
@@ -273,16 +281,19 @@ impl Source {
         if batches.is_empty() {
             batches.push(&[]);
         }
-        for batch in batches {
+        for (part, batch) in batches.into_iter().enumerate() {
             let data = Hashes(batch.iter().cloned().collect())
                 .to_json()
                 .map_err(|error| HubError::Internal(error.to_string()))?;
             let kind = DATA_TYPE.event(SubResource::Status, Action::ResyncRequest);
             let stamp = self.works.stamp();
-            let event = CloudEvent::new(stamp.id, stamp.source, kind, stamp.time)
+            let mut event = CloudEvent::new(stamp.id, stamp.source, kind, stamp.time)
                 .with(names::EXT_CLUSTER_NAME, cluster)
                 .with(names::EXT_ORIGINAL_SOURCE, "")
                 .with_json(data);
+            if part > 0 {
+                event.set(names::EXT_RESYNC_CONTINUES, true);
+            }
             self.works.outlet.tell(event).await?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use drover_api::names;
 use drover_api::work::v1::ManifestWork;
@@ -17,6 +18,7 @@ use drover_runtime::queue::WorkQueue;
 use drover_transport::authn::Caller;
 use drover_transport::broker::Listing;
 use drover_transport::{Service, ServiceError};
+use jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -46,7 +48,7 @@ pub(crate) struct Works<O> {
 #[derive(Default)]
 pub(crate) struct Memory {
     /// What agents were told of each work last, by `namespace/name`.
-    told: Mutex<HashMap<String, Told>>,
+    told: Mutex<HashMap<String, (Told, Timestamp)>>,
     /// The sequence id of the last status of each work, by uid.
     sequences: Mutex<HashMap<String, String>>,
     /// One report about a work at a time: what is older must not be written later.
@@ -128,8 +130,8 @@ impl<O: Outlet> Works<O> {
         }
         let mut before = lock(&self.memory.told).get(key).cloned();
         let now = found.as_deref().map(Told::of);
-        if let Some(gone) =
-            before.take_if(|before| now.as_ref().is_none_or(|now| now.uid != before.uid))
+        if let Some((gone, _)) =
+            before.take_if(|(before, _)| now.as_ref().is_none_or(|now| now.uid != before.uid))
         {
             // Whoever heard that it is to go is done with it, or will be.
             if !gone.deleting {
@@ -144,7 +146,17 @@ impl<O: Outlet> Works<O> {
         };
         // A hub that was away tells of what changed meanwhile, not of all there is.
         let known = before.is_none() && reported(&work);
-        if before.as_ref() != Some(&now) && !known {
+        let same = before.as_ref().is_some_and(|(before, _)| *before == now);
+        let time = self.clock.now();
+        let repeat = self.outlet.repeat().filter(|_| now.deleting);
+        let repeat = repeat.map(|repeat| slower(repeat, &work, time));
+        if let (true, Some((_, at)), Some(repeat)) = (same, &before, repeat) {
+            let left = repeat.saturating_sub(time.duration_since(*at).unsigned_abs());
+            if !left.is_zero() {
+                return Ok(Next::After(left));
+            }
+        }
+        if repeat.is_some() || !(same || known) {
             let action = match &before {
                 _ if now.deleting => Action::Delete,
                 Some(_) => Action::Update,
@@ -158,9 +170,9 @@ impl<O: Outlet> Works<O> {
         let mut told = lock(&self.memory.told);
         // Unless it shall be told once more, which another round does.
         if told.get(key) == before.as_ref() {
-            told.insert(key.to_owned(), now);
+            told.insert(key.to_owned(), (now, time));
         }
-        Ok(Next::OnChange)
+        Ok(repeat.map_or(Next::OnChange, Next::After))
     }
 
     /// Tells agents of a work once more.
@@ -170,7 +182,8 @@ impl<O: Outlet> Works<O> {
             work.namespace().unwrap_or_default(),
             work.name_any()
         );
-        lock(&self.memory.told).insert(key.clone(), Told::of(work).outdated());
+        let outdated = (Told::of(work).outdated(), self.clock.now());
+        lock(&self.memory.told).insert(key.clone(), outdated);
         self.queue.add(key);
     }
 
@@ -447,6 +460,16 @@ impl<O: Outlet> Works<O> {
     fn api(&self, work: &ManifestWork) -> Api<ManifestWork> {
         Api::namespaced(self.client.clone(), &work.namespace().unwrap_or_default())
     }
+}
+
+/// An agent that has been away for long is reminded less often.
+fn slower(repeat: Duration, work: &ManifestWork, now: Timestamp) -> Duration {
+    const RAREST: Duration = Duration::from_mins(10);
+    let since = work.metadata.deletion_timestamp.as_ref();
+    let age = since.map_or(Duration::ZERO, |since| {
+        now.duration_since(since.0).unsigned_abs()
+    });
+    (age / 4).clamp(repeat, RAREST.max(repeat))
 }
 
 /// The status of a work as it travels.

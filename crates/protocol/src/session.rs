@@ -8,6 +8,7 @@ mod store;
 mod traces;
 mod outbox;
 mod agent;
+mod aliases;
 mod source;
 
 use std::sync::Arc;

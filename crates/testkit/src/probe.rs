@@ -15,7 +15,7 @@ use crate::fleet::eventually;
 use crate::process::{Process, program};
 
 /// How long a probe may take to connect, and to answer. It waits for its broker by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running `sdkgo-probe`; ends when dropped.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Events through Kafka: two topics, one written by sources and one by agents, of which every reader takes what is for it.
 //!
 //! The scheme is that of the Go implementation from v0.16 to v1.1: topics `sourceevents` and `agentevents`, a consumer group
-//! for each agent and each source, the CloudEvents headers `ce_NAME`, and readers that look at `clustername` and
+//! for each agent and each source, the headers `ce-NAME`, and readers that look at `clustername` and
 //! `originalsource`. Keys are ours (`SOURCE@CLUSTER`): the Go implementation writes none, so its events of one work may
 //! overtake each other in a topic with several partitions.
 //!

@@ -8,7 +8,7 @@ pub mod link;
 pub mod service;
 pub mod memory;
 pub mod identity;
-#[cfg(any(feature = "grpc", feature = "mqtt"))]
+#[cfg(any(feature = "grpc", feature = "mqtt", feature = "kafka"))]
 pub mod skipped;
 #[cfg(any(feature = "grpc", feature = "mqtt", feature = "kafka"))]
 pub mod config;

@@ -1,6 +1,7 @@
 //! The kept corpus of the fuzz targets, as it is and damaged: decoders read it or refuse it, and allocate no more than their
 //! input justifies.
 
+#[expect(unreachable_pub, reason = "a library for the fuzz targets")]
 #[path = "../../../fuzz/src/decoders.rs"]
 mod decoders;
 
@@ -10,9 +11,10 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-/// Bytes that may be allocated at once for each byte of input: the smallest JSON of a condition is three bytes, and a
-/// vector may be twice as large as it is full.
-const FACTOR: u64 = 256;
+/// Bytes that may be allocated at once for each byte of input, which is read, written and read again: the smallest JSON of a
+/// condition is three bytes, and becomes a struct of a hundred, in a vector that may be twice as large as it is full, and then
+/// JSON with every field.
+const FACTOR: u64 = 1024;
 /// And for an input of nothing.
 const BASE: u64 = 64 * 1024;
 
@@ -95,15 +97,31 @@ fn crowds_take_no_more_than_they_justify() {
         ("structured", crowd("{", r#""":1"#, "}")),
         ("structured", crowd("[", "[", "")),
         ("bundle_spec", bundle(crowd(r#"{"manifests":["#, "1", "]}"))),
-        ("bundle_status", bundle(crowd(r#"{"conditions":["#, "{}", "]}"))),
-        ("bundle_status", bundle(crowd(r#"{"resourceStatus":["#, "{}", "]}"))),
+        (
+            "bundle_status",
+            bundle(crowd(r#"{"conditions":["#, "{}", "]}")),
+        ),
+        (
+            "bundle_status",
+            bundle(crowd(r#"{"resourceStatus":["#, "{}", "]}")),
+        ),
         ("object", format!("\0{}", crowd(r#"{"spec":["#, "1", "]}"))),
-        ("object", format!("\0{}", crowd(r#"{"metadata":{"finalizers":["#, r#""""#, "]}}"))),
+        (
+            "object",
+            format!(
+                "\0{}",
+                crowd(r#"{"metadata":{"finalizers":["#, r#""""#, "]}}")
+            ),
+        ),
     ] {
         let (_, run) = decoders::TARGETS
             .iter()
             .find(|(name, _)| *name == target)
             .expect("the target is known");
-        check(*run, input.as_bytes(), &format!("{target} {}…", &input[..40]));
+        check(
+            *run,
+            input.as_bytes(),
+            &format!("{target} {}…", &input[..40]),
+        );
     }
 }

@@ -28,7 +28,8 @@ fn driver(seed: u128) -> DriverConfig {
 }
 
 fn work(name: &str, value: u64) -> Work {
-    let manifest = serde_json::json!({"kind": "ConfigMap", "metadata": {"name": "m"}, "value": value});
+    let manifest =
+        serde_json::json!({"kind": "ConfigMap", "metadata": {"name": "m"}, "value": value});
     let mut work = Work {
         spec: Arc::new(WorkSpec {
             manifests: vec![Raw::of(&manifest).unwrap()],
@@ -72,7 +73,11 @@ fn agree(source: &SourceWorks, agent: &AgentWorks) -> bool {
     let wanted = source.list(CLUSTER);
     let same = |work: &Arc<Work>| {
         let copy = agent.get_uid(&work.metadata.uid);
-        let reported = work.status.conditions.first().map(|c| c.observed_generation);
+        let reported = work
+            .status
+            .conditions
+            .first()
+            .map(|c| c.observed_generation);
         !work.metadata.deleting()
             && copy.is_some_and(|copy| copy.spec == work.spec && copy.status == work.status)
             && reported == Some(work.metadata.generation)

@@ -119,6 +119,16 @@ impl Source {
         Ok(())
     }
 
+    /// Waits until it has subscribed once more after a loss. Go's publishes before it listens again, and who asks it
+    /// meanwhile asks in vain.
+    pub(crate) async fn back(&self) -> Result<()> {
+        match self {
+            Self::Drover { works, .. } => works.connected().await,
+            Self::Go(probe) => probe.subscribed(2).await?,
+        }
+        Ok(())
+    }
+
     pub(crate) fn log(&self) -> String {
         match self {
             Self::Drover { works, .. } => format!("{:?}", works.stats()),

@@ -120,10 +120,8 @@ impl Service for Hub {
         let mine = works
             .iter()
             .filter(|work| work.metadata.namespace == cluster);
-        mine.map(|work| {
-            encode(&mut state, Action::Update, work).map_err(|e| ServiceError::internal(e))
-        })
-        .collect()
+        mine.map(|work| encode(&mut state, Action::Update, work).map_err(ServiceError::internal))
+            .collect()
     }
 
     async fn receive(&self, _: &Caller, event: CloudEvent) -> Result<(), ServiceError> {

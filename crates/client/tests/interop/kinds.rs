@@ -536,7 +536,7 @@ async fn kinds_compatibility() {
             "by the agent",
         ],
     );
-    let played = try_join_all([
+    let played = try_join_all(vec![
         rows(Wire::GoBroker, (Side::Go, Side::Drover)),
         rows(Wire::GoBroker, (Side::Go, Side::Go)),
         rows(Wire::Mosquitto, (Side::Go, Side::Drover)),

@@ -85,10 +85,28 @@ fn name((on, source, agent, scenario): Key) -> String {
     format!("{source} to {agent} on {}/{}", wire(on), scenario.title())
 }
 
-async fn play((wire, source, agent, scenario): Key) -> Result<Outcome> {
+/// Go with Go loses an event now and then: sdk-go's broker names a subscription before it has it, and its source publishes
+/// before it listens. The control is played again then; what has an end of ours is played once.
+async fn play(key: Key) -> Result<Outcome> {
+    let (_, source, agent, _) = key;
+    let mut tries = if (source, agent) == (Side::Go, Side::Go) {
+        3
+    } else {
+        1
+    };
+    loop {
+        tries -= 1;
+        match once(key).await {
+            Err(_) if tries > 0 => (),
+            done => return done,
+        }
+    }
+}
+
+async fn once((wire, source, agent, scenario): Key) -> Result<Outcome> {
     let mut world = World::new(wire, source, agent, scenario).await?;
     let peer = peer_fails(wire, source, agent, scenario);
-    if peer.is_some() {
+    if peer.is_some() || (source, agent) == (Side::Go, Side::Go) {
         world.patience = SHORT;
     }
     match (scenario.play(&mut world).await, peer) {

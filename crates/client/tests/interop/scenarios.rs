@@ -220,6 +220,7 @@ async fn broker_restart(world: &mut World) -> Result<()> {
     world.serve("web", "Before").await?;
     world.stop_broker().await?;
     world.start_broker().await?;
+    world.source_is_back().await?;
     world.update("web", "2").await?;
     world.arrived("web", "2").await?;
     world.report("web", "After").await?;
@@ -279,6 +280,7 @@ async fn rotation(world: &mut World) -> Result<()> {
         Ok(())
     };
     eventually("the new certificates", world.patience, shown).await?;
+    world.source_is_back().await?;
     world.update("web", "2").await?;
     world.arrived("web", "2").await?;
     world.report("web", "After").await?;

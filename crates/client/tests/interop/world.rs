@@ -14,7 +14,7 @@ use crate::ends::{AGENT, Agent, CLUSTER, SOURCE, Source, VERSION};
 use crate::scenarios::Scenario;
 
 /// How long anything may take that peers retry by themselves.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Whose ends meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +154,14 @@ impl World {
         self.source.as_ref().context("the source is away")
     }
 
+    /// Waits until a source of Go's listens again after its link was lost.
+    pub(crate) async fn source_is_back(&self) -> Result<()> {
+        match &self.source {
+            Some(source) => source.back().await,
+            None => Ok(()),
+        }
+    }
+
     pub(crate) async fn source_works(&self) -> Result<Vec<Value>> {
         match self.bed.wire {
             Wire::Service => self.bed.hub.works(),
@@ -195,7 +203,15 @@ impl World {
                 self.source()?.update(&work).await
             }
         };
-        eventually("the update", self.patience, update).await
+        eventually("the update", self.patience, update).await?;
+        // Go's source publishes first and stores in its own time; until then it drops for ever what agents say of the new
+        // generation.
+        let stored = async || {
+            let work = self.at_source(name).await?;
+            ensure!(work["metadata"]["labels"]["text"] == text, "{work}");
+            Ok(())
+        };
+        eventually("the update at its source", self.patience, stored).await
     }
 
     pub(crate) async fn delete(&self, name: &str) -> Result<()> {

@@ -30,6 +30,11 @@ pub enum Verdict {
         /// Who asked.
         user: String,
     },
+    /// Approve it as soon as the hub knows the cluster.
+    Wait {
+        /// Name of the cluster.
+        cluster: String,
+    },
     /// Leave it to somebody else.
     Ignore {
         /// Why it is not ours.
@@ -55,8 +60,13 @@ pub struct Agent {
     pub agent: String,
 }
 
-/// Judges a request that has no verdict yet.
-pub fn judge(request: &CertificateSigningRequest, policy: &Policy) -> Verdict {
+/// Judges a request that has no verdict yet. A first certificate is of no use before the hub knows the cluster: OCM's agent
+/// asks for both at once, and never tells of its cluster again once it has the certificate.
+pub fn judge(
+    request: &CertificateSigningRequest,
+    policy: &Policy,
+    is_known: impl Fn(&str) -> bool,
+) -> Verdict {
     if decided(request) {
         return ignore("it has a verdict already");
     }
@@ -69,7 +79,12 @@ pub fn judge(request: &CertificateSigningRequest, policy: &Policy) -> Verdict {
         return Verdict::ApproveIfMayRenew { user };
     }
     if policy.approve_bootstrap && groups.iter().any(|group| group == BOOTSTRAP_GROUP) {
-        return Verdict::Approve;
+        let cluster = agent.cluster;
+        return if is_known(&cluster) {
+            Verdict::Approve
+        } else {
+            Verdict::Wait { cluster }
+        };
     }
     ignore("a person must approve it")
 }

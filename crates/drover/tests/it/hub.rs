@@ -15,6 +15,7 @@ use drover_hub::install::{BootstrapToken, bootstrap_token};
 use drover_hub::{Hub, HubError, Sign, WorkSource};
 use drover_runtime::clock::Clock;
 use drover_testkit::eventually;
+use drover_transport::grpc::{GrpcConfig, GrpcTransport, Pem};
 use drover_transport::tls::{ServerPem, ServerTls};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -38,6 +39,7 @@ pub(crate) struct TestHub {
 impl TestHub {
     /// Starts a hub that lets every cluster in.
     pub(crate) async fn start(client: &Client, sources: Vec<WorkSource>) -> Self {
+        log();
         let authority = Authority::create("agents", DAY, Timestamp::now()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let token = BootstrapToken {
@@ -88,6 +90,24 @@ impl TestHub {
         }
     }
 
+    /// The way of an agent of a cluster to the broker.
+    #[allow(dead_code, reason = "see `endpoint`")]
+    pub(crate) fn agent_of(&self, cluster: &str) -> GrpcTransport {
+        let group = format!("system:open-cluster-management:{cluster}");
+        let everybody = "system:open-cluster-management:managed-clusters".to_owned();
+        let user = format!("{group}:agent");
+        let issued = self
+            .authority
+            .issue_client(&user, &[group, everybody], DAY, Timestamp::now())
+            .unwrap();
+        let inline = |text: &str| Pem::Inline(text.as_bytes().to_vec());
+        GrpcTransport::new(GrpcConfig {
+            ca: Some(inline(self.authority.certificate_pem())),
+            identity: Some((inline(&issued.certificate), inline(&issued.key))),
+            ..GrpcConfig::new(self.address.to_string())
+        })
+    }
+
     fn run(&mut self, listener: TcpListener) {
         let (authority, now) = (self.authority.clone(), Timestamp::now());
         let issued = authority
@@ -129,8 +149,17 @@ impl Drop for TestHub {
     }
 }
 
+/// Says what happens in this process, if `DROVER_LOG` asks for it.
+pub(crate) fn log() {
+    if let Ok(filter) = std::env::var("DROVER_LOG") {
+        // Another test of this process did it before.
+        drover_runtime::telemetry::init(&filter, drover_runtime::telemetry::Format::Text).ok();
+    }
+}
+
 /// An embedded API in this process, for its administrator.
 pub(crate) async fn embedded(database: &Database, stop: &CancellationToken) -> Client {
+    log();
     let store = database.store("hub").unwrap();
     let options = Options {
         anonymous: false,

@@ -8,6 +8,7 @@
 mod apiserver;
 mod faults;
 mod hub;
+mod kinds;
 mod source;
 mod works;
 mod world;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use drover_testkit::compat::{Outcome, Table};
 use drover_testkit::ocm::{GrpcConfig, OcmAgents};
 use drover_testkit::{Fleet, KubeApi, KubeOptions, Process, eventually};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
@@ -43,6 +44,22 @@ impl Spoke {
         api(&self.client, "apps/v1/Deployment", Some("default"))
     }
 }
+
+/// The test ran to its end: notes in docs/compatibility.md what was seen to work.
+pub(crate) fn note(section: &str, head: &str, seen: &[&str]) {
+    let mut table = Table::new(section, head, &["what", "outcome"]);
+    for what in seen {
+        table.row(&[what], vec![Outcome::Pass]);
+    }
+    table.check().unwrap();
+}
+
+/// What [`applies`] sees.
+pub(crate) const APPLIES: &str =
+    "a work is applied, reported on with feedback, changed; what is not wanted any more is pruned";
+/// What [`agent_away`] sees.
+pub(crate) const AGENT_AWAY: &str =
+    "the work agent is killed; one work is made and one deleted meanwhile";
 
 /// Waits until the registration agent brought the cluster in.
 pub(crate) async fn joined(hub: &Client) {
@@ -188,6 +205,17 @@ async fn ocms_agents_join_an_embedded_hub_and_work_for_it() {
     field(&spoke.maps(), "a", "/data/value", "3").await;
     good(&works(&hub, CLUSTER), "shop").await;
     agent_away(&hub, &spoke, &mut agent, "grpc", &config).await;
+    note(
+        "ocm-embedded",
+        "OCM's registration and work agents 1.2.1 at a hub of Drover's on the embedded API, over gRPC; the cluster is a real kube-apiserver:",
+        &[
+            "the cluster joins with a bootstrap token: request, certificate, accepted, Available",
+            "the lease is renewed as often as the hub says",
+            APPLIES,
+            "the hub is killed and started again; a work is changed",
+            AGENT_AWAY,
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,6 +243,16 @@ async fn ocms_agents_join_a_hub_on_a_real_control_plane() {
     field(&spoke.maps(), "a", "/data/value", "3").await;
     good(&works(&hub, CLUSTER), "shop").await;
     agent_away(&hub, &spoke, &mut agent, "grpc", &config).await;
+    note(
+        "ocm-kube",
+        "The same at a hub on a real kube-apiserver:",
+        &[
+            "the cluster joins with a bootstrap token: request, certificate, accepted, Available",
+            APPLIES,
+            "the hub is stopped, a work is changed, the hub is started again",
+            AGENT_AWAY,
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,6 +272,15 @@ async fn ocms_agents_use_the_api_of_an_embedded_hub() {
     let mut agent = spoke.agents.work("kube", &config).await.unwrap();
     applies(&hub, &spoke).await;
     agent_away(&hub, &spoke, &mut agent, "kube", &config).await;
+    note(
+        "ocm-csr",
+        "The same agents with the embedded API of the hub itself (`csr` registration, `kube` works):",
+        &[
+            "the cluster joins with a bootstrap kubeconfig: request, certificate, accepted, Available",
+            APPLIES,
+            AGENT_AWAY,
+        ],
+    );
 }
 
 async fn start(data: &Path) -> Fleet {

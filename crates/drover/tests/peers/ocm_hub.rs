@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::embedded;
-use crate::ocm::{CLUSTER, joined};
+use crate::ocm::{CLUSTER, joined, note};
 use crate::world::{LONG, api, apply, config_map, field, gone, good, work, works};
 
 /// An OCM hub on a real control plane, and a cluster on an embedded API.
@@ -140,6 +140,16 @@ async fn drovers_agent_joins_ocms_hub_and_works_for_it() {
     gone(&shops, "shop").await;
     gone(&maps, "a").await;
     ends(cancel, agent).await;
+    note(
+        "ocm-server",
+        "Drover's agent at OCM's hub 1.2.1 (event server and registration controllers on a real kube-apiserver), over gRPC:",
+        &[
+            "the cluster joins: request, approved by hand, certificate, accepted, Available",
+            "a work is applied, reported on, changed",
+            "the agent is stopped, a work is changed, the agent is started again",
+            "a work is deleted",
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,6 +213,15 @@ async fn drovers_agent_works_for_ocms_replica_sets_over_mqtt() {
     gone(&sets, "shop").await;
     gone(&place.maps(), "a").await;
     ends(cancel, agent).await;
+    note(
+        "ocm-sets",
+        "Drover's agent and OCM's work manager 1.2.1 as a source (`mwrsctrl`) behind mosquitto:",
+        &[
+            "a ManifestWorkReplicaSet is applied and counted",
+            "it is changed",
+            "it is deleted",
+        ],
+    );
 }
 
 /// A placement that chose the cluster: nobody runs here who would choose.

@@ -14,7 +14,7 @@ use kube::api::DeleteParams;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::{TestHub, embedded};
-use crate::ocm::{CLUSTER, Spoke, agent_away, applies};
+use crate::ocm::{AGENT_AWAY, APPLIES, CLUSTER, Spoke, agent_away, applies, note};
 use crate::world::{apply, config_map, field, gone, good, work, works};
 
 const SOURCE: &str = "hub1";
@@ -99,4 +99,14 @@ async fn ocms_work_agent_works_for_a_hub_over_mqtt() {
     agent_away(&api, &spoke, &mut agent, "mqtt", &config).await;
     hub.stop().await;
     stop.cancel();
+    note(
+        "ocm-mqtt",
+        "OCM's work agent 1.2.1 and a hub of Drover's that is a source behind mosquitto (TLS, certificates on both sides):",
+        &[
+            APPLIES,
+            "the hub is stopped, a work is changed and another one deleted, the hub is started again",
+            "the broker is killed, a work is changed, the broker is started again",
+            AGENT_AWAY,
+        ],
+    );
 }

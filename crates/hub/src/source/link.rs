@@ -16,6 +16,9 @@ use crate::outlet::Outlet;
 /// First and longest wait between attempts to open a link.
 const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
+/// An agent says only once that it is done with a work, and the broker keeps nothing for a hub that is away or cannot write.
+const REPEAT: Duration = Duration::from_secs(10);
+
 type Events = BoxStream<'static, Result<CloudEvent, TransportError>>;
 
 /// The way to a broker.
@@ -86,6 +89,10 @@ impl Way {
 impl Outlet for Way {
     fn source(&self) -> &str {
         &self.source.id
+    }
+
+    fn repeat(&self) -> Option<Duration> {
+        Some(REPEAT)
     }
 
     async fn ready(&self) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::aliases::Aliases;
 use super::outbox::{Due, Outbox};
 use super::store::Store;
 use super::traces::Traces;
@@ -53,6 +54,7 @@ pub struct AgentSession<C: Codec> {
     ids: Ids,
     sequence: Sequence,
     traces: Traces,
+    aliases: Aliases,
     /// Uids of copies in deletion that their source wants again meanwhile.
     wanted_again: BTreeSet<String>,
     up: bool,
@@ -72,6 +74,7 @@ impl<C: Codec> AgentSession<C> {
             ids,
             sequence: Sequence::default(),
             traces: Traces::default(),
+            aliases: Aliases::default(),
             wanted_again: BTreeSet::new(),
             up: false,
         }
@@ -209,10 +212,13 @@ impl<C: Codec> AgentSession<C> {
         if parsed.data_type != *self.codec.data_type() {
             return dropped(out, &event.id, Cause::OtherDataType, &event.event_type);
         }
-        let object = match self.codec.decode(event) {
+        let mut object = match self.codec.decode(event) {
             Ok(object) => object,
             Err(error) => return undecodable(out, &event.id, &error),
         };
+        if C::KEEPING == Keeping::Mirror {
+            self.aliases.note(event, &mut object, &self.store);
+        }
         let (uid, version) = (object.meta().uid.clone(), object.meta().generation);
         match C::KEEPING {
             Keeping::Works => self.keep_work(event, &parsed, object, out),
@@ -494,7 +500,10 @@ impl<C: Codec> AgentSession<C> {
             !is_over(&***object) && (to.is_empty() || may_speak_for(to, &***object))
         });
         let known = scoped
-            .map(|o| (o.meta().uid.clone(), self.codec.version(o).unwrap_or(0)))
+            .map(|o| {
+                let id = self.aliases.id(&o.meta().uid);
+                (id.to_owned(), self.codec.version(o).unwrap_or(0))
+            })
             .collect();
         let data = Versions(known).to_json()?;
         let event_type = self

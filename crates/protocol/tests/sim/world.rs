@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drover_protocol::session::{
-    AgentConfig, AgentSession, Fate, Input, Output, Owned, Row, Session, SourceConfig, SourceSession,
-    Ticket, Transmit,
+    AgentConfig, AgentSession, Fate, Input, Output, Owned, Row, Session, SourceConfig,
+    SourceSession, Ticket, Transmit,
 };
 use drover_protocol::{AgentBundleCodec, CloudEvent, SourceBundleCodec, Work};
 use jiff::{SignedDuration, Timestamp};

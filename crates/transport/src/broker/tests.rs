@@ -540,3 +540,42 @@ async fn a_token_never_travels_in_the_clear() {
     let error = transport.open(bundles()).await.err().unwrap();
     assert!(matches!(error, TransportError::Config(_)), "{error}");
 }
+
+#[tokio::test]
+async fn a_client_shows_its_renewed_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer::new();
+    let config = BrokerConfig::secured(
+        "kube",
+        AccessControl {
+            authenticators: vec![Arc::new(CertAuthenticator)],
+            authorizers: vec![Arc::new(OwnCluster)],
+        },
+    );
+    let tls = ServerTls::new(&server_pem(&issuer)).unwrap();
+    let (_broker, address, _stop) = start(config, Arc::default(), Some(tls)).await;
+    let file = |name| folder.path().join(name);
+    let renew = || {
+        let (cert, key) = issuer.issue(&[], "agent-1", "cluster:c1");
+        std::fs::write(file("crt"), cert).unwrap();
+        std::fs::write(file("key"), key).unwrap();
+    };
+    renew();
+    let transport = GrpcTransport::new(GrpcConfig {
+        ca: Some(Pem::Inline(issuer.1.clone().into_bytes())),
+        identity: Some((Pem::File(file("crt")), Pem::File(file("key")))),
+        server_name: Some("localhost".into()),
+        refresh: Duration::from_millis(2),
+        ..GrpcConfig::new(&address)
+    });
+    let mut links = [
+        transport.open(bundles()).await.unwrap(),
+        transport.open(Subscription::PublishOnly).await.unwrap(),
+    ];
+    renew();
+    for link in &mut links {
+        let error = link.events.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, TransportError::Replaced), "{error}");
+    }
+    transport.open(bundles()).await.unwrap();
+}

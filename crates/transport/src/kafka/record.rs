@@ -1,5 +1,5 @@
-//! Events as records: the CloudEvents Kafka binding. Written in binary mode (headers `ce_NAME` and `content-type`, data as the
-//! value), read in both.
+//! Events as records. Written in binary mode as the Go implementation does: headers `ce-NAME` and `content-type`, data as the
+//! value. Read in binary mode with that prefix or with `ce_`, which the CloudEvents Kafka binding has, and in structured mode.
 
 use bytes::Bytes;
 use drover_protocol::CloudEvent;
@@ -10,7 +10,6 @@ use super::route::{self, Filter};
 
 const CONTENT_TYPE: &str = "content-type";
 const STRUCTURED: &str = "application/cloudevents";
-const PREFIX: &str = "ce_";
 
 /// The record of an event.
 pub(super) fn to_record(topic: &'static str, event: &CloudEvent) -> Record {
@@ -21,11 +20,8 @@ pub(super) fn to_record(topic: &'static str, event: &CloudEvent) -> Record {
 }
 
 fn to_headers(event: &CloudEvent) -> Headers {
-    let attributes = event.to_pairs().into_iter().map(|(name, value)| {
-        let name = name.strip_prefix("ce-").unwrap_or(&name);
-        (format!("{PREFIX}{name}"), value)
-    });
     let content_type = event.content_type.clone();
+    let attributes = event.to_pairs().into_iter();
     attributes
         .chain(content_type.map(|text| (CONTENT_TYPE.to_owned(), text)))
         .map(|(name, value)| (name, Some(Bytes::from(value))))
@@ -45,13 +41,13 @@ pub(super) fn from_record(
         return Ok(filter.takes_event(&event).then_some(event));
     }
     // Most records are for other clusters: those are not decoded.
-    let known = header(headers, "ce_type").is_some();
+    let known = attribute(headers, "type").is_some();
     if known && !filter.takes(|name| attribute(headers, name)) {
         return Ok(None);
     }
     let mut pairs = Vec::with_capacity(headers.len());
     for (name, value) in headers {
-        let (Some(name), Some(value)) = (name.strip_prefix(PREFIX), value) else {
+        let (Some(name), Some(value)) = (named(name), value) else {
             continue;
         };
         let text = std::str::from_utf8(value).map_err(|e| EnvelopeError::Attribute {
@@ -64,6 +60,13 @@ pub(super) fn from_record(
     CloudEvent::from_pairs(pairs, content_type, value).map(Some)
 }
 
+/// The attribute of a header.
+fn named(header: &str) -> Option<&str> {
+    header
+        .strip_prefix("ce-")
+        .or_else(|| header.strip_prefix("ce_"))
+}
+
 /// The last header of a name, if it is text.
 fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     let found = headers.iter().rev().find(|(key, _)| key == name);
@@ -74,7 +77,7 @@ fn attribute<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     let found = headers
         .iter()
         .rev()
-        .find(|(key, _)| key.strip_prefix(PREFIX) == Some(name));
+        .find(|(key, _)| named(key) == Some(name));
     std::str::from_utf8(found?.1.as_deref()?).ok()
 }
 
@@ -110,18 +113,17 @@ mod tests {
             })
             .collect();
         for expected in [
-            ("ce_specversion", "1.0"),
-            ("ce_id", "0b6f0d3c-6a43-4d0e-9a57-2f6c1f3f7a01"),
-            ("ce_source", "hub-a"),
-            ("ce_time", "2026-05-30T09:00:00.5Z"),
-            ("ce_clustername", "edge-7"),
-            ("ce_originalsource", ""),
-            ("ce_resourceversion", "3"),
+            ("ce-specversion", "1.0"),
+            ("ce-id", "0b6f0d3c-6a43-4d0e-9a57-2f6c1f3f7a01"),
+            ("ce-source", "hub-a"),
+            ("ce-time", "2026-05-30T09:00:00.5Z"),
+            ("ce-clustername", "edge-7"),
+            ("ce-originalsource", ""),
+            ("ce-resourceversion", "3"),
             ("content-type", "application/json"),
         ] {
             assert!(headers.contains(&expected), "{expected:?} in {headers:?}");
         }
-        assert!(headers.iter().all(|(name, _)| !name.contains("ce-")));
 
         let mut expected = e1();
         // Everything is text once it has been in headers.
@@ -129,9 +131,14 @@ mod tests {
             *value = ExtensionValue::String(value.to_text());
         }
         let back = from_record(&record.headers, record.value.clone(), &filter("edge-7"));
-        assert_eq!(back.unwrap(), Some(expected));
-        let other = from_record(&record.headers, record.value, &filter("edge-8"));
+        assert_eq!(back.unwrap(), Some(expected.clone()));
+        let other = from_record(&record.headers, record.value.clone(), &filter("edge-8"));
         assert_eq!(other.unwrap(), None);
+
+        let by_the_binding = |(name, value): (String, _)| (name.replace("ce-", "ce_"), value);
+        let headers: Headers = record.headers.into_iter().map(by_the_binding).collect();
+        let back = from_record(&headers, record.value, &filter("edge-7"));
+        assert_eq!(back.unwrap(), Some(expected));
     }
 
     #[test]
@@ -160,11 +167,7 @@ mod tests {
         };
         let create = b"io.open-cluster-management.works.v1alpha1.manifestbundles.spec.x".as_slice();
         check(&[], "hello", "unknown Message encoding");
-        check(
-            &[("ce-specversion", b"1.0")],
-            "{}",
-            "unknown Message encoding",
-        );
+        check(&[("specversion", b"1.0")], "{}", "unknown Message encoding");
         check(&[("ce_specversion", b"1.0")], "{}", "id is missing");
         let bad = [("ce_type", create), ("ce_id", b"\xff")];
         check(&bad, "{}", "the attribute id: invalid utf-8");
@@ -175,7 +178,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_record_is_read_or_refused(
-            names in proptest::collection::vec("(ce_(type|id|source|specversion|time|clustername|x)|content-type)", 0..9),
+            names in proptest::collection::vec("(ce[-_](type|id|source|specversion|time|clustername|x)|content-type)", 0..9),
             values in proptest::collection::vec(proptest::option::of(proptest::collection::vec(proptest::num::u8::ANY, 0..9)), 9),
             value in proptest::option::of(proptest::collection::vec(proptest::num::u8::ANY, 0..99)),
         ) {

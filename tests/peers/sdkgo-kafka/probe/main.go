@@ -139,14 +139,16 @@ func runSource(ctx context.Context, config *kafka.KafkaOptions, source, cluster 
 
 // runAgent answers every work with Applied, and lets go of those that are deleted, until it is killed.
 func runAgent(ctx context.Context, config *kafka.KafkaOptions, cluster string) error {
+	store := workstore.NewAgentInformerWatcherStore()
 	holder, err := work.NewAgentClientHolder(ctx, options.NewGenericClientOptions(
 		config, agentcodec.NewManifestBundleCodec(), cluster+"-agent").
-		WithClientWatcherStore(workstore.NewAgentInformerWatcherStore()).WithClusterName(cluster))
+		WithClientWatcherStore(store).WithClusterName(cluster))
 	if err != nil {
 		return err
 	}
 	informer := workinformers.NewSharedInformerFactoryWithOptions(
 		holder.WorkInterface(), 5*time.Minute, workinformers.WithNamespace(cluster)).Work().V1().ManifestWorks().Informer()
+	store.SetInformer(informer)
 	go informer.Run(ctx.Done())
 	for {
 		for _, object := range informer.GetStore().List() {
