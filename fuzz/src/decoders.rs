@@ -250,18 +250,21 @@ pub fn topics(data: &[u8]) {
         .with(names::EXT_CLUSTER_NAME, cluster.as_str())
         .with(names::EXT_ORIGINAL_SOURCE, source.as_str());
     for topic in [
-        topics.from_agent(Some(&cluster), &event),
-        topics.from_source(&source, &event),
+        topics.agent_topic(Some(&cluster), &event),
+        topics.source_topic(&source, &event),
     ]
     .into_iter()
     .flatten()
     {
         assert!(!topic.contains(['+', '#']), "{topic} can be sent to");
     }
-    for filter in [topics.of_agent(&cluster), topics.of_source(&source)]
-        .into_iter()
-        .flatten()
-        .flatten()
+    for filter in [
+        topics.agent_filters(&cluster),
+        topics.source_filters(&source),
+    ]
+    .into_iter()
+    .flatten()
+    .flatten()
     {
         assert!(!filter.is_empty());
     }

@@ -295,7 +295,7 @@ async fn what_is_too_large_is_counted_and_done_with() {
     source.create(sized("large", 120)).unwrap();
     source.create(sized("small", 10)).unwrap();
     wait(&mut changes, |c| c.object().metadata.name == "small").await;
-    while agent.stats().dropped.get(&Cause::TooLarge).is_none() {
+    while !agent.stats().dropped.contains_key(&Cause::TooLarge) {
         tokio::task::yield_now().await;
     }
     assert_eq!(agent.list().len(), 1);

@@ -30,12 +30,15 @@ impl Relay {
     async fn start(address: &str) -> Self {
         let broker = Broker::new(BrokerConfig::open("relay"));
         broker.relay(DataType::MANIFEST_BUNDLES);
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let listener = TcpListener::bind(address).await.expect("the port is free");
+        let address = listener.local_addr().expect("it is bound").to_string();
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let served = tokio::spawn(async move {
-            broker.serve(listener, None, stopping).await.unwrap();
+            broker
+                .serve(listener, None, stopping)
+                .await
+                .expect("it serves until it is stopped");
         });
         Self {
             address,
@@ -46,7 +49,7 @@ impl Relay {
 
     async fn restart(self) -> Self {
         self.stop.cancel();
-        self.served.await.unwrap();
+        self.served.await.expect("serving does not panic");
         Self::start(&self.address).await
     }
 
@@ -89,7 +92,7 @@ fn quick() -> DriverConfig {
 fn work(cluster: &str, name: &str, value: u32) -> Work {
     let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"value": value.to_string()}});
     let spec = WorkSpec {
-        manifests: vec![Raw::of(&manifest).unwrap()],
+        manifests: vec![Raw::of(&manifest).expect("a value is JSON")],
         ..WorkSpec::default()
     };
     let mut work = Work {
@@ -115,14 +118,22 @@ async fn wait(watch: &mut Watch<Work>, fits: impl Fn(&Change<Work>) -> bool) -> 
 }
 
 fn apply(agent: &AgentWorks, uid: &str) {
-    agent.add_finalizer(uid, names::WORK_FINALIZER).unwrap();
-    let mut status = agent.get_uid(uid).unwrap().status.clone();
+    agent
+        .add_finalizer(uid, names::WORK_FINALIZER)
+        .expect("the agent has the work");
+    let mut status = agent
+        .get_uid(uid)
+        .expect("the agent has the work")
+        .status
+        .clone();
     status.conditions = vec![Condition {
         condition_type: "Applied".into(),
         status: "True".into(),
         ..Condition::default()
     }];
-    agent.set_status(uid, status).unwrap();
+    agent
+        .set_status(uid, status)
+        .expect("the agent has the work");
 }
 
 #[tokio::test]

@@ -218,7 +218,7 @@ fn listen(from: ChildStdout, heard: &Mutex<Heard>) {
         match serde_json::from_str(&line) {
             Ok(line) => said(line),
             Err(error) => {
-                said(json!({"event": "unreadable", "line": line, "why": error.to_string()}))
+                said(json!({"event": "unreadable", "line": line, "why": error.to_string()}));
             }
         }
     }

@@ -32,7 +32,7 @@ fn work(name: &str, value: u64) -> Work {
         serde_json::json!({"kind": "ConfigMap", "metadata": {"name": "m"}, "value": value});
     let mut work = Work {
         spec: Arc::new(WorkSpec {
-            manifests: vec![Raw::of(&manifest).unwrap()],
+            manifests: vec![Raw::of(&manifest).expect("a value is JSON")],
             ..WorkSpec::default()
         }),
         ..Work::default()

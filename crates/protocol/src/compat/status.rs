@@ -67,7 +67,6 @@ struct GoField<'a> {
     json_raw: &'a Option<String>,
 }
 
-#[expect(clippy::struct_field_names, reason = "`type` is a keyword")]
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct GoCondition<'a> {
