@@ -77,6 +77,7 @@ impl Agents {
     async fn load(&mut self, command: &Command) -> Result<()> {
         let source = self.flags.text("source-id");
         let encoder = Encoder::new(source);
+        let before = self.counter.seen();
         let shape = Shape {
             manifests: command.manifests,
             size: command.size,
@@ -96,6 +97,19 @@ impl Agents {
                 works.push(Arc::new(work));
             }
             agent.works = works;
+        }
+        self.known(before + self.agents.len() * command.works).await
+    }
+
+    /// Waits until the handler was given all that the whole clients were given.
+    async fn known(&self, wanted: usize) -> Result<()> {
+        let whole = |agent: &Agent| matches!(agent.client, Client::Whole(..));
+        let wait = Command {
+            n: wanted,
+            ..Command::default()
+        };
+        if self.agents.iter().any(whole) && self.counter.wait(&wait).await.n < wanted {
+            bail!("the clients did not take the works that they should know");
         }
         Ok(())
     }

@@ -20,7 +20,8 @@ use tokio::sync::mpsc;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Command {
-    id: i64,
+    /// Comes back in the reply.
+    pub id: i64,
     /// What to do.
     pub cmd: String,
     /// How many events, objects or clusters.

@@ -39,6 +39,11 @@ impl Counter {
         self.seen.fetch_add(1, Ordering::Release);
     }
 
+    /// How many there were.
+    pub fn seen(&self) -> usize {
+        self.seen.load(Ordering::Acquire)
+    }
+
     /// Back to nothing.
     pub fn reset(&self) {
         self.seen.store(0, Ordering::Release);

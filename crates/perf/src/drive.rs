@@ -23,6 +23,8 @@ pub async fn drive<F: Future<Output = Result<()>>>(
                 let due = Duration::from_secs_f64(number as f64 / command.rate);
                 tokio::time::sleep_until(start + due).await;
             }
+            // What is handed over without waiting must not keep those waiting who send it.
+            tokio::task::consume_budget().await;
             publish(number).await
         })
         .buffer_unordered(command.inflight.max(1));
