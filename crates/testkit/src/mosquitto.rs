@@ -123,6 +123,10 @@ impl Mosquitto {
             "listener {} 127.0.0.1\nlog_dest stderr\nset_tcp_nodelay true\npersistence false\n",
             self.port
         );
+        // The usual ones, and who subscribes to what: peers subscribe in their own time, and tests wait for that.
+        for kind in ["error", "warning", "notice", "information", "subscribe"] {
+            writeln!(text, "log_type {kind}")?;
+        }
         // As root mosquitto would change to a user that cannot read the folder.
         writeln!(text, "user {}", user()?)?;
         if options.tls {
