@@ -21,6 +21,7 @@ const WITH_PEERS: &[&str] = &[
 /// Features that are off by default and need no peer.
 const OPTIONAL: &[&str] = &[
     "drover-client/sqlite",
+    "drover/otel",
     "drover-client/mqtt",
     "drover-client/kafka",
 ];

@@ -37,11 +37,6 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    if let Err(error) =
-        drover_runtime::telemetry::init(&cli.global.log, cli.global.log_format.into())
-    {
-        return fail(&anyhow::Error::new(error), USAGE);
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -54,7 +49,15 @@ fn main() -> ExitCode {
             );
         }
     };
+    let inside = runtime.enter();
+    let telemetry =
+        match drover_runtime::telemetry::init(&cli.global.log, cli.global.log_format.into()) {
+            Ok(telemetry) => telemetry,
+            Err(error) => return fail(&anyhow::Error::new(error), USAGE),
+        };
+    drop(inside);
     let outcome = runtime.block_on(run(cli));
+    drop(telemetry);
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
