@@ -8,7 +8,7 @@ use tracing::{Span, debug_span};
 pub const TARGET: &str = "drover_client::events";
 
 /// Around the sending of an event: the span of the trace that the event carries.
-pub(crate) fn publish(event: &CloudEvent) -> Span {
+pub fn publish(event: &CloudEvent) -> Span {
     let span = debug_span!(
         target: TARGET,
         "publish",
@@ -23,7 +23,7 @@ pub(crate) fn publish(event: &CloudEvent) -> Span {
 }
 
 /// Around the handling of an event: caused by the span that it carries.
-pub(crate) fn receive(event: &CloudEvent) -> Span {
+pub fn receive(event: &CloudEvent) -> Span {
     let span = debug_span!(
         target: TARGET,
         "receive",

@@ -138,6 +138,9 @@ pub struct Up {
         default_value = "127.0.0.1:0"
     )]
     pub listen: SocketAddr,
+    /// Address of loopback for Prometheus, which finds what the hubs' event services count at /metrics
+    #[arg(long, env = "DROVER_UP_METRICS", value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
     /// Files or folders to apply to hub1 once the fleet is ready
     #[arg(
         long,
@@ -193,6 +196,9 @@ pub struct Hub {
     /// Let every cluster in that asks with a bootstrap token
     #[arg(long, env = "DROVER_HUB_ACCEPT_ALL")]
     pub accept_all: bool,
+    /// Address of loopback for Prometheus, which finds what the event service counts at /metrics
+    #[arg(long, env = "DROVER_HUB_METRICS", value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
     #[command(flatten)]
     pub work_source: WorkSource,
 }

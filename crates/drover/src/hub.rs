@@ -1,5 +1,6 @@
 //! `drover hub`: the controllers of one hub and its event service, on any Kubernetes API.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use drover_apiserver::auth::ca::write_private;
 use drover_apiserver::auth::csr;
 use drover_hub::{Hub, Sign, WorkSource};
 use drover_runtime::clock::Clock;
+use drover_runtime::metrics::Metrics;
 use drover_runtime::supervise::Tasks;
 use drover_transport::config::{Client as Role, Config};
 use drover_transport::tls::{ServerPem, ServerTls};
@@ -48,6 +50,7 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
     folder.save()?;
     let cancel = CancellationToken::new();
     let mut tasks = Tasks::new(cancel.clone());
+    hub.metrics = serve_metrics(args.metrics, &mut tasks).await?;
     tasks.spawn("hub", hub.run(cancel.clone()));
     tell(&args.data, &endpoint)?;
     up::stop_on_signal(cancel);
@@ -72,6 +75,23 @@ impl cli::WorkSource {
             transport: config.transport(&Role::Source(client)),
         }))
     }
+}
+
+/// Counters of this process, if an address is given where they are asked for.
+pub async fn serve_metrics(
+    address: Option<SocketAddr>,
+    tasks: &mut Tasks,
+) -> Result<Option<Metrics>> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} for metrics"))?;
+    let metrics = Metrics::default();
+    let serving = metrics.clone().serve(listener, tasks.cancel_token())?;
+    tasks.run("metrics", serving);
+    Ok(Some(metrics))
 }
 
 /// Leaves what an agent needs to join, and says where.
@@ -134,6 +154,7 @@ pub async fn prepare(
         accept_all: true,
         approve_bootstrap: true,
         work_sources: Vec::new(),
+        metrics: None,
         clock: Clock::system(),
     };
     Ok((hub, endpoint))

@@ -13,6 +13,7 @@ use drover_agent::{AgentOptions, HubEndpoint};
 use drover_apiserver::auth::ca::write_private;
 use drover_apiserver::store::Database;
 use drover_runtime::clock::Clock;
+use drover_runtime::metrics::Metrics;
 use drover_runtime::supervise::Tasks;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -124,11 +125,13 @@ impl Fleet {
     ) -> Result<Self> {
         let mut folder = Folder::open(place.path())?;
         let mut ports = Ports::new(args.listen);
+        let metrics = hub::serve_metrics(args.metrics, tasks).await?;
         let mut starting = Starting {
             database,
             folder: &mut folder,
             ports: &mut ports,
             tasks,
+            metrics,
         };
         let global = starting.member("global").await?;
         let mut hubs = Vec::new();
@@ -213,6 +216,7 @@ struct Starting<'a> {
     folder: &'a mut Folder,
     ports: &'a mut Ports,
     tasks: &'a mut Tasks,
+    metrics: Option<Metrics>,
 }
 
 impl Starting<'_> {
@@ -228,7 +232,9 @@ impl Starting<'_> {
             .listen(&format!("{name}-broker"), self.folder)
             .await?;
         let client = member.client.clone();
-        let (hub, endpoint) = hub::prepare(name, client, listener, &[], self.folder).await?;
+        let (mut hub, endpoint) = hub::prepare(name, client, listener, &[], self.folder).await?;
+        let own = |metrics: &Metrics| metrics.labelled("hub", name);
+        hub.metrics = self.metrics.as_ref().map(own);
         self.tasks.spawn(name, hub.run(self.tasks.cancel_token()));
         Ok((member, endpoint))
     }

@@ -11,6 +11,7 @@ use drover_core::registration::{cluster, request};
 use drover_protocol::DataType;
 use drover_runtime::clock::Clock;
 use drover_runtime::controller;
+use drover_runtime::metrics::Metrics;
 use drover_runtime::mirror::mirror;
 use drover_runtime::queue::WorkQueue;
 use drover_runtime::supervise::Tasks;
@@ -57,6 +58,8 @@ pub struct Hub {
     pub approve_bootstrap: bool,
     /// Brokers through which agents get works too.
     pub work_sources: Vec<WorkSource>,
+    /// Where the broker's counters are registered.
+    pub metrics: Option<Metrics>,
     /// The time.
     pub clock: Clock,
 }
@@ -177,6 +180,9 @@ impl Hub {
         tasks.run("the cache of add-ons", task);
 
         let broker = broker::new(&self.client);
+        if let Some(metrics) = &self.metrics {
+            metrics.register(|registry| broker.register_metrics(registry));
+        }
         let objects = Objects {
             client: self.client.clone(),
             clock: self.clock.clone(),

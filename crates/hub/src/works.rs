@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use drover_api::names;
 use drover_api::work::v1::ManifestWork;
+use drover_client::span;
+use drover_protocol::ids::Ids;
 use drover_protocol::resync::{Versions, must_send};
 use drover_protocol::{
-    Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource, Work,
-    WorkStatus, sequence,
+    Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource,
+    TraceContext, Work, WorkStatus, sequence,
 };
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::Next;
@@ -22,6 +24,8 @@ use jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use tracing::Instrument as _;
+use uuid::Uuid;
 
 use crate::HubError;
 use crate::cache::WorkCache;
@@ -195,9 +199,12 @@ impl<O: Outlet> Works<O> {
             let key = drover_protocol::names::ANNOTATION_SEQUENCE_ID.to_owned();
             work.metadata.annotations.insert(key, heard.clone());
         }
-        SourceBundleCodec
+        let mut event = SourceBundleCodec
             .encode(self.stamp(), &kind, &work)
-            .map_err(ServiceError::internal)
+            .map_err(ServiceError::internal)?;
+        trace_of(&work).write(&mut event);
+        drop(span::publish(&event));
+        Ok(event)
     }
 
     /// Orders the removal of a work that went without a trace: nobody had claimed it yet, but somebody may have begun.
@@ -502,8 +509,16 @@ impl<O: Outlet> Service for Works<O> {
             )));
         }
         // The hub forgot the work: the agent is told to, by resync or by the deletion that was sent.
-        self.take(&event).await.map(|_| ())
+        let taken = self.take(&event).instrument(span::receive(&event)).await;
+        taken.map(|_| ())
     }
+}
+
+/// The trace of one version of a work: whoever sends it, and as often as it is sent, it is the same one.
+fn trace_of(work: &Work) -> TraceContext {
+    let uid = Uuid::try_parse(&work.metadata.uid).unwrap_or_default();
+    let version = work.metadata.generation.unsigned_abs();
+    TraceContext::fresh(&mut Ids::new(uid.as_u128().wrapping_add(version.into())))
 }
 
 pub(crate) fn params() -> PatchParams {

@@ -9,5 +9,6 @@ pub mod clock;
 pub mod queue;
 pub mod controller;
 pub mod mirror;
+pub mod metrics;
 pub mod supervise;
 pub mod telemetry;

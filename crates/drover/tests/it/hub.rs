@@ -133,6 +133,7 @@ impl TestHub {
             accept_all: true,
             approve_bootstrap: true,
             work_sources: self.sources.clone(),
+            metrics: None,
             clock: Clock::system(),
         };
         let cancel = CancellationToken::new();
