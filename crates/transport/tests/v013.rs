@@ -148,7 +148,8 @@ async fn our_source_and_their_agent(format: V013) {
     // Before there is a link. An agent of v0.13 asks only once what there is, perhaps before it would hear the answer, so it is
     // there first.
     source.create(work("1")).expect("it is valid");
-    bed.subscribed("sources/hub-a/clusters/edge-7/sourceevents").await;
+    bed.subscribed("sources/hub-a/clusters/edge-7/sourceevents")
+        .await;
     tokio::spawn(driver.run(bed.stop.clone()));
 
     let known = wait(&mut watch, |change| says(change, "version 1 <&>")).await;
