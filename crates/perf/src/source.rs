@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use drover_client::{Change, SourceOptions, SourceWorks};
 use drover_protocol::session::{Owned, SourceConfig, SourceSession};
-use drover_protocol::{Action, DataType, SourceBundleCodec, Work};
+use drover_protocol::{Action, DataType, SourceBundleCodec, Work, names};
 use drover_transport::{Subscription, Transport};
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
@@ -94,7 +94,12 @@ impl Source {
     /// Owns works without sending them; the whole client creates them when they are published.
     pub fn load(&self, loaded: &Loaded) -> Result<()> {
         if let Client::Bare(bare) = self.client()? {
-            let works = loaded.works().iter().map(|work| Work::clone(work));
+            // Works that an agent has are works that it reported about.
+            let works = loaded.works().iter().map(|work| {
+                let mut work = Work::clone(work);
+                work.metadata.finalizers = vec![names::WORK_FINALIZER.to_owned()];
+                work
+            });
             bare.replace(session(&self.options.source, works.collect()));
         }
         Ok(())

@@ -68,8 +68,7 @@ async fn steps_of_one_trace_arrive_at_a_collector() {
     let hex = |bytes: &[u8]| {
         bytes
             .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     };
     let seen: Vec<_> = spans
         .iter()
