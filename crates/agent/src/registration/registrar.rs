@@ -199,7 +199,12 @@ impl Registrar {
                 }
                 Err(error) => {
                     let wait = self.backoff.next_wait();
-                    tracing::warn!(%error, ?wait, "will try again");
+                    // What a new member may do takes a moment to be written down; what lasts deserves attention.
+                    if wait >= Duration::from_secs(1) {
+                        tracing::warn!(%error, ?wait, "will try again");
+                    } else {
+                        tracing::info!(%error, ?wait, "will try again");
+                    }
                     wait
                 }
             };
