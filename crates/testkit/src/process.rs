@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
@@ -199,10 +200,24 @@ fn spawn(command: Command) -> Result<Child> {
     Ok(child.recv()??)
 }
 
-/// A port that was free a moment ago, for programs that cannot be told to pick one.
+/// Ports for peers: below those that the system gives to outgoing connections, one of which could take a port that is free now.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port that was free a moment ago and that this process hands out once, for programs that cannot be told to pick one.
 ///
 /// # Errors
-/// When no socket can be bound.
+/// When no port of the range can be bound.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Processes that run at the same time begin at different places.
+    let begin = std::process::id().wrapping_mul(211);
+    for _ in 0..count {
+        let offset = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start + u16::try_from(offset)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of {PORTS:?} is free on 127.0.0.1")
 }
