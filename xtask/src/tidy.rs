@@ -1,6 +1,6 @@
 //! The tree against what ARCHITECTURE.md says of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,7 @@ pub(crate) fn check() -> Result<()> {
     purity(&metadata, &mut findings);
     files(&root, &mut findings)?;
     links(&root, &mut findings)?;
+    proofs(&root, &mut findings)?;
     if findings.is_empty() {
         return Ok(());
     }
@@ -131,6 +132,55 @@ fn files(root: &Path, findings: &mut Vec<String>) -> Result<()> {
         if lines > LONGEST_FILE && !name.contains("tests") {
             findings.push(format!(
                 "{name} has {lines} lines of product code, more than {LONGEST_FILE}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Each row under "Semantics" in docs/compatibility.md names tests, and they exist.
+fn proofs(root: &Path, findings: &mut Vec<String>) -> Result<()> {
+    let mut sources = Vec::new();
+    for folder in ["crates", "tests"] {
+        walk(&root.join(folder), "rs", &mut sources)?;
+    }
+    let function = Regex::new(r"fn ([a-z0-9_]+)")?;
+    let mut functions = BTreeSet::new();
+    for path in sources {
+        let text = fs::read_to_string(path)?;
+        functions.extend(
+            function
+                .captures_iter(&text)
+                .map(|found| found[1].to_owned()),
+        );
+    }
+    let page = fs::read_to_string(root.join("docs/compatibility.md"))?;
+    let (_, semantics) = page
+        .split_once("\n## Semantics\n")
+        .context("docs/compatibility.md has no section Semantics")?;
+    let name = Regex::new("`([a-z0-9_]+)`")?;
+    for row in semantics.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        if cells.first() == Some(&" feature") {
+            continue;
+        }
+        let tests: Vec<&str> = cells
+            .get(3)
+            .map(|cell| {
+                name.captures_iter(cell)
+                    .filter_map(|found| found.get(1))
+                    .map(|m| m.as_str())
+                    .collect()
+            })
+            .unwrap_or_default();
+        if tests.is_empty() || cells.len() != 4 {
+            findings.push(format!(
+                "docs/compatibility.md: no test is named in the last of four columns: {row}"
+            ));
+        }
+        for test in tests.into_iter().filter(|test| !functions.contains(*test)) {
+            findings.push(format!(
+                "docs/compatibility.md names the test {test}, which does not exist"
             ));
         }
     }

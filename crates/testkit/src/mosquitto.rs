@@ -26,8 +26,6 @@ pub struct MosquittoOptions {
     pub cert_is_user: bool,
     /// The one user and the password; without, everybody may connect.
     pub user: Option<(String, String)>,
-    /// Messages that wait for a client beyond those in flight; 0 = any number. mosquitto's own default is 1000.
-    pub max_queued_messages: Option<u32>,
     /// Largest packet in bytes, which clients are told.
     pub max_packet_size: Option<u32>,
     /// Largest message in bytes, which clients are not told.
@@ -123,6 +121,8 @@ impl Mosquitto {
             "listener {} 127.0.0.1\nlog_dest stderr\nset_tcp_nodelay true\npersistence false\n",
             self.port
         );
+        // Any number of messages may wait for a client: its default, 1000, drops a burst without a word to anybody.
+        text.push_str("max_queued_messages 0\n");
         // The usual ones, and who subscribes to what: peers subscribe in their own time, and tests wait for that.
         for kind in ["error", "warning", "notice", "information", "subscribe"] {
             writeln!(text, "log_type {kind}")?;
@@ -150,7 +150,6 @@ impl Mosquitto {
             }
         }
         for (name, value) in [
-            ("max_queued_messages", options.max_queued_messages),
             ("max_packet_size", options.max_packet_size),
             ("message_size_limit", options.message_size_limit),
         ] {

@@ -80,7 +80,6 @@ impl Rig {
     async fn start(role: &Path, way: &str, agents: usize, store: &str) -> Result<Self> {
         let broker = if way == "mqtt" {
             let options = MosquittoOptions {
-                max_queued_messages: Some(0),
                 ..MosquittoOptions::default()
             };
             Some(Mosquitto::start(options).await?)
