@@ -215,7 +215,7 @@ impl Scope {
             },
             "replace" | "join" => {
                 let made = all()
-                    .map(|it| it.size.saturating_add(1))
+                    .map(|it| it.peak.saturating_add(1))
                     .fold(1, u64::saturating_mul);
                 self.pay(looked_at(made), times);
                 Bound::sized(made)
@@ -245,9 +245,10 @@ impl Scope {
         let rounds = range.items;
         let inner = times.saturating_mul(rounds);
         let depth = self.variables.len();
-        self.variables.push((it.iter_var.clone(), range));
+        let each = range.each(rounds);
+        self.variables.push((it.iter_var.clone(), each));
         self.variables
-            .extend(it.iter_var2.iter().map(|name| (name.clone(), range)));
+            .extend(it.iter_var2.iter().map(|name| (name.clone(), each)));
         // What a round adds; what earlier rounds gathered is counted below.
         self.variables.push((it.accu_var.clone(), Bound::default()));
         self.visit(&it.loop_cond, inner);
