@@ -80,22 +80,21 @@ fn show(outcome: &Outcome) -> String {
             .map(|step| format!("{}{}", step.cluster, letter(step.state)));
         names.collect::<Vec<_>>().join(" ")
     };
-    let mut text = list(&outcome.rollout);
+    let mut parts = vec![list(&outcome.rollout)];
     for (name, steps) in [
         ("timed out", &outcome.timed_out),
         ("removed", &outcome.removed),
     ] {
         if !steps.is_empty() {
-            text += &format!("; {name} {}", list(steps));
+            parts.push(format!("{name} {}", list(steps)));
         }
     }
     if outcome.breached {
-        text += "; breached";
+        parts.push("breached".to_owned());
     }
-    if let Some(time) = outcome.recheck_at {
-        text += &format!("; again at {}", time.as_second());
-    }
-    text
+    let again = outcome.recheck_at.map(|time| time.as_second());
+    parts.extend(again.map(|second| format!("again at {second}")));
+    parts.join("; ")
 }
 
 fn config(soak: &str, deadline: &str, failures: &str) -> RolloutConfig {

@@ -37,13 +37,10 @@ impl Fate {
             Self::Well(after) if now >= sent + after => State::Succeeded {
                 since: at(sent + after),
             },
-            Self::Broken(after) if now >= sent + after => State::Failed {
-                since: at(sent + after),
-            },
             Self::Shaky(after) if now >= sent + 2 * after => State::Succeeded {
                 since: at(sent + 2 * after),
             },
-            Self::Shaky(after) if now >= sent + after => State::Failed {
+            Self::Broken(after) | Self::Shaky(after) if now >= sent + after => State::Failed {
                 since: at(sent + after),
             },
             _ => State::Progressing {
