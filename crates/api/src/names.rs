@@ -179,6 +179,8 @@ pub mod work {
     pub const COMPLETE: &str = "Complete";
     /// The work is being deleted (`WorkDeleting`).
     pub const DELETING: &str = "Deleting";
+    /// What was applied does what it shall: Drover's own condition, which OCM passes on and looks at nowhere.
+    pub const HEALTHY: &str = "Healthy";
     /// The feedback values of a manifest are up to date (ocm, pkg/work/spoke/controllers/statuscontroller).
     pub const STATUS_FEEDBACK_SYNCED: &str = "StatusFeedbackSynced";
 
@@ -212,6 +214,14 @@ pub mod work {
     pub const REASON_FEEDBACK_FAILED: &str = "StatusFeedbackSyncFailed";
     /// StatusFeedbackSynced is True because nothing is asked for.
     pub const REASON_NO_FEEDBACK: &str = "NoStatusFeedbackSynced";
+    /// Manifest Healthy is True; otherwise its reason is that of the object.
+    pub const REASON_HEALTHY: &str = "ResourceHealthy";
+    /// Work Healthy is True.
+    pub const REASON_ALL_HEALTHY: &str = "ResourcesHealthy";
+    /// Work Healthy is False: the message names the first object that is not, and why.
+    pub const REASON_UNHEALTHY: &str = "ResourcesUnhealthy";
+    /// Work Healthy is Unknown: the message names the first object that is not there yet.
+    pub const REASON_HEALTH_WAITS: &str = "ResourcesProgressing";
     /// Deleting is True.
     pub const REASON_DELETING: &str = "WorkDeleting";
     /// Complete is True on a work (`WorkManifestsComplete`).

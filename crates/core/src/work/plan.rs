@@ -48,6 +48,8 @@ pub enum Attempt {
     Done,
     /// The write failed; why.
     Failed(String),
+    /// The executor may not do it; why.
+    Denied(String),
     /// A path of an ignored field is wrong; why.
     BadIgnoreField(String),
 }
@@ -63,12 +65,22 @@ pub struct Observed {
     pub live: Live,
     /// What was tried.
     pub attempt: Attempt,
+    /// The pods that tell why the object is not healthy, where [`super::health::pods`] asks for them.
+    pub pods: Vec<Value>,
 }
 
 impl Observed {
     /// The manifest's entry in the status.
     pub fn meta(&self, ordinal: usize) -> ManifestResourceMeta {
         manifest::meta(ordinal, self.parsed.as_ref(), self.served.as_ref())
+    }
+
+    /// Why the executor may not apply the manifest; none when it may.
+    pub fn denied(&self) -> Option<&str> {
+        match &self.attempt {
+            Attempt::Denied(why) => Some(why),
+            Attempt::None | Attempt::Done | Attempt::Failed(_) | Attempt::BadIgnoreField(_) => None,
+        }
     }
 
     /// Why the manifest is not applied; none when it is, or nothing was tried because nothing had to be.
@@ -89,7 +101,7 @@ impl Observed {
                     served.resource
                 ))
             }
-            (_, Attempt::Failed(why) | Attempt::BadIgnoreField(why), _)
+            (_, Attempt::Failed(why) | Attempt::Denied(why) | Attempt::BadIgnoreField(why), _)
             | (_, Attempt::None, Live::Unread(why)) => Some(why.clone()),
             (_, Attempt::Done, _) | (_, Attempt::None, Live::Absent | Live::Present(_)) => None,
         }
@@ -153,6 +165,8 @@ pub enum Action {
     AddAppliedFinalizer,
     /// Take it off.
     RemoveAppliedFinalizer,
+    /// Put the labels of the work on the trace.
+    LabelApplied,
     /// Delete the trace; its finalizer keeps it until its objects are gone.
     DeleteApplied,
     /// Bring the object of a manifest nearer to it.
@@ -194,6 +208,9 @@ pub enum Action {
 /// What must be observed for the next plan.
 pub fn needs(work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Needs {
     match (work, applied) {
+        (Some(work), _) if is_too_large(work) && work.metadata.deletion_timestamp.is_none() => {
+            Needs::Nothing
+        }
         (_, Some(applied)) if applied.metadata.deletion_timestamp.is_some() => Needs::Trace,
         (Some(work), Some(_)) if work.metadata.deletion_timestamp.is_some() => Needs::Trace,
         (Some(work), Some(applied))
@@ -231,6 +248,13 @@ pub fn residue(
     }
 }
 
+/// Works with more manifests are not applied: neither their status nor their trace fits into one object.
+pub const MAX_MANIFESTS: usize = 4000;
+
+fn is_too_large(work: &ManifestWork) -> bool {
+    work.spec.workload.manifests.len() > MAX_MANIFESTS
+}
+
 /// Whether the manifest is, or while its kind is not served may be, the object of the entry.
 fn may_be(meta: &ManifestResourceMeta, entry: &AppliedManifestResourceMeta) -> bool {
     meta.group == entry.group
@@ -255,6 +279,9 @@ pub fn plan(seen: &Seen<'_>, now: &Time) -> Vec<Action> {
     if !has_finalizer(&work.metadata, names::FINALIZER) {
         return vec![Action::AddFinalizer];
     }
+    if is_too_large(work) {
+        return refuse(work, now);
+    }
     let Some(applied) = seen.applied else {
         return vec![Action::CreateApplied(Box::new(new_trace(
             seen.identity,
@@ -263,6 +290,9 @@ pub fn plan(seen: &Seen<'_>, now: &Time) -> Vec<Action> {
     };
     if applied.metadata.deletion_timestamp.is_some() {
         return tear_down(seen, applied);
+    }
+    if !carries_labels(work, applied) {
+        return vec![Action::LabelApplied];
     }
     if !has_finalizer(&applied.metadata, names::APPLIED_FINALIZER) {
         return vec![Action::AddAppliedFinalizer];
@@ -281,6 +311,7 @@ fn new_trace(identity: &Identity, work: &ManifestWork) -> AppliedManifestWork {
         metadata: ObjectMeta {
             name: Some(identity.applied_name(&name)),
             finalizers: Some(vec![names::APPLIED_FINALIZER.to_owned()]),
+            labels: work.metadata.labels.clone(),
             ..ObjectMeta::default()
         },
         spec: AppliedManifestWorkSpec {
@@ -290,6 +321,27 @@ fn new_trace(identity: &Identity, work: &ManifestWork) -> AppliedManifestWork {
         },
         status: None,
     }
+}
+
+fn refuse(work: &ManifestWork, now: &Time) -> Vec<Action> {
+    let count = work.spec.workload.manifests.len();
+    let why = format!("it has {count} manifests, at most {MAX_MANIFESTS} are applied; split it");
+    let status = status::refused(work, &why, now);
+    let told = work.status.as_ref() == Some(&status);
+    (!told)
+        .then(|| Action::PatchStatus(Box::new(status)))
+        .into_iter()
+        .collect()
+}
+
+/// Whether the trace has the labels of the work; it may have more.
+fn carries_labels(work: &ManifestWork, applied: &AppliedManifestWork) -> bool {
+    let has = applied.metadata.labels.as_ref();
+    work.metadata
+        .labels
+        .iter()
+        .flatten()
+        .all(|(key, value)| has.is_some_and(|has| has.get(key) == Some(value)))
 }
 
 fn owner_of(applied: &AppliedManifestWork) -> Owner {
@@ -399,7 +451,16 @@ fn settle(
     let mut actions = Vec::new();
     let mut waits = false;
     let mut staying = Vec::new();
+    let done = work
+        .status
+        .as_ref()
+        .is_some_and(|status| conditions::is_true(&status.conditions, names::COMPLETE));
     for (entry, live) in seen.residue {
+        // What a work that is done has left behind stays until the work goes.
+        if done {
+            staying.push(entry.clone());
+            continue;
+        }
         let removal = removal::decide(entry, live, owner);
         if removal != Removal::Gone {
             staying.push(entry.clone());
