@@ -6,9 +6,11 @@
 //! - [`plan`]: the next steps for one work, from birth to deletion
 //! - [`status`], [`feedback`], [`rules`], [`health`]: what the hub is told
 //! - [`eviction`]: what becomes of AppliedManifestWorks whose work is gone
+//! - [`expiry`]: when a work that is done is deleted on the hub
 
 pub mod apply;
 pub mod eviction;
+pub mod expiry;
 pub mod feedback;
 pub mod health;
 pub mod manifest;

@@ -4,6 +4,7 @@
 //! is not attempted again; its failure is reported instead.
 
 mod removal;
+mod settle;
 
 use drover_api::{
     ObjectMeta, Time, conditions,
@@ -24,6 +25,7 @@ use super::{
     status,
 };
 use removal::Removal;
+use settle::settle;
 
 /// How long to wait before an object that is on its way out is looked at again; a watch usually tells earlier.
 pub const REMOVAL_POLL: Duration = Duration::from_secs(1);
@@ -165,8 +167,8 @@ pub enum Action {
     AddAppliedFinalizer,
     /// Take it off.
     RemoveAppliedFinalizer,
-    /// Put the labels of the work on the trace.
-    LabelApplied,
+    /// Put the labels of the work and the name of the agent on the trace.
+    AdoptApplied,
     /// Delete the trace; its finalizer keeps it until its objects are gone.
     DeleteApplied,
     /// Bring the object of a manifest nearer to it.
@@ -291,8 +293,8 @@ pub fn plan(seen: &Seen<'_>, now: &Time) -> Vec<Action> {
     if applied.metadata.deletion_timestamp.is_some() {
         return tear_down(seen, applied);
     }
-    if !carries_labels(work, applied) {
-        return vec![Action::LabelApplied];
+    if applied.spec.agent_id != seen.identity.agent_id || !carries_labels(work, applied) {
+        return vec![Action::AdoptApplied];
     }
     if !has_finalizer(&applied.metadata, names::APPLIED_FINALIZER) {
         return vec![Action::AddAppliedFinalizer];
@@ -399,14 +401,7 @@ fn plan_write(
         return None;
     }
     let options = manifest::options(&work.spec, &meta);
-    let owned = !is_orphaned(
-        work,
-        &meta.group,
-        &meta.resource,
-        &meta.namespace,
-        &meta.name,
-    );
-    match apply::write(desired, live, options.strategy, owner, owned) {
+    match apply::write(desired, live, options.strategy, owner, owns(work, &meta)) {
         Ok(write) => write.map(|write| Action::Write {
             ordinal,
             write: Box::new(write),
@@ -416,6 +411,17 @@ fn plan_write(
             why: format!("{path:?}: {why}"),
         }),
     }
+}
+
+/// Whether the work is to own the object, which then goes with it.
+pub fn owns(work: &ManifestWork, meta: &ManifestResourceMeta) -> bool {
+    !is_orphaned(
+        work,
+        &meta.group,
+        &meta.resource,
+        &meta.namespace,
+        &meta.name,
+    )
 }
 
 /// Whether the delete option lets the object stay when the work goes.
@@ -438,104 +444,6 @@ fn is_orphaned(
             .flat_map(|orphans| &orphans.orphaning_rules)
             .any(|rule| manifest::identifies(rule, group, resource, namespace, name)),
     }
-}
-
-/// After the writes: remove what left the spec, record what is there, report.
-fn settle(
-    seen: &Seen<'_>,
-    work: &ManifestWork,
-    applied: &AppliedManifestWork,
-    owner: &Owner,
-    now: &Time,
-) -> Vec<Action> {
-    let mut actions = Vec::new();
-    let mut waits = false;
-    let mut staying = Vec::new();
-    let done = work
-        .status
-        .as_ref()
-        .is_some_and(|status| conditions::is_true(&status.conditions, names::COMPLETE));
-    for (entry, live) in seen.residue {
-        // What a work that is done has left behind stays until the work goes.
-        if done {
-            staying.push(entry.clone());
-            continue;
-        }
-        let removal = removal::decide(entry, live, owner);
-        if removal != Removal::Gone {
-            staying.push(entry.clone());
-        }
-        waits |= removal != Removal::Gone;
-        actions.extend(removal.action(entry));
-    }
-    let old = applied.status.clone().unwrap_or_default();
-    let recorded = trace_of(work, seen.manifests, &old.applied_resources, owner, staying);
-    if recorded != old.applied_resources {
-        // Recorded before anything is deleted: what is on its way out is still in the record.
-        actions.insert(
-            0,
-            Action::PatchApplied(AppliedManifestWorkStatus {
-                applied_resources: recorded,
-                eviction_start_time: old.eviction_start_time,
-            }),
-        );
-    }
-    let status = status::report(work, seen.manifests, seen.raw_feedback, now);
-    if work.status.as_ref() != Some(&status) {
-        actions.push(Action::PatchStatus(Box::new(status)));
-    }
-    let returning = seen.manifests.iter().any(|one| matches!(&one.live, Live::Present(live) if live.pointer("/metadata/deletionTimestamp").is_some()));
-    if waits || returning {
-        actions.push(Action::Wait(REMOVAL_POLL));
-    }
-    actions
-}
-
-/// The record of the objects that are in the cluster for the work.
-fn trace_of(
-    work: &ManifestWork,
-    manifests: &[Observed],
-    old: &[AppliedManifestResourceMeta],
-    owner: &Owner,
-    staying: Vec<AppliedManifestResourceMeta>,
-) -> Vec<AppliedManifestResourceMeta> {
-    let mut all = staying;
-    for (at, observed) in manifests.iter().enumerate() {
-        let meta = observed.meta(at);
-        let uid = match &observed.live {
-            Live::Present(live) => {
-                let read_only = apply::read_only(manifest::options(&work.spec, &meta).strategy);
-                (owners::owns(owner, live) || read_only).then(|| {
-                    live.pointer("/metadata/uid")
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                        .to_owned()
-                })
-            }
-            Live::Absent | Live::Unread(_) => None,
-        };
-        match uid {
-            Some(uid) => all.push(AppliedManifestResourceMeta {
-                group: meta.group,
-                version: meta.version,
-                resource: meta.resource,
-                name: meta.name,
-                namespace: meta.namespace,
-                uid,
-            }),
-            // What cannot be told now stays as it was recorded.
-            None if observed.live != Live::Absent || observed.served.is_none() => {
-                all.extend(old.iter().filter(|entry| may_be(&meta, entry)).cloned());
-            }
-            None => (),
-        }
-    }
-    all.sort();
-    all.dedup_by(|one, other| {
-        (&one.group, &one.resource, &one.namespace, &one.name)
-            == (&other.group, &other.resource, &other.namespace, &other.name)
-    });
-    all
 }
 
 fn plan_deletion(seen: &Seen<'_>, work: &ManifestWork, now: &Time) -> Vec<Action> {

@@ -17,9 +17,10 @@ use serde_json::Value;
 use super::manifest::Gvk;
 
 /// Conditions that are not for rules to say.
-const RESERVED: [&str; 4] = [
+const RESERVED: [&str; 5] = [
     names::APPLIED,
     names::DELETING,
+    names::REPORTED,
     names::STATUS_FEEDBACK_SYNCED,
     names::HEALTHY,
 ];

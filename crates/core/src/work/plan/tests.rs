@@ -152,9 +152,10 @@ impl World {
                     Some(vec![names::APPLIED_FINALIZER.to_owned()]);
             }
             Action::RemoveAppliedFinalizer => self.applied = None,
-            Action::LabelApplied => {
+            Action::AdoptApplied => {
                 let labels = self.work_mut().metadata.labels.clone();
                 self.applied_mut().metadata.labels = labels;
+                self.applied_mut().spec.agent_id = identity().agent_id;
             }
             Action::DeleteApplied => {
                 let now = self.now();
