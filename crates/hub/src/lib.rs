@@ -10,6 +10,7 @@ mod requests;
 mod broker;
 mod outlet;
 mod works;
+mod expiry;
 mod source;
 mod cache;
 mod objects;

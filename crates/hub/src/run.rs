@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Names, WorkCache};
 use crate::clusters::Clusters;
 use crate::events::Events;
+use crate::expiry::Expiring;
 use crate::objects::{Objects, Served};
 use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
@@ -86,6 +87,7 @@ impl Hub {
         let clusters_queue = Arc::new(WorkQueue::<String>::new());
         let requests_queue = Arc::new(WorkQueue::<String>::new());
         let works_queue = Arc::new(WorkQueue::<String>::new());
+        let expiry_queue = Arc::new(WorkQueue::<String>::new());
         let source_queues: Vec<Arc<WorkQueue<String>>> =
             self.work_sources.iter().map(|_| Arc::default()).collect();
         let objects_queue = Arc::new(WorkQueue::<String>::new());
@@ -132,7 +134,7 @@ impl Hub {
 
         let queue = clusters_queue.clone();
         let mut told = source_queues.clone();
-        told.push(works_queue.clone());
+        told.extend([works_queue.clone(), expiry_queue.clone()]);
         let names = Arc::new(Names::default());
         let noted = names.clone();
         let (works, task) = mirror(
@@ -239,6 +241,11 @@ impl Hub {
             })
             .collect();
 
+        let expiring = Expiring {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            works: works.clone(),
+        };
         let acceptance = Clusters {
             client: self.client.clone(),
             policy: self.acceptance,
@@ -275,8 +282,8 @@ impl Hub {
                 () = ready => {}
                 () = stop.cancelled() => return,
             }
-            let (acceptance, approval, bundles, objects) =
-                (&acceptance, &approval, &bundles, &objects);
+            let (acceptance, approval, bundles, objects, expiring) =
+                (&acceptance, &approval, &bundles, &objects, &expiring);
             let serve = async {
                 if let Err(error) = broker.serve(listener, tls, serving).await {
                     tracing::error!(%error, "the broker stopped");
@@ -306,6 +313,13 @@ impl Hub {
                     1,
                     stop.clone(),
                     |key| async move { bundles.reconcile(&key).await }
+                ),
+                controller::run(
+                    "works that are done",
+                    expiry_queue,
+                    WORKERS,
+                    stop.clone(),
+                    |key| async move { expiring.reconcile(&key).await }
                 ),
                 controller::run(
                     "object events",
