@@ -113,9 +113,17 @@ pub fn set_of(work: &ManifestWork) -> Option<(&str, &str)> {
 
 /// Plans one set.
 pub fn plan(seen: &Seen<'_>, now: Timestamp) -> Plan {
-    let finalized = seen.set.finalizers().iter().any(|name| name == names::FINALIZER);
+    let finalized = seen
+        .set
+        .finalizers()
+        .iter()
+        .any(|name| name == names::FINALIZER);
     if seen.set.metadata.deletion_timestamp.is_some() {
-        return if finalized { removal(seen) } else { Plan::default() };
+        return if finalized {
+            removal(seen)
+        } else {
+            Plan::default()
+        };
     }
     let mut plan = Round::new(seen, now).plan();
     if !finalized {
@@ -125,13 +133,19 @@ pub fn plan(seen: &Seen<'_>, now: Timestamp) -> Plan {
 }
 
 fn removal(seen: &Seen<'_>) -> Plan {
-    let left = seen.works.iter().filter(|work| work.metadata.deletion_timestamp.is_none());
+    let left = seen
+        .works
+        .iter()
+        .filter(|work| work.metadata.deletion_timestamp.is_none());
     let mut actions: Vec<Action> = left.map(|work| delete(work, false)).collect();
     let waits = seen.set.spec.cascade_deletion_policy == CascadeDeletionPolicy::Foreground;
     if !waits || seen.works.is_empty() {
         actions.push(Action::RemoveFinalizer);
     }
-    Plan { actions, again_at: None }
+    Plan {
+        actions,
+        again_at: None,
+    }
 }
 
 fn delete(work: &ManifestWork, doubtful: bool) -> Action {

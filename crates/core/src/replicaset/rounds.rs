@@ -21,6 +21,8 @@ pub(super) struct Round<'a> {
     now: Timestamp,
     /// The work of each cluster.
     works: BTreeMap<String, &'a ManifestWork>,
+    /// The clusters of all placements.
+    decided: BTreeSet<&'a str>,
     /// The clusters that belong to placements that were looked at.
     taken: BTreeSet<String>,
     actions: Vec<Action>,
@@ -32,10 +34,22 @@ impl<'a> Round<'a> {
     pub(super) fn new(seen: &'a Seen<'a>, now: Timestamp) -> Self {
         let name = seen.set.name_any();
         let own = seen.works.iter().filter(|work| work.name_any() == name);
+        let decisions = seen
+            .placements
+            .values()
+            .flat_map(|chosen| &chosen.decisions);
+        let decided = decisions
+            .flat_map(|decision| &decision.status)
+            .flat_map(|status| &status.decisions);
         Self {
+            decided: decided
+                .map(|decision| decision.cluster_name.as_str())
+                .collect(),
             seen,
             now,
-            works: own.map(|work| (work.namespace().unwrap_or_default(), *work)).collect(),
+            works: own
+                .map(|work| (work.namespace().unwrap_or_default(), *work))
+                .collect(),
             taken: BTreeSet::new(),
             actions: Vec::new(),
             told: Told::default(),
@@ -62,7 +76,10 @@ impl<'a> Round<'a> {
         if status != before {
             self.actions.push(Action::SetStatus(Box::new(status)));
         }
-        Plan { actions: self.actions, again_at: self.again_at }
+        Plan {
+            actions: self.actions,
+            again_at: self.again_at,
+        }
     }
 
     fn follow(&mut self, reference: &LocalPlacementReference) -> Result<(), BadPlacement> {
@@ -73,13 +90,18 @@ impl<'a> Round<'a> {
             .map_err(|error| BadPlacement::Group(name.clone(), error))?;
         let decided = groups.cluster_count();
         groups.retain(|cluster| !self.taken.contains(cluster));
-        self.taken.extend(groups.clusters().into_iter().map(str::to_owned));
+        self.taken
+            .extend(groups.clusters().into_iter().map(str::to_owned));
         let strategy = Strategy::read(&reference.rollout_strategy)
             .map_err(|error| BadPlacement::Strategy(name.clone(), error))?;
         let existing = self.existing(name, &groups);
         let outcome = rollout::plan(&strategy, &groups, &existing, self.now);
         if self.told.bad_name.is_none() {
-            for step in outcome.rollout.iter().filter(|step| step.state == (State::ToApply { sent: None })) {
+            for step in outcome
+                .rollout
+                .iter()
+                .filter(|step| step.state == (State::ToApply { sent: None }))
+            {
                 self.write(name, &step.cluster);
             }
         }
@@ -91,10 +113,16 @@ impl<'a> Round<'a> {
 
     /// The clusters of the placement whose works say what they should.
     fn existing(&self, placement: &str, groups: &Groups) -> Vec<Existing> {
-        let works = groups.clusters().into_iter().filter_map(|cluster| self.works.get_key_value(cluster));
+        let works = groups
+            .clusters()
+            .into_iter()
+            .filter_map(|cluster| self.works.get_key_value(cluster));
         let current = works.filter(|(_, work)| up_to_date(self.seen.set, placement, work));
         current
-            .map(|(cluster, work)| Existing { cluster: cluster.clone(), state: state(work, self.now) })
+            .map(|(cluster, work)| Existing {
+                cluster: cluster.clone(),
+                state: state(work, self.now),
+            })
             .collect()
     }
 
@@ -119,7 +147,7 @@ impl<'a> Round<'a> {
         let clusters = groups.clusters();
         let left = self.of_placement(placement).filter(|work| {
             let cluster = work.namespace().unwrap_or_default();
-            !clusters.contains(cluster.as_str()) && !self.will_be_taken(&cluster)
+            !clusters.contains(cluster.as_str()) && !self.decided.contains(cluster.as_str())
         });
         let deletions: Vec<Action> = left.map(|work| delete(work, doubtful)).collect();
         self.actions.extend(deletions);
@@ -130,36 +158,50 @@ impl<'a> Round<'a> {
         let refs = &self.seen.set.spec.placement_refs;
         let lost = self.seen.works.iter().filter(|work| {
             let label = work.labels().get(names::PLACEMENT_LABEL);
-            let named = label.is_some_and(|label| refs.iter().any(|reference| reference.name == *label));
+            let named =
+                label.is_some_and(|label| refs.iter().any(|reference| reference.name == *label));
             let cluster = work.namespace().unwrap_or_default();
-            let own = self.works.get(&cluster).is_some_and(|own| own.name_any() == work.name_any());
-            !named && !(own && self.taken.contains(&cluster)) && work.metadata.deletion_timestamp.is_none()
+            let own = self
+                .works
+                .get(&cluster)
+                .is_some_and(|own| own.name_any() == work.name_any());
+            !named
+                && !(own && self.taken.contains(&cluster))
+                && work.metadata.deletion_timestamp.is_none()
         });
         let deletions: Vec<Action> = lost.map(|work| delete(work, false)).collect();
         self.actions.extend(deletions);
     }
 
     fn of_placement(&self, placement: &str) -> impl Iterator<Item = &'a ManifestWork> {
-        let works = self.works.values().copied().filter(|work| work.metadata.deletion_timestamp.is_none());
+        let works = self
+            .works
+            .values()
+            .copied()
+            .filter(|work| work.metadata.deletion_timestamp.is_none());
         works.filter(move |work| {
-            work.labels().get(names::PLACEMENT_LABEL).is_some_and(|label| label == placement)
+            work.labels()
+                .get(names::PLACEMENT_LABEL)
+                .is_some_and(|label| label == placement)
         })
     }
 
-    /// Whether a placement of the set has the cluster, looked at already or not.
-    fn will_be_taken(&self, cluster: &str) -> bool {
-        let decided = self.seen.placements.values().flat_map(|chosen| &chosen.decisions);
-        let mut clusters = decided.flat_map(|decision| &decision.status).flat_map(|status| &status.decisions);
-        self.taken.contains(cluster) || clusters.any(|decision| decision.cluster_name == cluster)
-    }
-
-    fn tell(&mut self, chosen: &Chosen<'_>, name: &str, groups: &Groups, existing: &[Existing], outcome: &rollout::Outcome) {
+    fn tell(
+        &mut self,
+        chosen: &Chosen<'_>,
+        name: &str,
+        groups: &Groups,
+        existing: &[Existing],
+        outcome: &rollout::Outcome,
+    ) {
         let mut summary = Summary {
             total: count(existing.len()),
             desired_total: count(groups.cluster_count()),
             ..Summary::default()
         };
-        let current = existing.iter().filter_map(|known| self.works.get(&known.cluster));
+        let current = existing
+            .iter()
+            .filter_map(|known| self.works.get(&known.cluster));
         for work in current.filter(|work| work.metadata.deletion_timestamp.is_none()) {
             add(&mut summary, work);
         }
@@ -175,11 +217,18 @@ impl<'a> Round<'a> {
             summary,
         });
         let told = &mut self.told;
-        told.succeeded += existing.iter().filter(|known| matches!(known.state, State::Succeeded { .. })).count();
+        told.succeeded += existing
+            .iter()
+            .filter(|known| matches!(known.state, State::Succeeded { .. }))
+            .count();
         told.decided += groups.cluster_count();
-        let failed = existing.iter().filter(|known| known.state.is_failure()).map(|known| known.cluster.clone());
+        let failed = existing
+            .iter()
+            .filter(|known| known.state.is_failure())
+            .map(|known| known.cluster.clone());
         told.failed.extend(failed);
-        told.failed.extend(outcome.timed_out.iter().map(|step| step.cluster.clone()));
+        told.failed
+            .extend(outcome.timed_out.iter().map(|step| step.cluster.clone()));
         told.breached |= outcome.breached;
     }
 }
@@ -201,7 +250,9 @@ fn bad_name(key: &str, refs: &[LocalPlacementReference]) -> Option<String> {
             MAX_LABEL - 1
         ));
     }
-    let long = refs.iter().find(|reference| reference.name.len() > MAX_LABEL)?;
+    let long = refs
+        .iter()
+        .find(|reference| reference.name.len() > MAX_LABEL)?;
     Some(format!(
         "the works of the set would have the label {}={}, which has {} characters: the name of a placement may have {MAX_LABEL}",
         names::PLACEMENT_LABEL,
@@ -211,14 +262,18 @@ fn bad_name(key: &str, refs: &[LocalPlacementReference]) -> Option<String> {
 }
 
 fn add(summary: &mut Summary, work: &ManifestWork) {
-    let found = work.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let found = work
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
     let holds = |type_: &str| i64::from(conditions::is_true(found, type_));
     summary.applied += holds(work_names::APPLIED);
     summary.progressing += holds(work_names::PROGRESSING);
     summary.available += holds(work_names::AVAILABLE);
     summary.degraded += holds(work_names::DEGRADED);
     let applied = conditions::find(found, work_names::APPLIED);
-    let current = applied.is_some_and(|applied| applied.observed_generation == work.metadata.generation);
+    let current =
+        applied.is_some_and(|applied| applied.observed_generation == work.metadata.generation);
     summary.updated += holds(work_names::APPLIED) * i64::from(current);
 }
 

@@ -28,11 +28,19 @@ pub(super) struct Told {
 }
 
 /// The status, made from the one that the set has.
-pub(super) fn status(before: &ManifestWorkReplicaSetStatus, told: &Told, generation: Option<i64>, now: Timestamp) -> ManifestWorkReplicaSetStatus {
+pub(super) fn status(
+    before: &ManifestWorkReplicaSetStatus,
+    told: &Told,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> ManifestWorkReplicaSetStatus {
     let mut status = before.clone();
     let now = Time(now);
     let mut say = |(type_, holds, reason, message): (&str, bool, &str, String)| {
-        conditions::set(&mut status.conditions, condition(type_, holds.into(), reason, message, generation, &now));
+        conditions::set(
+            &mut status.conditions,
+            condition(type_, holds.into(), reason, message, generation, &now),
+        );
     };
     say(verified(told));
     // Nothing is known of a set none of whose placements can be followed: it keeps what it said.
@@ -50,7 +58,10 @@ pub(super) fn status(before: &ManifestWorkReplicaSetStatus, told: &Told, generat
 type Said = (&'static str, bool, &'static str, String);
 
 fn verified(told: &Told) -> Said {
-    let missing = told.bad.iter().any(|bad| matches!(bad, BadPlacement::NotFound(_)));
+    let missing = told
+        .bad
+        .iter()
+        .any(|bad| matches!(bad, BadPlacement::NotFound(_)));
     let texts: Vec<String> = told.bad.iter().map(ToString::to_string).collect();
     let (holds, reason) = if missing {
         (false, names::REASON_PLACEMENT_NOT_FOUND)
@@ -73,7 +84,11 @@ fn rolled_out(told: &Told) -> Said {
     if told.breached {
         message += "; no further cluster is reached, because more failed than may";
     }
-    let reason = if complete { names::REASON_COMPLETE } else { names::REASON_PROGRESSING };
+    let reason = if complete {
+        names::REASON_COMPLETE
+    } else {
+        names::REASON_PROGRESSING
+    };
     (names::PLACEMENT_ROLLED_OUT, complete, reason, message)
 }
 
@@ -85,7 +100,10 @@ fn applied(told: &Told, summary: &Summary) -> Said {
     if told.decided == 0 && told.bad.is_empty() {
         return said(false, names::REASON_PLACEMENT_EMPTY, String::new());
     }
-    let message = format!("{} of {} works are available", summary.available, summary.total);
+    let message = format!(
+        "{} of {} works are available",
+        summary.available, summary.total
+    );
     let calm = summary.progressing == 0 && summary.degraded == 0;
     if summary.total > 0 && summary.available == summary.total && calm {
         said(true, names::REASON_AS_EXPECTED, message)
@@ -99,7 +117,11 @@ fn applied(told: &Told, summary: &Summary) -> Said {
 fn list(clusters: &BTreeSet<String>) -> String {
     let named: Vec<&str> = clusters.iter().take(NAMED).map(String::as_str).collect();
     let more = clusters.len() - named.len();
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let rest = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     format!("{}{rest}", named.join(", "))
 }
 

@@ -53,7 +53,10 @@ fn same(wanted: &ManifestWorkSpec, found: &ManifestWorkSpec) -> bool {
         && wanted.manifest_configs == found.manifest_configs
         && wanted.executor == found.executor
         && one.len() == other.len()
-        && one.iter().zip(other).all(|(one, other)| one == other || without_times(one) == without_times(other))
+        && one
+            .iter()
+            .zip(other)
+            .all(|(one, other)| one == other || without_times(one) == without_times(other))
 }
 
 fn without_times(manifest: &Manifest) -> Value {
