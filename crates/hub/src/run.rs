@@ -11,6 +11,8 @@ use drover_core::registration::{cluster, request};
 use drover_protocol::DataType;
 use drover_runtime::clock::Clock;
 use drover_runtime::controller;
+use drover_runtime::election::Leadership;
+use drover_runtime::health::Health;
 use drover_runtime::metrics::Metrics;
 use drover_runtime::mirror::mirror;
 use drover_runtime::queue::WorkQueue;
@@ -58,6 +60,10 @@ pub struct Hub {
     pub approve_bootstrap: bool,
     /// Brokers through which agents get works too.
     pub work_sources: Vec<WorkSource>,
+    /// When this copy of the hub leads: only the leader decides about clusters, the others serve agents.
+    pub leadership: Leadership,
+    /// Told when the hub is ready to serve.
+    pub health: Health,
     /// Where the broker's counters are registered.
     pub metrics: Option<Metrics>,
     /// The time.
@@ -260,6 +266,7 @@ impl Hub {
             sign: self.sign,
         };
         let (listener, tls, serving) = (self.listener, self.tls, stop.clone());
+        let (leadership, caches) = (self.leadership, self.health.gate("caches"));
         tasks.run("the controllers and the broker", async move {
             // Nobody is answered from a cache that is not filled yet.
             let ready = async {
@@ -274,31 +281,44 @@ impl Hub {
                 () = ready => {}
                 () = stop.cancelled() => return,
             }
+            caches.open();
             let (acceptance, approval, bundles, objects) =
                 (&acceptance, &approval, &bundles, &objects);
+            let (sources, clusters_queue, requests_queue) =
+                (&sources, &clusters_queue, &requests_queue);
+            // What writes by its own decision, and what has one name at a broker: on the leader only.
+            let leading = leadership.each_term(&stop, |term| async move {
+                tokio::join!(
+                    join_all(sources.iter().map(|source| source.run(term.clone()))),
+                    controller::run(
+                        "clusters",
+                        clusters_queue.clone(),
+                        WORKERS,
+                        term.clone(),
+                        |key| async move { acceptance.reconcile(&key).await }
+                    ),
+                    controller::run(
+                        "certificate requests",
+                        requests_queue.clone(),
+                        WORKERS,
+                        term.clone(),
+                        |key| async move { approval.reconcile(&key).await }
+                    ),
+                );
+            });
+            // What serves the agents that are connected here: on every copy of the hub.
             let serve = async {
                 if let Err(error) = broker.serve(listener, tls, serving).await {
                     tracing::error!(%error, "the broker stopped");
                     stop.cancel();
                 }
             };
-            let sources = join_all(sources.iter().map(|source| source.run(stop.clone())));
+            let ending = async {
+                stop.cancelled().await;
+                caches.close();
+            };
             tokio::join!(
-                sources,
-                controller::run(
-                    "clusters",
-                    clusters_queue,
-                    WORKERS,
-                    stop.clone(),
-                    |key| async move { acceptance.reconcile(&key).await }
-                ),
-                controller::run(
-                    "certificate requests",
-                    requests_queue,
-                    WORKERS,
-                    stop.clone(),
-                    |key| async move { approval.reconcile(&key).await }
-                ),
+                leading,
                 controller::run(
                     "work events",
                     works_queue,
@@ -314,6 +334,7 @@ impl Hub {
                     |key| async move { objects.reconcile(&key).await }
                 ),
                 serve,
+                ending,
             );
         });
     }

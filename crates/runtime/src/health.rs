@@ -59,7 +59,8 @@ impl Health {
             // Writing to a string does not fail.
             writeln!(text, "[{sign}]{name} {word}").ok();
         }
-        (state.values().all(|open| *open), text)
+        let ready = !state.is_empty() && state.values().all(|open| *open);
+        (ready, text)
     }
 
     fn answer(&self, path: &str) -> Option<Answer> {
