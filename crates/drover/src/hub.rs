@@ -12,6 +12,7 @@ use drover_agent::HubEndpoint;
 use drover_apiserver::auth::ca::{Authority, write_private};
 use drover_apiserver::auth::csr;
 use drover_core::election::Timing;
+use drover_core::registration::{cluster, request};
 use drover_hub::{Hub, Sign, WorkSource};
 use drover_runtime::clock::Clock;
 use drover_runtime::election::{Election, Leadership};
@@ -36,6 +37,8 @@ const TOKEN_LIFE: Duration = Duration::from_hours(24 * 365);
 const AGENT_LIFE: SignedDuration = SignedDuration::from_hours(720);
 /// How long the certificate of the event service lives; it is made anew at every start.
 const SERVING_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
+/// How far the clock of an agent may be behind: what is signed here is good for it at once.
+const SKEW: SignedDuration = SignedDuration::from_mins(30);
 /// How long tasks may take to end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -67,7 +70,8 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
             hub
         }
         (None, Some(namespace)) => {
-            let authority = authority::shared(&client, namespace, Timestamp::now()).await?;
+            let authority =
+                authority::shared(&client, namespace, Timestamp::now().checked_sub(SKEW)?).await?;
             assemble(
                 client.clone(),
                 listener,
@@ -81,7 +85,16 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
         ),
     };
     hub.health = health;
-    hub.accept_all = args.accept_all;
+    hub.acceptance.accept.clone_from(&args.accept);
+    if args.accept_all {
+        hub.acceptance.accept.push("*".to_owned());
+    }
+    hub.approval = request::Policy {
+        approve_bootstrap: !args.approve_by_hand,
+        users: args.approve_user.clone(),
+        groups: args.approve_group.clone(),
+        brokers: Vec::new(),
+    };
     hub.work_sources = args.work_source.source()?.into_iter().collect();
     hub.metrics = serve_metrics(args.metrics, &mut tasks).await?;
     if let Some(namespace) = namespace.filter(|_| !args.copies.disable_leader_election) {
@@ -192,7 +205,10 @@ pub async fn prepare(
     more_names: &[String],
     folder: &mut Folder,
 ) -> Result<(Hub, HubEndpoint)> {
-    let authority = folder.authority(&format!("{name}-agents"), Timestamp::now())?;
+    let authority = folder.authority(
+        &format!("{name}-agents"),
+        Timestamp::now().checked_sub(SKEW)?,
+    )?;
     let token = folder.bootstrap(name);
     drover_hub::install::bootstrap_token(&client, &token, TOKEN_LIFE, &Clock::system()).await?;
     let (hub, mut endpoint) = assemble(client, listener, more_names, Arc::new(authority))?;
@@ -208,9 +224,10 @@ fn assemble(
     authority: Arc<Authority>,
 ) -> Result<(Hub, HubEndpoint)> {
     let (address, now) = (listener.local_addr()?, Timestamp::now());
+    let early = now.checked_sub(SKEW)?;
     let mut names = host_names(address);
     names.extend_from_slice(more_names);
-    let issued = authority.issue_server(&names, SERVING_LIFE, now)?;
+    let issued = authority.issue_server(&names, SERVING_LIFE, early)?;
     let tls = ServerTls::new(&ServerPem {
         cert: issued.certificate.clone().into_bytes(),
         key: issued.key.clone().into_bytes(),
@@ -236,8 +253,13 @@ fn assemble(
         listener,
         tls: Some(tls),
         sign,
-        accept_all: true,
-        approve_bootstrap: true,
+        acceptance: cluster::Policy {
+            accept: vec!["*".to_owned()],
+        },
+        approval: request::Policy {
+            approve_bootstrap: true,
+            ..request::Policy::default()
+        },
         work_sources: Vec::new(),
         leadership: Leadership::alone(),
         health: Health::default(),
