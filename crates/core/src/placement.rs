@@ -60,7 +60,7 @@ pub struct Seen<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Create an object without a status; [`Action::SetDecisions`] follows.
-    CreateDecision(PlacementDecision),
+    CreateDecision(Box<PlacementDecision>),
     /// Write the clusters of an object.
     SetDecisions {
         /// Its name.
@@ -115,7 +115,10 @@ pub struct Misconfigured {
 
 impl Misconfigured {
     fn new(part: &'static str, detail: impl Into<String>) -> Self {
-        Self { part, detail: detail.into() }
+        Self {
+            part,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -129,6 +132,7 @@ pub fn plan(seen: &Seen<'_>, now: Timestamp) -> Vec<Action> {
     let own = decision::Own::of(seen);
     let found = candidates::find(seen);
     let current = own.clusters();
+    let asked = &seen.placement.spec.cluster_sets;
     let planned = found
         .clusters()
         .and_then(|clusters| schedule::schedule(seen, clusters, &current, now))
@@ -141,7 +145,7 @@ pub fn plan(seen: &Seen<'_>, now: Timestamp) -> Vec<Action> {
     match planned {
         Ok((schedule, ranking, groups)) => {
             let wanted = decision::objects(seen.placement, groups);
-            let verdict = condition::Verdict::scheduled(&found, &schedule);
+            let verdict = condition::Verdict::scheduled(&found, asked, &schedule);
             decision::write(seen, &own, &wanted, Some(&schedule), &mut actions);
             let status = decision::status(&wanted, ranking.updated);
             set_status(seen.placement, status, &verdict, now, &mut actions);
@@ -149,10 +153,9 @@ pub fn plan(seen: &Seen<'_>, now: Timestamp) -> Vec<Action> {
             actions.extend(wakes.min().map(Action::WakeAt));
         }
         Err(wrong) => {
-            let members: Vec<&str> = found.names().collect();
-            let wanted = own.kept(seen.placement, &members);
+            let wanted = own.kept(seen.placement, &found.names(seen));
             let kept = wanted.iter().map(|object| object.clusters.len()).sum();
-            let verdict = condition::Verdict::misconfigured(&found, &wrong, kept);
+            let verdict = condition::Verdict::misconfigured(&found, asked, &wrong, kept);
             decision::write(seen, &own, &wanted, None, &mut actions);
             let known = seen.placement.status.as_ref();
             let updated = known.and_then(|status| status.last_score_update_time.clone());
@@ -194,7 +197,12 @@ pub fn matters(old: &ManagedCluster, new: &ManagedCluster) -> bool {
 /// Whether a placement has CEL expressions, which may look at anything in a cluster and its scores.
 pub fn has_expressions(placement: &Placement) -> bool {
     let mut selectors = placement.spec.predicates.iter();
-    selectors.any(|it| !it.required_cluster_selector.cel_selector.cel_expressions.is_empty())
+    selectors.any(|it| {
+        !it.required_cluster_selector
+            .cel_selector
+            .cel_expressions
+            .is_empty()
+    })
 }
 
 /// Whether a placement looks at the scores in AddOnPlacementScores of this name.
@@ -203,7 +211,10 @@ pub fn uses_score(placement: &Placement, resource: &str) -> bool {
     has_expressions(placement)
         || configured.any(|one| {
             one.score_coordinate.as_ref().is_some_and(|from| {
-                let named = from.add_on.as_ref().map(|score| score.resource_name.as_str());
+                let named = from
+                    .add_on
+                    .as_ref()
+                    .map(|score| score.resource_name.as_str());
                 from.type_ == ScoreCoordinateType::AddOn && named == Some(resource)
             })
         })

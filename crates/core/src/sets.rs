@@ -9,7 +9,8 @@ use drover_api::cluster::v1beta2::{
     SelectorType,
 };
 use drover_api::conditions::{self, Status, condition};
-use drover_api::{Condition, LabelSelector, Time, names};
+use drover_api::names::{self, cluster_set as words};
+use drover_api::{Condition, LabelSelector, Time};
 use jiff::Timestamp;
 
 use crate::selector::{Selector, SelectorError};
@@ -56,7 +57,8 @@ impl BuiltIn {
                 cluster_selector: self.selector(),
                 managed_namespaces: Vec::new(),
             };
-            return Some(Repair::Create(ManagedClusterSet::new(self.name(), spec)));
+            let set = ManagedClusterSet::new(self.name(), spec);
+            return Some(Repair::Create(Box::new(set)));
         };
         let annotations = found.metadata.annotations.as_ref();
         let left_alone = annotations
@@ -85,7 +87,7 @@ fn is_same(one: &ManagedClusterSelector, other: &ManagedClusterSelector) -> bool
 #[derive(Clone, Debug, PartialEq)]
 pub enum Repair {
     /// It is not there.
-    Create(ManagedClusterSet),
+    Create(Box<ManagedClusterSet>),
     /// It chooses other clusters than it should.
     Restore(ManagedClusterSelector),
 }
@@ -129,7 +131,6 @@ pub fn set_condition<'c>(
         .into_iter()
         .filter(|cluster| members.matches_labels(cluster.metadata.labels.as_ref()))
         .count();
-    use names::cluster_set as words;
     let new = if count == 0 {
         let message = "No ManagedCluster selected".to_owned();
         (Status::True, words::REASON_NO_CLUSTER, message)
@@ -148,7 +149,6 @@ pub fn binding_condition(
     exists: bool,
     now: Timestamp,
 ) -> Option<Condition> {
-    use names::cluster_set as words;
     let new = if exists {
         (Status::True, words::REASON_BOUND, String::new())
     } else {

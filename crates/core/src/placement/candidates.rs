@@ -1,6 +1,6 @@
 //! The clusters that a placement may choose from: those of the sets that are bound to its namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use drover_api::cluster::v1::ManagedCluster;
@@ -24,10 +24,14 @@ impl<'a> Candidates<'a> {
         self.clusters.as_deref().map_err(Clone::clone)
     }
 
-    /// Names of the clusters that can be told.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
-        let known = self.clusters.iter().flatten();
-        known.map(|cluster| name_of(cluster))
+    /// Names of the clusters that may stay chosen: where the sets cannot tell, all that there are.
+    pub(super) fn names(&self, seen: &Seen<'a>) -> BTreeSet<&'a str> {
+        if let Ok(clusters) = &self.clusters {
+            return clusters.iter().map(|cluster| name_of(cluster)).collect();
+        }
+        let all = seen.clusters.iter().map(AsRef::as_ref);
+        let stay = all.filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
+        stay.map(name_of).collect()
     }
 }
 

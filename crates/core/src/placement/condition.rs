@@ -17,8 +17,12 @@ pub(super) struct Verdict {
 
 impl Verdict {
     /// Of a placement that was followed.
-    pub(super) fn scheduled(found: &Candidates<'_>, schedule: &Schedule<'_>) -> Self {
-        let satisfied = nothing_to_choose(found, schedule.asked).unwrap_or_else(|| {
+    pub(super) fn scheduled(
+        found: &Candidates<'_>,
+        asked: &[String],
+        schedule: &Schedule<'_>,
+    ) -> Self {
+        let satisfied = nothing_to_choose(found, asked).unwrap_or_else(|| {
             match (schedule.chosen.len(), schedule.missing) {
                 (0, _) => nothing_matched(),
                 (_, 0) => {
@@ -31,14 +35,17 @@ impl Verdict {
                 }
             }
         });
-        Self { satisfied, wrong: None }
+        Self {
+            satisfied,
+            wrong: None,
+        }
     }
 
     /// Of a placement that cannot be followed and keeps `kept` clusters.
     pub(super) fn misconfigured(
         found: &Candidates<'_>,
-        wrong: &Misconfigured,
         asked: &[String],
+        wrong: &Misconfigured,
         kept: usize,
     ) -> Self {
         let satisfied = nothing_to_choose(found, asked).unwrap_or_else(|| {
@@ -50,17 +57,19 @@ impl Verdict {
             );
             (Status::False, words::REASON_NOT_ALL_SCHEDULED, message)
         });
-        Self { satisfied, wrong: Some(wrong.to_string()) }
+        Self {
+            satisfied,
+            wrong: Some(wrong.to_string()),
+        }
     }
 
     pub(super) fn conditions(&self, generation: Option<i64>, now: Timestamp) -> [Condition; 2] {
         let time = Time(now);
-        let (status, reason, message) = match &self.wrong {
-            Some(wrong) => (Status::True, words::REASON_MISCONFIGURED, wrong.as_str()),
-            None => {
-                let message = "Placement configurations check pass";
-                (Status::False, words::REASON_CONFIGURED, message)
-            }
+        let (status, reason, message) = if let Some(wrong) = &self.wrong {
+            (Status::True, words::REASON_MISCONFIGURED, wrong.as_str())
+        } else {
+            let message = "Placement configurations check pass";
+            (Status::False, words::REASON_CONFIGURED, message)
         };
         let type_ = words::MISCONFIGURED;
         let misconfigured = condition(type_, status, reason, message, generation, &time);
@@ -81,7 +90,8 @@ fn nothing_to_choose(
     }
     if found.sets.is_empty() {
         let sets = asked.join(",");
-        let message = format!("None of ManagedClusterSets [{sets}] is bound to placement namespace");
+        let message =
+            format!("None of ManagedClusterSets [{sets}] is bound to placement namespace");
         return Some((Status::False, words::REASON_NO_INTERSECTION, message));
     }
     let empty = found.clusters().is_ok_and(<[_]>::is_empty);

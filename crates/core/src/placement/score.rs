@@ -25,13 +25,18 @@ pub(super) enum Prioritizer {
 }
 
 /// The prioritizers that count, and how much.
-pub(super) fn weights(policy: &PrioritizerPolicy) -> Result<Vec<(Prioritizer, i64)>, Misconfigured> {
+pub(super) fn weights(
+    policy: &PrioritizerPolicy,
+) -> Result<Vec<(Prioritizer, i64)>, Misconfigured> {
     let mut weights: BTreeMap<(ScoreCoordinate, usize), i32> = BTreeMap::new();
     match policy.mode.as_str() {
         PrioritizerPolicy::EXACT => (),
         "" | PrioritizerPolicy::ADDITIVE => {
             for name in ["Balance", "Steady"] {
-                let built_in = ScoreCoordinate { built_in: name.to_owned(), ..Default::default() };
+                let built_in = ScoreCoordinate {
+                    built_in: name.to_owned(),
+                    ..Default::default()
+                };
                 weights.insert((built_in, 0), 1);
             }
         }
@@ -56,7 +61,11 @@ pub(super) fn weights(policy: &PrioritizerPolicy) -> Result<Vec<(Prioritizer, i6
 
 fn prioritizer(coordinate: ScoreCoordinate) -> Result<Prioritizer, Misconfigured> {
     let wrong = |detail: String| Err(Misconfigured::new("", detail));
-    match (coordinate.type_, coordinate.built_in.as_str(), coordinate.add_on) {
+    match (
+        coordinate.type_,
+        coordinate.built_in.as_str(),
+        coordinate.add_on,
+    ) {
         (ScoreCoordinateType::BuiltIn, "Balance", _) => Ok(Prioritizer::Balance),
         (ScoreCoordinateType::BuiltIn, "Steady", _) => Ok(Prioritizer::Steady),
         (ScoreCoordinateType::BuiltIn, "ResourceAllocatableCPU", _) => {
@@ -86,7 +95,10 @@ pub(super) fn scores(
         Prioritizer::Steady => {
             let steady = |cluster: &&ManagedCluster| chosen.contains(name_of(cluster));
             let score = |stays: bool| if stays { MAX } else { 0 };
-            clusters.iter().map(|cluster| score(steady(cluster))).collect()
+            clusters
+                .iter()
+                .map(|cluster| score(steady(cluster)))
+                .collect()
         }
         Prioritizer::Allocatable(resource) => allocatable(resource, clusters),
         Prioritizer::AddOn(score) => {
@@ -112,8 +124,16 @@ fn balance(elsewhere: &BTreeMap<String, u64>, clusters: &[&ManagedCluster]) -> V
 
 fn allocatable(resource: &str, clusters: &[&ManagedCluster]) -> Vec<i64> {
     let amounts: Vec<Option<f64>> = clusters.iter().map(|it| amount(it, resource)).collect();
-    let least = amounts.iter().flatten().copied().fold(f64::INFINITY, f64::min);
-    let most = amounts.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
+    let least = amounts
+        .iter()
+        .flatten()
+        .copied()
+        .fold(f64::INFINITY, f64::min);
+    let most = amounts
+        .iter()
+        .flatten()
+        .copied()
+        .fold(f64::NEG_INFINITY, f64::max);
     let score = |amount: f64| {
         if most - least == 0.0 {
             return MAX;
@@ -121,7 +141,10 @@ fn allocatable(resource: &str, clusters: &[&ManagedCluster]) -> Vec<i64> {
         let ratio = (amount - least) / (most - least);
         ((ratio - 0.5) * 2.0 * 100.0) as i64
     };
-    amounts.into_iter().map(|amount| amount.map_or(0, score)).collect()
+    amounts
+        .into_iter()
+        .map(|amount| amount.map_or(0, score))
+        .collect()
 }
 
 /// What a cluster can give of a resource. One that does not say how much it has in all does not count.
@@ -155,7 +178,11 @@ pub(super) struct Scored {
 }
 
 pub(super) fn add_on(seen: &Seen<'_>, cluster: &str, score: &AddOnScore, now: Timestamp) -> Scored {
-    let none = Scored { value: 0, expired: false, until: None };
+    let none = Scored {
+        value: 0,
+        expired: false,
+        until: None,
+    };
     let found = (seen.scores)(cluster);
     let named = |name: &Option<String>| name.as_deref() == Some(score.resource_name.as_str());
     let found = found.iter().find(|found| named(&found.metadata.name));
@@ -164,9 +191,16 @@ pub(super) fn add_on(seen: &Seen<'_>, cluster: &str, score: &AddOnScore, now: Ti
     };
     let until = status.valid_until.as_ref().map(|time| time.0);
     if until.is_some_and(|until| now > until) {
-        return Scored { expired: true, ..none };
+        return Scored {
+            expired: true,
+            ..none
+        };
     }
-    let item = status.scores.iter().rev().find(|item| item.name == score.score_name);
+    let item = status
+        .scores
+        .iter()
+        .rev()
+        .find(|item| item.name == score.score_name);
     Scored {
         value: item.map_or(0, |item| i64::from(item.value)),
         expired: false,

@@ -24,7 +24,9 @@ pub(super) fn take<'a>(
         let values = terms.iter_mut().map(|term| term.value(cluster)).collect();
         alike.entry(values).or_default().push(place);
     }
-    alike.values_mut().for_each(|places| places.reverse());
+    for places in alike.values_mut() {
+        places.reverse();
+    }
     let mut taken = Vec::new();
     while taken.len() < count {
         let least: Vec<u64> = terms.iter().map(Term::least).collect();
@@ -137,7 +139,10 @@ mod tests {
         let ranked: Vec<&ManagedCluster> = clusters.iter().collect();
         let terms: Vec<SpreadConstraintsTerm> = serde_json::from_value(terms).unwrap();
         let taken = take(&ranked, &terms, count);
-        let names: Vec<&str> = taken.iter().map(|it| super::super::candidates::name_of(it)).collect();
+        let names: Vec<&str> = taken
+            .iter()
+            .map(|it| super::super::candidates::name_of(it))
+            .collect();
         assert_eq!(names.join(" "), expected);
     }
 
@@ -151,7 +156,12 @@ mod tests {
         check("a1@a a2@a a3@a b1@b b2@b", hard(), 2, "a1 b1");
         check("a1@a a2@a a3@a b1@b b2@b", hard(), 3, "a1 b1 a2");
         check("a1@a a2@a a3@a b1@b", hard(), 9, "a1 b1 a2");
-        check("a1@a a2@a a3@a b1@b", json!([zones(2, "DoNotSchedule")]), 9, "a1 a2 b1 a3");
+        check(
+            "a1@a a2@a a3@a b1@b",
+            json!([zones(2, "DoNotSchedule")]),
+            9,
+            "a1 a2 b1 a3",
+        );
         check("a1@a none b1@b", hard(), 9, "a1 b1");
         check("", hard(), 9, "");
     }
@@ -167,9 +177,29 @@ mod tests {
     fn earlier_terms_matter_more() {
         let racks = |when: &str| json!({"topologyKey": "rack", "topologyKeyType": "Claim", "whenUnsatisfiable": when});
         let clusters = "a1@a/x a2@a/y b1@b/x b2@b/y";
-        check(clusters, json!([zones(1, "ScheduleAnyway"), racks("ScheduleAnyway")]), 2, "a1 b2");
-        check("a1@a/x a2@a/y b1@b/x", json!([zones(1, "ScheduleAnyway"), racks("ScheduleAnyway")]), 2, "a1 b1");
-        check("a1@a/x a2@a/y b1@b/x", json!([racks("ScheduleAnyway"), zones(1, "ScheduleAnyway")]), 2, "a1 a2");
-        check("a1@a/x b1@b/x a2@a/y", json!([zones(1, "ScheduleAnyway"), racks("DoNotSchedule")]), 2, "a1 a2");
+        check(
+            clusters,
+            json!([zones(1, "ScheduleAnyway"), racks("ScheduleAnyway")]),
+            2,
+            "a1 b2",
+        );
+        check(
+            "a1@a/x a2@a/y b1@b/x",
+            json!([zones(1, "ScheduleAnyway"), racks("ScheduleAnyway")]),
+            2,
+            "a1 b1",
+        );
+        check(
+            "a1@a/x a2@a/y b1@b/x",
+            json!([racks("ScheduleAnyway"), zones(1, "ScheduleAnyway")]),
+            2,
+            "a1 a2",
+        );
+        check(
+            "a1@a/x b1@b/x a2@a/y",
+            json!([zones(1, "ScheduleAnyway"), racks("DoNotSchedule")]),
+            2,
+            "a1 a2",
+        );
     }
 }

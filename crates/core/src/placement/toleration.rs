@@ -39,28 +39,38 @@ pub(super) fn tolerated(
     tolerations: &[Toleration],
     now: Timestamp,
 ) -> Option<Tolerated> {
-    let mut all = Tolerated { only_if_chosen: false, until: None };
+    let mut all = Tolerated {
+        only_if_chosen: false,
+        until: None,
+    };
     for taint in &cluster.spec.taints {
-        match (taint.effect, until(taint, tolerations, now)) {
-            (TaintEffect::PreferNoSelect, _) | (_, Some(None)) => (),
-            // Once the toleration ended it still stays where it is chosen.
-            (TaintEffect::NoSelectIfNew, Some(Some(_))) => (),
-            (TaintEffect::NoSelectIfNew, None) => all.only_if_chosen = true,
-            (TaintEffect::NoSelect, Some(Some(end))) => {
+        match (taint.effect, time(taint, tolerations, now)) {
+            (TaintEffect::NoSelect, Time::Until(end)) => {
                 all.until = Some(all.until.map_or(end, |until| until.min(end)));
             }
-            (TaintEffect::NoSelect, None) => return None,
+            (TaintEffect::NoSelect, Time::Never) => return None,
+            (TaintEffect::NoSelectIfNew, Time::Never) => all.only_if_chosen = true,
+            // A cluster that was let in while the toleration lasted may stay.
+            (TaintEffect::NoSelectIfNew, Time::Until(_))
+            | (TaintEffect::PreferNoSelect, _)
+            | (_, Time::Always) => (),
         }
     }
     Some(all)
 }
 
-/// Until when a taint is tolerated: not at all, to a time, or (`Some(None)`) for ever.
-fn until(taint: &Taint, tolerations: &[Toleration], now: Timestamp) -> Option<Option<Timestamp>> {
+/// How long a taint is tolerated.
+enum Time {
+    Never,
+    Until(Timestamp),
+    Always,
+}
+
+fn time(taint: &Taint, tolerations: &[Toleration], now: Timestamp) -> Time {
     let mut latest = None;
     for toleration in tolerations.iter().filter(|it| fits(taint, it)) {
         let Some(seconds) = toleration.toleration_seconds else {
-            return Some(None);
+            return Time::Always;
         };
         // A taint without a time was put on long ago.
         let Some(added) = &taint.time_added else {
@@ -72,11 +82,13 @@ fn until(taint: &Taint, tolerations: &[Toleration], now: Timestamp) -> Option<Op
             latest = latest.max(Some(end));
         }
     }
-    latest.map(Some)
+    latest.map_or(Time::Never, Time::Until)
 }
 
 fn fits(taint: &Taint, toleration: &Toleration) -> bool {
-    let effect = toleration.effect.is_none_or(|effect| effect == taint.effect);
+    let effect = toleration
+        .effect
+        .is_none_or(|effect| effect == taint.effect);
     let key = toleration.key.is_empty() || toleration.key == taint.key;
     let value = match toleration.operator.as_str() {
         "" | Toleration::EQUAL => toleration.value == taint.value,
@@ -115,41 +127,104 @@ mod tests {
         check(json!([]), json!([]), open);
         check(json!([taint("NoSelect")]), json!([]), None);
         check(json!([taint("NoSelect")]), equal.clone(), open);
-        check(json!([taint("NoSelect")]), json!([{"key": "k", "operator": "Equal", "value": "w"}]), None);
-        check(json!([taint("NoSelect")]), json!([{"key": "k", "operator": "Exists"}]), open);
-        check(json!([taint("NoSelect")]), json!([{"operator": "Exists"}]), open);
-        check(json!([taint("NoSelect")]), json!([{"key": "k", "operator": "Near"}]), None);
-        check(json!([taint("NoSelect")]), json!([{"operator": "Exists", "effect": "NoSelectIfNew"}]), None);
+        check(
+            json!([taint("NoSelect")]),
+            json!([{"key": "k", "operator": "Equal", "value": "w"}]),
+            None,
+        );
+        check(
+            json!([taint("NoSelect")]),
+            json!([{"key": "k", "operator": "Exists"}]),
+            open,
+        );
+        check(
+            json!([taint("NoSelect")]),
+            json!([{"operator": "Exists"}]),
+            open,
+        );
+        check(
+            json!([taint("NoSelect")]),
+            json!([{"key": "k", "operator": "Near"}]),
+            None,
+        );
+        check(
+            json!([taint("NoSelect")]),
+            json!([{"operator": "Exists", "effect": "NoSelectIfNew"}]),
+            None,
+        );
         check(json!([taint("PreferNoSelect")]), json!([]), open);
-        check(json!([taint("NoSelectIfNew")]), json!([]), Some((true, None)));
+        check(
+            json!([taint("NoSelectIfNew")]),
+            json!([]),
+            Some((true, None)),
+        );
         check(json!([taint("NoSelectIfNew")]), equal.clone(), open);
-        check(json!([taint("NoSelect"), taint("NoSelectIfNew")]), json!([{"operator": "Exists", "effect": "NoSelect"}]), Some((true, None)));
+        check(
+            json!([taint("NoSelect"), taint("NoSelectIfNew")]),
+            json!([{"operator": "Exists", "effect": "NoSelect"}]),
+            Some((true, None)),
+        );
     }
 
     #[test]
     fn tolerations_end() {
         let seconds = |seconds: i64| json!([{"operator": "Exists", "tolerationSeconds": seconds}]);
-        check(json!([taint("NoSelect")]), seconds(11), Some((false, Some(NOW + 1))));
+        check(
+            json!([taint("NoSelect")]),
+            seconds(11),
+            Some((false, Some(NOW + 1))),
+        );
         check(json!([taint("NoSelect")]), seconds(10), None);
-        check(json!([taint("NoSelectIfNew")]), seconds(10), Some((true, None)));
-        check(json!([taint("NoSelectIfNew")]), seconds(11), Some((false, None)));
-        check(json!([taint("NoSelect")]), seconds(i64::MAX), Some((false, Some(Timestamp::MAX.as_second()))));
-        check(json!([{"key": "k", "effect": "NoSelect"}]), seconds(100), None);
+        check(
+            json!([taint("NoSelectIfNew")]),
+            seconds(10),
+            Some((true, None)),
+        );
+        check(
+            json!([taint("NoSelectIfNew")]),
+            seconds(11),
+            Some((false, None)),
+        );
+        check(
+            json!([taint("NoSelect")]),
+            seconds(i64::MAX),
+            Some((false, Some(Timestamp::MAX.as_second()))),
+        );
+        check(
+            json!([{"key": "k", "effect": "NoSelect"}]),
+            seconds(100),
+            None,
+        );
         let both = json!([{"operator": "Exists", "tolerationSeconds": 20}, {"key": "k", "operator": "Exists", "tolerationSeconds": 30}]);
-        check(json!([taint("NoSelect")]), both, Some((false, Some(NOW + 20))));
+        check(
+            json!([taint("NoSelect")]),
+            both,
+            Some((false, Some(NOW + 20))),
+        );
     }
 
     #[test]
     fn what_no_toleration_can_mean() {
         let check = |toleration: Value, expected: Option<&str>| {
             let toleration: Toleration = serde_json::from_value(toleration).unwrap();
-            let found = super::check(&[toleration]).err().map(|wrong| wrong.to_string());
+            let found = super::check(&[toleration])
+                .err()
+                .map(|wrong| wrong.to_string());
             assert_eq!(found.as_deref(), expected);
         };
         check(json!({"operator": "Exists"}), None);
         check(json!({"key": "k", "operator": "Near"}), None);
-        check(json!({"operator": "Equal"}), Some("TaintToleration:If the key is empty, operator must be Exists."));
-        check(json!({}), Some("TaintToleration:If the key is empty, operator must be Exists."));
-        check(json!({"key": "k", "operator": "Exists", "value": "v"}), Some("TaintToleration:If the operator is Exists, the value should be empty."));
+        check(
+            json!({"operator": "Equal"}),
+            Some("TaintToleration:If the key is empty, operator must be Exists."),
+        );
+        check(
+            json!({}),
+            Some("TaintToleration:If the key is empty, operator must be Exists."),
+        );
+        check(
+            json!({"key": "k", "operator": "Exists", "value": "v"}),
+            Some("TaintToleration:If the operator is Exists, the value should be empty."),
+        );
     }
 }

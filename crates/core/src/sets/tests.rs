@@ -110,7 +110,8 @@ fn built_in_sets_are_created_and_restored() {
             panic!("a set that is not there is created");
         };
         assert_eq!(built_in.plan(Some(&set)), None);
-        set.spec.managed_namespaces = vec![Default::default()];
+        set.spec.managed_namespaces =
+            vec![drover_api::cluster::v1beta2::ManagedNamespaceConfig::default()];
         assert_eq!(built_in.plan(Some(&set)), None, "other fields are free");
         set.spec.cluster_selector.selector_type = SelectorType::LabelSelector;
         set.spec.cluster_selector.label_selector = Some(LabelSelector {
