@@ -37,7 +37,7 @@ use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
 use crate::tokens::Tokens;
 use crate::works::{Memory, Works};
-use crate::{HubError, broker, install};
+use crate::{HubError, broker, install, placement};
 
 /// Rounds of one controller that run at the same time.
 const WORKERS: usize = 16;
@@ -98,6 +98,8 @@ impl Hub {
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
         let waiting = requests_queue.clone();
+        let changes: Arc<placement::Changes> = Arc::default();
+        let placing = changes.clone();
         let (clusters, task) = mirror(
             Api::all(self.client.clone()),
             Config::default(),
@@ -106,9 +108,11 @@ impl Hub {
                 queue.add(found.name_any());
                 told.add(format!("managedclusters/{}", found.name_any()));
                 waiting.add(format!("{OF_CLUSTER}{}", found.name_any()));
+                placement::cluster_changed(&placing, found);
             },
         );
         tasks.run("the cache of clusters", task);
+        placement::start(&self.client, &self.clock, clusters.clone(), &changes, tasks);
 
         let queue = clusters_queue.clone();
         let labelled = Config::default().labels(names::CLUSTER_NAME_LABEL);
