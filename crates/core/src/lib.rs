@@ -3,6 +3,7 @@
 pub mod election;
 pub mod placement;
 pub mod registration;
+pub mod rollout;
 pub mod selector;
 pub mod sets;
 pub mod work;
