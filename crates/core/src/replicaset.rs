@@ -34,6 +34,8 @@ pub struct Seen<'a> {
     pub placements: BTreeMap<&'a str, Chosen<'a>>,
     /// Every work that has the label of the set, in any cluster.
     pub works: Vec<&'a ManifestWork>,
+    /// The works of chosen clusters that have the name of the set, but not its label.
+    pub strangers: Vec<&'a ManifestWork>,
 }
 
 /// A placement and its decisions.

@@ -21,6 +21,8 @@ pub(super) struct Round<'a> {
     now: Timestamp,
     /// The work of each cluster.
     works: BTreeMap<String, &'a ManifestWork>,
+    /// The works of others that have its name.
+    strangers: BTreeMap<String, &'a ManifestWork>,
     /// The clusters of all placements.
     decided: BTreeSet<&'a str>,
     /// The clusters that belong to placements that were looked at.
@@ -41,15 +43,15 @@ impl<'a> Round<'a> {
         let decided = decisions
             .flat_map(|decision| &decision.status)
             .flat_map(|status| &status.decisions);
+        let by_cluster = |work: &&'a ManifestWork| (work.namespace().unwrap_or_default(), *work);
         Self {
             decided: decided
                 .map(|decision| decision.cluster_name.as_str())
                 .collect(),
             seen,
             now,
-            works: own
-                .map(|work| (work.namespace().unwrap_or_default(), *work))
-                .collect(),
+            works: own.map(by_cluster).collect(),
+            strangers: seen.strangers.iter().map(by_cluster).collect(),
             taken: BTreeSet::new(),
             actions: Vec::new(),
             told: Told::default(),
@@ -128,7 +130,12 @@ impl<'a> Round<'a> {
 
     fn write(&mut self, placement: &str, cluster: &str) {
         let set = self.seen.set;
-        let action = match self.works.get(cluster) {
+        let stranger = self.strangers.get(cluster);
+        if let Some(other) = stranger.and_then(|work| work.labels().get(names::SET_LABEL)) {
+            self.told.occupied.push((cluster.to_owned(), other.clone()));
+            return;
+        }
+        let action = match self.works.get(cluster).or(stranger) {
             None => Action::Create(Box::new(work(set, placement, cluster))),
             // Made anew when it is gone.
             Some(found) if found.metadata.deletion_timestamp.is_some() => return,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use drover_api::conditions::{self, Status, condition};
+use drover_api::Time;
+use drover_api::conditions::{self, condition};
 use drover_api::names::replica_set as names;
 use drover_api::work::v1alpha1::{
     ManifestWorkReplicaSetStatus, ManifestWorkReplicaSetSummary as Summary, PlacementSummary,
 };
-use drover_api::{Condition, Time};
 use jiff::Timestamp;
 
 use super::BadPlacement;
@@ -21,6 +21,8 @@ pub(super) struct Told {
     pub placements: Vec<PlacementSummary>,
     pub bad: Vec<BadPlacement>,
     pub bad_name: Option<String>,
+    /// Clusters in which another set has a work of this name, and which set that is.
+    pub occupied: Vec<(String, String)>,
     pub decided: usize,
     pub succeeded: usize,
     pub failed: BTreeSet<String>,
@@ -100,10 +102,15 @@ fn applied(told: &Told, summary: &Summary) -> Said {
     if told.decided == 0 && told.bad.is_empty() {
         return said(false, names::REASON_PLACEMENT_EMPTY, String::new());
     }
-    let message = format!(
+    let mut message = format!(
         "{} of {} works are available",
         summary.available, summary.total
     );
+    if let Some((cluster, other)) = told.occupied.first() {
+        message += &format!(
+            "; the set {other} has a work of the same name in cluster {cluster}: one of the two needs another name"
+        );
+    }
     let calm = summary.progressing == 0 && summary.degraded == 0;
     if summary.total > 0 && summary.available == summary.total && calm {
         said(true, names::REASON_AS_EXPECTED, message)

@@ -24,6 +24,7 @@ struct World {
     set: ManifestWorkReplicaSet,
     placements: Vec<(Placement, Vec<PlacementDecision>)>,
     works: Vec<ManifestWork>,
+    strangers: Vec<ManifestWork>,
 }
 
 impl World {
@@ -75,6 +76,7 @@ impl World {
             set: &self.set,
             placements: chosen.collect(),
             works: self.works.iter().collect(),
+            strangers: self.strangers.iter().collect(),
         };
         plan(&seen, at(second))
     }
@@ -448,6 +450,42 @@ fn a_work_that_is_being_deleted_is_made_anew_when_it_is_gone() {
     assert_eq!(world.round(2), "");
     world.works.clear();
     assert_eq!(world.round(3), "+c1");
+}
+
+#[test]
+fn a_work_of_nobody_is_taken_over_and_one_of_another_set_is_not() {
+    let mut world = World::new(json!([{"name": "all"}])).place("all", &[&["c1", "c2"]]);
+    let stranger = |cluster: &str, labels: Value| {
+        read(
+            json!({"metadata": {"name": "web", "namespace": cluster, "labels": labels}, "spec": {}}),
+        )
+    };
+    world.strangers = vec![
+        stranger("c1", json!({})),
+        stranger("c2", json!({names::SET_LABEL: "other.web"})),
+    ];
+    let plan = world.plan(1);
+    let written: Vec<_> = plan
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Update {
+                cluster, labels, ..
+            } => Some((cluster.as_str(), labels[names::SET_LABEL].as_str())),
+            Action::Create(work) => panic!("{work:?}"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(written, [("c1", "shop.web")]);
+    let told = plan.actions.into_iter().find_map(|action| match action {
+        Action::SetStatus(status) => Some(*status),
+        _ => None,
+    });
+    world.set.status = told;
+    assert_eq!(
+        world.message(names::WORKS_APPLIED),
+        "0 of 0 works are available; the set other.web has a work of the same name in cluster c2: one of the two needs another name"
+    );
 }
 
 fn deleted(policy: &str) -> World {
