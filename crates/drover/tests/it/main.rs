@@ -10,6 +10,7 @@ mod faults;
 mod fleet;
 mod hub;
 mod kinds;
+mod replicasets;
 mod source;
 #[path = "../common/suite.rs"]
 mod suite;
