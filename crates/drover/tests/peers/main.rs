@@ -12,7 +12,10 @@ mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
 mod real;
+
+mod replicaset;
 mod roles;
+mod rollout;
 mod sdkgo;
 #[path = "../it/world.rs"]
 mod world;
