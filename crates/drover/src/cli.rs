@@ -203,6 +203,47 @@ pub struct Hub {
     pub metrics: Option<SocketAddr>,
     #[command(flatten)]
     pub work_source: WorkSource,
+    #[command(flatten)]
+    pub webhooks: Webhooks,
+}
+
+/// The admission webhooks of a hub whose API is not Drover's own.
+#[derive(Debug, Clone, Args)]
+pub struct Webhooks {
+    /// Address on which the hub's API asks whether it may take a write; without it, nothing is judged
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_LISTEN",
+        value_name = "ADDRESS",
+        requires = "webhook_target"
+    )]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Service by which the hub's API reaches that address: [NAMESPACE/]NAME[:PORT]
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_SERVICE",
+        value_name = "SERVICE",
+        group = "webhook_target",
+        requires = "webhook_listen"
+    )]
+    pub webhook_service: Option<String>,
+    /// URL by which an API outside of the hub's cluster reaches that address: https://HOST:PORT
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_URL",
+        value_name = "URL",
+        group = "webhook_target",
+        requires = "webhook_listen"
+    )]
+    pub webhook_url: Option<String>,
+    /// Secret with the certificates of that address, which the hub makes and renews: [NAMESPACE/]NAME
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_SECRET",
+        value_name = "SECRET",
+        default_value = "drover-hub-webhook"
+    )]
+    pub webhook_secret: String,
 }
 
 /// A broker through which agents get works too.

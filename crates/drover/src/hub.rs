@@ -51,6 +51,7 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
     let cancel = CancellationToken::new();
     let mut tasks = Tasks::new(cancel.clone());
     hub.metrics = serve_metrics(args.metrics, &mut tasks).await?;
+    args.webhooks.start(&hub.client, &mut tasks).await?;
     tasks.spawn("hub", hub.run(cancel.clone()));
     tell(&args.data, &endpoint)?;
     up::stop_on_signal(cancel);

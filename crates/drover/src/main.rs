@@ -4,6 +4,7 @@
     reason = "a program has no outside that could reach anything"
 )]
 
+mod admission;
 mod agent;
 mod apiserver;
 mod cli;
@@ -16,6 +17,7 @@ mod objects;
 mod print;
 mod status;
 mod up;
+mod webhook;
 
 use std::process::ExitCode;
 
