@@ -5,9 +5,11 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod admission;
 mod apiserver;
 mod faults;
 mod hub;
+mod judged;
 mod kinds;
 mod source;
 mod works;
