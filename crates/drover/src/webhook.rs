@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use drover_apiserver::auth::ca::{Authority, CaError};
 use drover_apiserver::tls::{self, Limits, ReloadableTls, TlsFiles};
 use drover_core::admission::Policy;
-use drover_hub::webhook::{Keeper, Lives, Pair, Pki, Place, Target, service};
+use drover_hub::webhook::{Keeper, Lives, PERIOD, Pair, Pki, Place, Target, service};
 use drover_runtime::clock::Clock;
 use drover_runtime::supervise::Tasks;
 use jiff::{SignedDuration, Timestamp};
@@ -43,6 +43,7 @@ impl cli::Webhooks {
             target,
             names,
             lives: Lives::default(),
+            period: PERIOD,
             policy: Policy::default(),
             pki: Arc::new(Authorities),
         };

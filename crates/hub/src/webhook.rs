@@ -10,5 +10,5 @@ mod state;
 
 pub use drover_core::admission::certificates::Lives;
 pub use drover_core::admission::webhooks::Target;
-pub use keeper::{Keeper, Pair, Pki, Place};
+pub use keeper::{Keeper, PERIOD, Pair, Pki, Place};
 pub use review::service;

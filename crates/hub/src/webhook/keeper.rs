@@ -19,8 +19,8 @@ use super::state::State;
 use crate::HubError;
 use crate::clusters::{apply_all, dynamic};
 
-/// Between two looks at what is kept.
-const PERIOD: Duration = Duration::from_secs(30);
+/// The usual time between two looks at what is kept.
+pub const PERIOD: Duration = Duration::from_secs(30);
 /// After a look that failed.
 const RETRY: Duration = Duration::from_secs(2);
 /// Attempts against other replicas that write at the same time.
@@ -72,6 +72,8 @@ pub struct Keeper {
     pub secret: Place,
     /// How long certificates live.
     pub lives: Lives,
+    /// Between two looks at what is kept.
+    pub period: Duration,
     /// What is judged, and how.
     pub policy: Policy,
     /// Makes certificates.
@@ -97,7 +99,7 @@ impl Keeper {
                 tracing::warn!(%error, "the webhooks are not kept up to date; trying again");
             }
             failing = outcome.is_err();
-            let pause = if failing { RETRY } else { PERIOD };
+            let pause = if failing { RETRY } else { self.period };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = cancel.cancelled() => return,
