@@ -303,6 +303,27 @@ impl OcmHub {
     }
 }
 
+/// Starts OCM's admission webhooks for the hub of this kubeconfig; the answer is where they are asked, `https://HOST:PORT`.
+/// They show a certificate of an authority that nobody knows.
+///
+/// # Errors
+/// When they do not come up.
+pub async fn webhooks(kubeconfig: &Path, folder: &Path) -> Result<(Process, String)> {
+    let shown = folder.join("webhooks");
+    let pair = Authority::new(&shown)?.server("tls")?;
+    let port = free_port()?;
+    let args = [
+        format!("--kubeconfig={}", kubeconfig.display()),
+        format!("--port={port}"),
+        format!("--certdir={}", shown.display()),
+    ];
+    let mut process = Process::start("ocm-webhook", &program("ocm-webhook")?, args, folder)?;
+    process
+        .wait_for(START, async || answers(port).await && pair.cert.exists())
+        .await?;
+    Ok((process, format!("https://127.0.0.1:{port}")))
+}
+
 /// Starts one of OCM's processes and waits until it serves its health.
 async fn run(
     name: &str,

@@ -1,5 +1,7 @@
 //! The rules of a hub as webhooks of a real kube-apiserver.
 
+mod differential;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
