@@ -23,18 +23,18 @@ const HTTPS: u16 = 443;
 const CONNECTIONS: usize = 1000;
 
 impl cli::Webhooks {
-    /// Serves and keeps the webhooks of the API behind `client`, if that is asked for.
-    pub async fn start(&self, client: &Client, tasks: &mut Tasks) -> Result<()> {
+    /// Serves and keeps the webhooks of the API behind `client`, if that is asked for. `home` is the hub's namespace.
+    pub async fn start(&self, client: &Client, home: &str, tasks: &mut Tasks) -> Result<()> {
         let Some(address) = self.webhook_listen else {
             return Ok(());
         };
-        let (target, names) = self.target(client.default_namespace())?;
+        let (target, names) = self.target(home)?;
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address} for webhooks"))?;
         let home = match &target {
             Target::Service { namespace, .. } => namespace,
-            Target::Url(_) => client.default_namespace(),
+            Target::Url(_) => home,
         };
         let keeper = Keeper {
             client: client.clone(),

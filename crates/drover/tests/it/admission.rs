@@ -1,11 +1,14 @@
 //! The rules of a hub inside the embedded API.
 
-use drover_testkit::Process;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use drover_testkit::{Process, eventually};
 use kube::api::DeleteParams;
 use serde_json::json;
 
 use crate::judged::{self, Judged, merge};
-use crate::world::program;
+use crate::world::{LONG, program};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_embedded_api_judges_the_kinds_of_a_fleet() {
@@ -17,7 +20,7 @@ async fn an_embedded_api_judges_the_kinds_of_a_fleet() {
         format!("--write-kubeconfig={}", kubeconfig.display()),
     ];
     let _process = Process::start("apiserver", program(), args, folder.path()).unwrap();
-    judged::says(&folder.path().join("apiserver.log"), "serves").await;
+    says(&folder.path().join("apiserver.log"), "serves").await;
     let judged = Judged::prepare(&kubeconfig).await;
     judged.wait_until_judged().await;
     judged::scenario(&judged).await;
@@ -37,4 +40,14 @@ async fn an_embedded_api_judges_the_kinds_of_a_fleet() {
         .delete("two", &DeleteParams::default())
         .await
         .unwrap();
+}
+
+/// Waits for a line of a log.
+async fn says(log: &Path, word: &str) {
+    let check = async || {
+        let text = std::fs::read_to_string(log).context("no log")?;
+        ensure!(text.contains(word), "{text}");
+        Ok(())
+    };
+    eventually(word, LONG, check).await.unwrap();
 }

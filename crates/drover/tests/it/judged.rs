@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use drover_testkit::eventually;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -430,14 +430,4 @@ async fn works_are_judged(judged: &Judged) {
     merge(&bob, "w", json!({"spec": {"executor": null}}))
         .await
         .unwrap();
-}
-
-/// Waits for a line of a log.
-pub(crate) async fn says(log: &Path, word: &str) {
-    let check = async || {
-        let text = std::fs::read_to_string(log).context("no log")?;
-        ensure!(text.contains(word), "{text}");
-        Ok(())
-    };
-    eventually(word, LONG, check).await.unwrap();
 }

@@ -8,9 +8,12 @@
 mod admission;
 mod apiserver;
 mod faults;
+mod fleet;
 mod hub;
 mod judged;
 mod kinds;
 mod source;
+#[path = "../common/suite.rs"]
+mod suite;
 mod works;
 mod world;
