@@ -164,6 +164,8 @@ pub mod work {
     pub const CONFIG_SPEC_HASH_ANNOTATION: &str = "open-cluster-management.io/config-spec-hash";
     /// The hash of a manifest, on the object (`ObjectSpecHash`).
     pub const OBJECT_HASH_ANNOTATION: &str = "open-cluster-management.io/object-hash";
+    /// On a work that a ManifestWorkReplicaSet made (`ManifestWorkReplicaSetControllerNameLabelKey`).
+    pub const REPLICA_SET_LABEL: &str = "work.open-cluster-management.io/manifestworkreplicaset";
     /// The field manager of writes (ocm, pkg/work/spoke/apply `DefaultFieldManager`).
     pub const FIELD_MANAGER: &str = "work-agent";
 
@@ -179,6 +181,10 @@ pub mod work {
     pub const COMPLETE: &str = "Complete";
     /// The work is being deleted (`WorkDeleting`).
     pub const DELETING: &str = "Deleting";
+    /// What was applied does what it shall: Drover's own condition, which OCM passes on and looks at nowhere.
+    pub const HEALTHY: &str = "Healthy";
+    /// The agent reported over events; the message is the sequence id of its newest report. Drover's own condition, written by its hub.
+    pub const REPORTED: &str = "Reported";
     /// The feedback values of a manifest are up to date (ocm, pkg/work/spoke/controllers/statuscontroller).
     pub const STATUS_FEEDBACK_SYNCED: &str = "StatusFeedbackSynced";
 
@@ -212,6 +218,16 @@ pub mod work {
     pub const REASON_FEEDBACK_FAILED: &str = "StatusFeedbackSyncFailed";
     /// StatusFeedbackSynced is True because nothing is asked for.
     pub const REASON_NO_FEEDBACK: &str = "NoStatusFeedbackSynced";
+    /// Manifest Healthy is True; otherwise its reason is that of the object.
+    pub const REASON_HEALTHY: &str = "ResourceHealthy";
+    /// Work Healthy is True.
+    pub const REASON_ALL_HEALTHY: &str = "ResourcesHealthy";
+    /// Work Healthy is False: the message names the first object that is not, and why.
+    pub const REASON_UNHEALTHY: &str = "ResourcesUnhealthy";
+    /// Work Healthy is Unknown: the message names the first object that is not there yet.
+    pub const REASON_HEALTH_WAITS: &str = "ResourcesProgressing";
+    /// Reported is True.
+    pub const REASON_REPORTED: &str = "SequenceID";
     /// Deleting is True.
     pub const REASON_DELETING: &str = "WorkDeleting";
     /// Complete is True on a work (`WorkManifestsComplete`).
