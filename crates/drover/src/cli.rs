@@ -100,7 +100,7 @@ pub enum Command {
     /// Run only the embedded Kubernetes API
     Apiserver(Apiserver),
     /// Run a hub: its controllers, and the event service that its agents connect to
-    Hub(Hub),
+    Hub(Box<Hub>),
     /// Run the agent of a cluster
     Agent(Agent),
     /// Let clusters in that asked to join, or shut them out

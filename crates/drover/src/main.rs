@@ -90,7 +90,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Up(args) => up::run(args, cli.global.output).await,
         Command::Apiserver(args) => apiserver::run(args).await,
-        Command::Hub(args) => hub::run(args, &cli.global).await,
+        Command::Hub(args) => hub::run(*args, &cli.global).await,
         Command::Agent(args) => agent::run(args, &cli.global).await,
         Command::Clusters(args) => clusters::run(args, &cli.global).await,
         Command::Manifests(args) => manifests::run(&args),

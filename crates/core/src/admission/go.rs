@@ -12,8 +12,7 @@ pub(super) fn json_length(value: &Value) -> usize {
         2 + sum + count.saturating_sub(1)
     };
     match value {
-        Value::Null => 4,
-        Value::Bool(true) => 4,
+        Value::Null | Value::Bool(true) => 4,
         Value::Bool(false) => 5,
         Value::Number(number) => number.to_string().len(),
         Value::String(text) => string_length(text),

@@ -29,27 +29,33 @@ fn authority(from: i64, trusted: bool) -> Authority {
     }
 }
 
-fn serving(from: i64, issuer: Option<usize>) -> Option<Serving> {
-    Some(Serving {
+fn serving(from: i64, issuer: Option<usize>) -> Serving {
+    Serving {
         period: period(from, 90),
         issuer,
         named: true,
-    })
+    }
 }
 
 #[test]
 fn one_step_at_a_time() {
-    let check =
-        |authorities: &[Authority], serving: Option<Serving>, hour: i64, expected: Option<Step>| {
-            assert_eq!(
-                plan(authorities, serving, &lives(), at(hour)),
-                expected,
-                "{authorities:?} {serving:?} {hour}"
-            );
-        };
-    check(&[], None, 0, Some(Step::AddAuthority));
+    fn check(
+        authorities: &[Authority],
+        serving: impl Into<Option<Serving>>,
+        hour: i64,
+        expected: Option<Step>,
+    ) {
+        let found = plan(authorities, serving.into(), &lives(), at(hour));
+        assert_eq!(found, expected, "{authorities:?} at {hour}");
+    }
+    check(&[], None::<Serving>, 0, Some(Step::AddAuthority));
     // The first one signs at once: there is nobody else.
-    check(&[authority(0, false)], None, 0, Some(Step::Sign(0)));
+    check(
+        &[authority(0, false)],
+        None::<Serving>,
+        0,
+        Some(Step::Sign(0)),
+    );
     check(&[authority(0, true)], serving(0, Some(0)), 1, None);
     check(&[authority(0, true)], serving(0, Some(0)), 59, None);
     check(
@@ -66,10 +72,10 @@ fn one_step_at_a_time() {
     );
     check(
         &[authority(0, true)],
-        Some(Serving {
+        Serving {
             named: false,
-            ..serving(0, Some(0)).unwrap()
-        }),
+            ..serving(0, Some(0))
+        },
         1,
         Some(Step::Sign(0)),
     );
