@@ -9,6 +9,8 @@ mod apiserver;
 mod faults;
 mod hub;
 mod kinds;
+mod placement;
+mod placing;
 mod source;
 mod works;
 mod world;
