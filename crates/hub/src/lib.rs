@@ -12,6 +12,7 @@ mod placement;
 mod broker;
 mod outlet;
 mod works;
+mod expiry;
 mod source;
 mod cache;
 mod objects;

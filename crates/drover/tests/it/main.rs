@@ -7,10 +7,13 @@
 
 mod apiserver;
 mod faults;
+mod fleet;
 mod hub;
 mod kinds;
 mod placement;
 mod placing;
 mod source;
+#[path = "../common/suite.rs"]
+mod suite;
 mod works;
 mod world;
