@@ -249,3 +249,37 @@ pub mod work {
     /// Progressing: applying failed (`WorkProgressingReasonFailed`).
     pub const REASON_FAILED: &str = "Failed";
 }
+
+/// Names around ManifestWorkReplicaSet (api, work/v1alpha1/types_manifestworkreplicaset.go).
+pub mod replica_set {
+    /// On a work: the set that it comes from, as `namespace.name` (`ManifestWorkReplicaSetControllerNameLabelKey`).
+    pub const SET_LABEL: &str = "work.open-cluster-management.io/manifestworkreplicaset";
+    /// On a work: the placement that chose the cluster (`ManifestWorkReplicaSetPlacementNameLabelKey`).
+    pub const PLACEMENT_LABEL: &str = "work.open-cluster-management.io/placementname";
+    /// On a set until its works are deleted (`ManifestWorkReplicaSetFinalizer`).
+    pub const FINALIZER: &str = "work.open-cluster-management.io/manifest-work-cleanup";
+
+    /// The placements are there and chose clusters (`ManifestWorkReplicaSetConditionPlacementVerified`).
+    pub const PLACEMENT_VERIFIED: &str = "PlacementVerified";
+    /// The work as it is now succeeded in every chosen cluster (`ManifestWorkReplicaSetConditionPlacementRolledOut`).
+    pub const PLACEMENT_ROLLED_OUT: &str = "PlacementRolledOut";
+    /// Every work is available and none is under way or degraded (`ManifestWorkReplicaSetConditionManifestworkApplied`).
+    pub const WORKS_APPLIED: &str = "ManifestworkApplied";
+
+    /// PlacementVerified or ManifestworkApplied is True.
+    pub const REASON_AS_EXPECTED: &str = "AsExpected";
+    /// PlacementVerified or ManifestworkApplied is False.
+    pub const REASON_NOT_AS_EXPECTED: &str = "NotAsExpected";
+    /// PlacementVerified is False: a placement does not exist.
+    pub const REASON_PLACEMENT_NOT_FOUND: &str = "PlacementDecisionNotFound";
+    /// PlacementVerified and ManifestworkApplied are False: no cluster was chosen.
+    pub const REASON_PLACEMENT_EMPTY: &str = "PlacementDecisionEmpty";
+    /// ManifestworkApplied is False: works are under way.
+    pub const REASON_PROCESSING: &str = "Processing";
+    /// PlacementRolledOut is False.
+    pub const REASON_PROGRESSING: &str = "Progressing";
+    /// PlacementRolledOut is True.
+    pub const REASON_COMPLETE: &str = "Complete";
+    /// ManifestworkApplied is False: the names of namespace and set, or the name of a placement, do not fit into a label.
+    pub const REASON_INVALID_NAME: &str = "InvalidManifestWorkName";
+}

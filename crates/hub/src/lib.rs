@@ -7,6 +7,8 @@ mod run;
 pub mod install;
 mod clusters;
 mod requests;
+mod sets;
+mod placement;
 mod broker;
 mod outlet;
 mod works;
