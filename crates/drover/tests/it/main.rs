@@ -12,6 +12,8 @@ mod fleet;
 mod hub;
 mod judged;
 mod kinds;
+mod placement;
+mod placing;
 mod source;
 #[path = "../common/suite.rs"]
 mod suite;

@@ -17,5 +17,6 @@ mod ocm_mqtt;
 mod real;
 mod roles;
 mod sdkgo;
+mod work_semantics;
 #[path = "../it/world.rs"]
 mod world;
