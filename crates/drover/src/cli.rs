@@ -102,6 +102,8 @@ pub enum Command {
     Hub(Hub),
     /// Run the agent of a cluster
     Agent(Agent),
+    /// Let clusters in that asked to join, or shut them out
+    Clusters(Clusters),
     /// Show the fleet as a tree: hubs, clusters, works, what is wrong first
     Status(Status),
     /// Apply objects from files, as `kubectl apply --server-side` does
@@ -297,6 +299,41 @@ pub struct Agent {
         requires = "workload_source_driver"
     )]
     pub cloudevents_client_id: Option<String>,
+}
+
+/// `drover clusters`
+#[derive(Debug, Clone, Args)]
+pub struct Clusters {
+    #[command(subcommand)]
+    pub command: ClustersCommand,
+}
+
+/// What to do with clusters.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ClustersCommand {
+    /// Let clusters in, and approve the certificates that their agents wait for
+    Accept(ClustersAccept),
+    /// Shut clusters out; they stay known, and can be accepted again
+    Deny(ClustersDeny),
+}
+
+/// `drover clusters accept`
+#[derive(Debug, Clone, Args)]
+pub struct ClustersAccept {
+    /// Names of the clusters
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// Also approve certificate requests of this user, who holds no bootstrap token
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    pub requester: Vec<String>,
+}
+
+/// `drover clusters deny`
+#[derive(Debug, Clone, Args)]
+pub struct ClustersDeny {
+    /// Names of the clusters
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
 }
 
 /// `drover status`

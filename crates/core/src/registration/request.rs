@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use drover_api::names::CLUSTER_NAME_LABEL;
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use jiff::Timestamp;
+use k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestCondition,
+};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use super::roles::{ALL_CLUSTERS_GROUP, BOOTSTRAP_GROUP, agent_user, cluster_group};
@@ -19,6 +22,9 @@ pub const REQUESTER_ANNOTATION: &str = "open-cluster-management.io/csr-user";
 pub const REQUESTER_GROUPS_ANNOTATION: &str = "registration.drover.dev/csr-groups";
 /// The reason of an approval.
 pub const APPROVED_REASON: &str = "AutoApprovedByHubCSRApprovingController";
+
+/// The reason of an approval by a person.
+const APPROVED_BY_HAND_REASON: &str = "ClusterAccepted";
 
 /// What is to become of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +121,57 @@ pub fn read(request: &CertificateSigningRequest) -> Result<Agent, String> {
         cluster: cluster.clone(),
         agent: agent.to_owned(),
     })
+}
+
+/// What becomes of a request when a person accepts its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// It is not of this cluster, or has a verdict already.
+    No,
+    /// The person means it too.
+    Approve,
+    /// Somebody asked who need not be the cluster's agent.
+    Doubt {
+        /// Who.
+        requester: String,
+    },
+}
+
+/// Whether a person who accepts `cluster`, and trusts these `requesters` beside the holders of bootstrap tokens, means this
+/// request as well. Notes about who asked count for nothing here: anybody who may ask can write them.
+pub fn consent(
+    request: &CertificateSigningRequest,
+    cluster: &str,
+    requesters: &[String],
+) -> Consent {
+    if decided(request) || !read(request).is_ok_and(|agent| agent.cluster == cluster) {
+        return Consent::No;
+    }
+    let user = request.spec.username.clone().unwrap_or_default();
+    let groups = request.spec.groups.as_deref().unwrap_or_default();
+    if groups.iter().any(|group| group == BOOTSTRAP_GROUP) || requesters.contains(&user) {
+        return Consent::Approve;
+    }
+    Consent::Doubt { requester: user }
+}
+
+/// The conditions of a request that a person approves, with those that it has.
+pub fn approved_by_hand(
+    request: &CertificateSigningRequest,
+    now: Timestamp,
+) -> Vec<CertificateSigningRequestCondition> {
+    let known = request.status.as_ref().and_then(|s| s.conditions.clone());
+    let mut conditions = known.unwrap_or_default();
+    let time = Some(drover_api::Time(now));
+    conditions.push(CertificateSigningRequestCondition {
+        type_: "Approved".to_owned(),
+        status: "True".to_owned(),
+        reason: Some(APPROVED_BY_HAND_REASON.to_owned()),
+        message: Some("The hub's administrator accepted the cluster.".to_owned()),
+        last_update_time: time.clone(),
+        last_transition_time: time,
+    });
+    conditions
 }
 
 /// Whether a request was approved or denied.
