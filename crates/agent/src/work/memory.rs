@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use drover_api::{
-    ObjectMeta,
-    work::v1::{AppliedManifestWork, ManifestWork},
-};
+use drover_api::{ObjectMeta, work::v1::AppliedManifestWork};
 use tokio::time::Instant;
 
 use super::{Key, cluster::Place, watches::Watches};
@@ -49,15 +46,20 @@ struct Settled {
 
 /// Tells one state of an object from another, also where works come from a broker that counts generations only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
-    uid: Option<String>,
-    resource: Option<String>,
-    generation: Option<i64>,
-    deleting: bool,
+pub struct Version {
+    /// `metadata.uid`.
+    pub uid: Option<String>,
+    /// `metadata.resourceVersion`.
+    pub resource: Option<String>,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// Whether there is a `metadata.deletionTimestamp`.
+    pub deleting: bool,
 }
 
 impl Version {
-    fn of(meta: &ObjectMeta) -> Self {
+    /// The version of the object with this metadata.
+    pub fn of(meta: &ObjectMeta) -> Self {
         Self {
             uid: meta.uid.clone(),
             resource: meta.resource_version.clone(),
@@ -82,7 +84,7 @@ impl Memory {
     pub fn is_settled(
         &self,
         key: &Key,
-        work: Option<&ManifestWork>,
+        work: Option<&Version>,
         applied: Option<&AppliedManifestWork>,
         watches: &Watches,
     ) -> bool {
@@ -91,7 +93,7 @@ impl Memory {
             return false;
         };
         settled.at.elapsed() < RESYNC
-            && settled.work == work.map(|work| Version::of(&work.metadata))
+            && settled.work.as_ref() == work
             && settled.applied == applied.map(|applied| Version::of(&applied.metadata))
             && settled
                 .objects
@@ -103,7 +105,7 @@ impl Memory {
     pub fn settle(
         &self,
         key: &Key,
-        work: Option<&ManifestWork>,
+        work: Option<Version>,
         applied: Option<&AppliedManifestWork>,
         objects: Option<Vec<(Place, String)>>,
     ) {
@@ -115,7 +117,7 @@ impl Memory {
                 .retain(|place, _| objects.iter().any(|(of, _)| of == place));
             Settled {
                 at: Instant::now(),
-                work: work.map(|work| Version::of(&work.metadata)),
+                work,
                 applied: applied.map(|applied| Version::of(&applied.metadata)),
                 objects,
             }

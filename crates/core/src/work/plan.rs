@@ -11,7 +11,7 @@ use drover_api::{
     work::v1::{
         AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkSpec,
         AppliedManifestWorkStatus, DeletePropagationPolicy, ManifestResourceMeta, ManifestWork,
-        ManifestWorkStatus,
+        ManifestWorkStatus, UpdateStrategyType,
     },
 };
 use serde_json::Value;
@@ -229,6 +229,32 @@ pub fn residue(
             .cloned()
             .collect(),
     }
+}
+
+/// Whether nothing was ever applied for this manifest, as far as the work and its trace tell, and it is created before anything
+/// else can be done. Then nobody has to ask whether its object is there: the create tells, in the rare case.
+pub fn is_new(
+    work: &ManifestWork,
+    applied: Option<&AppliedManifestWork>,
+    meta: &ManifestResourceMeta,
+) -> bool {
+    let strategy = manifest::options(&work.spec, meta).strategy;
+    let creates = matches!(
+        strategy.map(|strategy| strategy.type_).unwrap_or_default(),
+        UpdateStrategyType::Update | UpdateStrategyType::CreateOnly
+    );
+    let recorded = applied.and_then(|applied| applied.status.as_ref());
+    let recorded = recorded.is_some_and(|status| {
+        status
+            .applied_resources
+            .iter()
+            .any(|entry| may_be(meta, entry))
+    });
+    let reported = work.status.as_ref().is_some_and(|status| {
+        conditions::is_true(&status.conditions, names::COMPLETE)
+            || status::find_entry(&status.resource_status.manifests, meta).is_some()
+    });
+    creates && !recorded && !reported
 }
 
 /// Whether the manifest is, or while its kind is not served may be, the object of the entry.
