@@ -198,6 +198,33 @@ pub struct Hub {
     /// Let every cluster in that asks with a bootstrap token
     #[arg(long, env = "DROVER_HUB_ACCEPT_ALL")]
     pub accept_all: bool,
+    /// Let clusters with such names in when they ask; `*` stands for any text
+    #[arg(
+        long,
+        env = "DROVER_HUB_ACCEPT",
+        value_name = "PATTERN",
+        value_delimiter = ','
+    )]
+    pub accept: Vec<String>,
+    /// Also give first certificates to whom these users ask for
+    #[arg(
+        long,
+        env = "DROVER_HUB_APPROVE_USER",
+        value_name = "USER",
+        value_delimiter = ','
+    )]
+    pub approve_user: Vec<String>,
+    /// Also give first certificates to whom members of these groups ask for
+    #[arg(
+        long,
+        env = "DROVER_HUB_APPROVE_GROUP",
+        value_name = "GROUP",
+        value_delimiter = ','
+    )]
+    pub approve_group: Vec<String>,
+    /// Do not give a first certificate to whoever holds a bootstrap token: `drover clusters accept` does
+    #[arg(long, env = "DROVER_HUB_APPROVE_BY_HAND")]
+    pub approve_by_hand: bool,
     /// Address of loopback for Prometheus, which finds what the event service counts at /metrics
     #[arg(long, env = "DROVER_HUB_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,

@@ -35,6 +35,8 @@ pub enum Verdict {
     ApproveIfMayRenew {
         /// Who asked.
         user: String,
+        /// The requester's groups.
+        groups: Vec<String>,
     },
     /// Approve it as soon as the hub knows the cluster.
     Wait {
@@ -53,8 +55,23 @@ pub enum Verdict {
 pub struct Policy {
     /// Whether bootstrap tokens are enough to get a first certificate.
     pub approve_bootstrap: bool,
+    /// Further users whose first requests are approved (ocm: `--auto-approved-csr-users`).
+    pub users: Vec<String>,
+    /// Further groups whose first requests are approved.
+    pub groups: Vec<String>,
     /// Users as whom brokers create requests for others: their notes about who asked are believed.
     pub brokers: Vec<String>,
+}
+
+impl Policy {
+    /// Whether the first request of this user is approved without a person.
+    fn approves(&self, user: &str, groups: &[String]) -> bool {
+        let bootstrap = |group: &String| self.approve_bootstrap && group == BOOTSTRAP_GROUP;
+        self.users.iter().any(|known| known == user)
+            || groups
+                .iter()
+                .any(|group| bootstrap(group) || self.groups.contains(group))
+    }
 }
 
 /// The agent that a request is for.
@@ -82,9 +99,15 @@ pub fn judge(
     };
     let (user, groups) = requester(request, policy);
     if user == agent_user(&agent.cluster, &agent.agent) {
-        return Verdict::ApproveIfMayRenew { user };
+        // OCM's server notes the name alone: it stands for the groups that go with it.
+        let groups = if groups.is_empty() {
+            vec![ALL_CLUSTERS_GROUP.to_owned(), cluster_group(&agent.cluster)]
+        } else {
+            groups
+        };
+        return Verdict::ApproveIfMayRenew { user, groups };
     }
-    if policy.approve_bootstrap && groups.iter().any(|group| group == BOOTSTRAP_GROUP) {
+    if policy.approves(&user, &groups) {
         let cluster = agent.cluster;
         return if is_known(&cluster) {
             Verdict::Approve
@@ -248,6 +271,12 @@ fn ignore(why: &str) -> Verdict {
 fn subject(pem: &[u8]) -> Result<(String, Vec<String>), String> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem)
         .map_err(|error| format!("the request is no PEM: {error}"))?;
+    if block.label != "CERTIFICATE REQUEST" {
+        return Err(format!(
+            "the PEM has a {}, not a CERTIFICATE REQUEST",
+            block.label
+        ));
+    }
     let (_, request) = X509CertificationRequest::from_der(&block.contents)
         .map_err(|error| format!("the request is no PKCS #10: {error}"))?;
     let subject = &request.certification_request_info.subject;
