@@ -12,10 +12,14 @@ mod config;
 mod connect;
 mod hub;
 mod kinds;
+mod look;
 mod objects;
 mod print;
+mod screen;
+mod show;
 mod status;
 mod up;
+mod view;
 
 use std::process::ExitCode;
 
@@ -90,6 +94,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Hub(args) => hub::run(args, &cli.global).await,
         Command::Agent(args) => agent::run(args, &cli.global).await,
         Command::Clusters(args) => clusters::run(args, &cli.global).await,
+        Command::Works(args) => status::works(args, &cli.global).await,
         Command::Status(args) => status::run(args, &cli.global).await,
         Command::Apply(args) => objects::apply(args, &cli.global).await,
         Command::Get(args) => objects::get(args, &cli.global).await,
