@@ -13,6 +13,7 @@ mod connect;
 mod hub;
 mod kinds;
 mod look;
+mod manifests;
 mod objects;
 mod print;
 mod screen;
@@ -95,6 +96,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Agent(args) => agent::run(args, &cli.global).await,
         Command::Clusters(args) => clusters::run(args, &cli.global).await,
         Command::Works(args) => status::works(args, &cli.global).await,
+        Command::Manifests(args) => manifests::run(&args),
         Command::Status(args) => status::run(args, &cli.global).await,
         Command::Apply(args) => objects::apply(args, &cli.global).await,
         Command::Get(args) => objects::get(args, &cli.global).await,

@@ -345,7 +345,7 @@ pub fn work(found: &ManifestWork) -> (WorkKey, Work) {
         generation: found.metadata.generation.unwrap_or_default(),
         applied: text(current(of_work::APPLIED)),
         available: text(current(of_work::AVAILABLE)),
-        healthy: current(HEALTHY).map(|condition| condition.status.clone()),
+        healthy: current(of_work::HEALTHY).map(|condition| condition.status.clone()),
         created: created(found.metadata.creation_timestamp.as_ref()),
         problems: work_problems(found, &status.conditions),
         feedback: feedback(found),
@@ -353,9 +353,6 @@ pub fn work(found: &ManifestWork) -> (WorkKey, Work) {
     let cluster = found.namespace().unwrap_or_default();
     ((cluster, row.name.clone()), row)
 }
-
-/// The condition that only Drover's agents report: whether objects do what they are for.
-const HEALTHY: &str = "Healthy";
 
 fn is_current(work: &ManifestWork, condition: &Condition) -> bool {
     condition
@@ -392,7 +389,7 @@ fn work_problems(found: &ManifestWork, conditions: &[Condition]) -> Vec<Problem>
     }
     // What the manifests say already is not said again.
     if problems.is_empty() {
-        for kind in [of_work::APPLIED, of_work::AVAILABLE, HEALTHY] {
+        for kind in [of_work::APPLIED, of_work::AVAILABLE, of_work::HEALTHY] {
             if let Some(condition) = find(conditions, kind)
                 && condition.status != Status::True.as_str()
             {
@@ -414,7 +411,7 @@ fn manifest_problems(found: &ManifestWork) -> Vec<Problem> {
     let status = found.status.as_ref();
     let manifests = status.map_or(&[][..], |status| &status.resource_status.manifests);
     let wrong = manifests.iter().filter_map(|manifest| {
-        let kinds = [of_work::APPLIED, of_work::AVAILABLE, HEALTHY];
+        let kinds = [of_work::APPLIED, of_work::AVAILABLE, of_work::HEALTHY];
         let condition = kinds.iter().find_map(|kind| {
             find(&manifest.conditions, kind)
                 .filter(|condition| condition.status != Status::True.as_str())
