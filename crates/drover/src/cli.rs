@@ -72,6 +72,15 @@ pub enum Output {
     Json,
     /// YAML
     Yaml,
+    /// For people, with more columns and nothing cut off
+    Wide,
+}
+
+impl Output {
+    /// Whether people read it.
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
 }
 
 /// How log lines look.
@@ -105,6 +114,8 @@ pub enum Command {
     Agent(Agent),
     /// Let clusters in that asked to join, or shut them out
     Clusters(Clusters),
+    /// List works, what is wrong first
+    Works(Works),
     /// Print what installs a hub or an agent on Kubernetes, for `kubectl apply --server-side -f -`
     Manifests(Manifests),
     /// Show the fleet as a tree: hubs, clusters, works, what is wrong first
@@ -423,18 +434,65 @@ pub struct Agent {
 
 /// `drover clusters`
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Clusters {
     #[command(subcommand)]
-    pub command: ClustersCommand,
+    pub command: Option<ClustersCommand>,
+    #[command(flatten)]
+    pub list: ClustersList,
 }
 
 /// What to do with clusters.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ClustersCommand {
+    /// List clusters, what is wrong first
+    List(ClustersList),
     /// Let clusters in, and approve the certificates that their agents wait for
     Accept(ClustersAccept),
     /// Shut clusters out; they stay known, and can be accepted again
     Deny(ClustersDeny),
+}
+
+/// `drover clusters list`
+#[derive(Debug, Clone, Args)]
+pub struct ClustersList {
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Follow {
+    /// Goes on and shows what changes: in place on a terminal, else a line for each change
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// `drover works`
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Works {
+    #[command(subcommand)]
+    pub command: Option<WorksCommand>,
+    #[command(flatten)]
+    pub list: WorksList,
+}
+
+/// What to do with works.
+#[derive(Debug, Clone, Subcommand)]
+pub enum WorksCommand {
+    /// List works, what is wrong first
+    List(WorksList),
+}
+
+/// `drover works list`
+#[derive(Debug, Clone, Args)]
+pub struct WorksList {
+    /// Only the works of this cluster
+    #[arg(long, short, value_name = "CLUSTER")]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub follow: Follow,
 }
 
 /// `drover clusters accept`
@@ -501,9 +559,14 @@ pub enum ManifestRole {
 /// `drover status`
 #[derive(Debug, Clone, Args)]
 pub struct Status {
-    /// Only this managed cluster, with its works' conditions
+    /// Only this managed cluster, with everything that is known of it
     #[arg(value_name = "CLUSTER")]
     pub cluster: Option<String>,
+    /// Every cluster and every work, also where nothing is wrong
+    #[arg(long, short = 'A')]
+    pub all: bool,
+    #[command(flatten)]
+    pub follow: Follow,
 }
 
 /// `drover apply`

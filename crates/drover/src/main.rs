@@ -13,11 +13,15 @@ mod config;
 mod connect;
 mod hub;
 mod kinds;
+mod look;
 mod manifests;
 mod objects;
 mod print;
+mod screen;
+mod show;
 mod status;
 mod up;
+mod view;
 mod webhook;
 
 use std::process::ExitCode;
@@ -93,6 +97,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Hub(args) => hub::run(*args, &cli.global).await,
         Command::Agent(args) => agent::run(args, &cli.global).await,
         Command::Clusters(args) => clusters::run(args, &cli.global).await,
+        Command::Works(args) => status::works(args, &cli.global).await,
         Command::Manifests(args) => manifests::run(&args),
         Command::Status(args) => status::run(args, &cli.global).await,
         Command::Apply(args) => objects::apply(args, &cli.global).await,

@@ -123,16 +123,27 @@ impl OcmAgents {
     /// # Errors
     /// When it does not come up.
     pub async fn work(&self, driver: &str, config: &Path) -> Result<Process> {
+        // The shortest that it does not complain about.
         let more = [
+            "--status-sync-interval=2s",
+            "--appliedmanifestwork-eviction-grace-period=30s",
+        ];
+        self.work_with(driver, config, &more).await
+    }
+
+    /// Starts the work agent like [`Self::work`], but with no other settings than these.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn work_with(&self, driver: &str, config: &Path, more: &[&str]) -> Result<Process> {
+        let mut args = vec![
             format!("--workload-source-driver={driver}"),
             format!("--workload-source-config={}", config.display()),
             format!("--cloudevents-client-id={}-work-agent", self.cluster),
             "--cloudevents-client-codecs=manifestbundle".to_owned(),
-            // The shortest that it does not complain about.
-            "--status-sync-interval=2s".to_owned(),
-            "--appliedmanifestwork-eviction-grace-period=30s".to_owned(),
         ];
-        self.start("ocm-work", &more).await
+        args.extend(more.iter().map(|&text| text.to_owned()));
+        self.start("ocm-work", &args).await
     }
 
     /// Starts the registration agent, which joins over the event service with a bootstrap configuration.
