@@ -18,6 +18,7 @@ use crate::{
         v1alpha1::ClusterClaim,
         v1beta2::{ManagedClusterSet, ManagedClusterSetBinding},
     },
+    fedora::v1alpha1::FedoraMessage,
     names,
     object::Shape,
     schema::object_schema,
@@ -43,9 +44,14 @@ pub fn managed() -> Vec<CustomResourceDefinition> {
     vec![applied_manifest_work(), cluster_claim()]
 }
 
+/// What the publisher of Fedora messages serves.
+pub fn publisher() -> Vec<CustomResourceDefinition> {
+    vec![fedora_message()]
+}
+
 /// Everything, each definition once.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    hub().into_iter().chain(managed()).collect()
+    hub().into_iter().chain(managed()).chain(publisher()).collect()
 }
 
 fn managed_cluster() -> CustomResourceDefinition {
@@ -132,6 +138,21 @@ fn cluster_claim() -> CustomResourceDefinition {
         status: false,
     }
     .render::<ClusterClaim>(Scope::Cluster, &[])
+}
+
+fn fedora_message() -> CustomResourceDefinition {
+    Look {
+        short_names: &["fmsg"],
+        columns: vec![
+            column("Env", "string", ".spec.env"),
+            column("Topic", "string", ".spec.message.topic"),
+            condition_column("Sent", names::fedora::SENT),
+            column("Reason", "string", ".status.reason"),
+            age(),
+        ],
+        status: true,
+    }
+    .render::<FedoraMessage>(Scope::Namespaced, &[])
 }
 
 #[derive(Clone, Copy)]
