@@ -7,6 +7,7 @@ mod identity;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use drover_protocol::fedora::{
@@ -88,24 +89,22 @@ impl Publisher {
         let properties = properties(message)?;
         let channel = self.channel().await?;
         let sent = async {
+            let options = BasicPublishOptions::default();
             let confirm = channel
-                .basic_publish(
-                    exchange,
-                    routing_key,
-                    BasicPublishOptions::default(),
-                    &message.body,
-                    properties,
-                )
-                .await?;
-            confirm.await
+                .basic_publish(exchange, routing_key, options, &message.body, properties)
+                .await
+                .map_err(|error| AmqpError::of_write(&error, &message.routing_key))?;
+            match confirm.await {
+                Ok(Confirmation::Ack(_)) => Ok(()),
+                Ok(Confirmation::Nack(_)) => Err(AmqpError::Rejected),
+                Ok(Confirmation::NotRequested) => Err(AmqpError::Uncertain(
+                    "the broker does not confirm on this channel".to_owned(),
+                )),
+                Err(error) => Err(AmqpError::of_publish(&error, &message.routing_key)),
+            }
         };
         match timeout(patience, sent).await {
-            Ok(Ok(Confirmation::Ack(_))) => Ok(()),
-            Ok(Ok(Confirmation::Nack(_))) => Err(AmqpError::Rejected),
-            Ok(Ok(Confirmation::NotRequested)) => Err(AmqpError::Uncertain(
-                "the broker does not confirm on this channel".to_owned(),
-            )),
-            Ok(Err(error)) => Err(AmqpError::of_publish(&error, &message.routing_key)),
+            Ok(outcome) => outcome,
             Err(_) => Err(AmqpError::Uncertain(format!(
                 "the broker did not confirm within {} s",
                 patience.as_secs()
@@ -156,20 +155,34 @@ async fn connection(to: &Destination) -> Result<Connection, AmqpError> {
             Err(_) => properties,
         },
     );
+    let agreed = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&agreed);
     // The handshake is ours: the library must never be the one to decide whether there is any.
     let connect = async move |uri: AMQPUri, runtime: async_rs::TokioRuntime| {
         let place = (uri.authority.host.as_str(), uri.authority.port);
         let addresses: Vec<_> = tokio::net::lookup_host(place).await?.collect();
         let plain = AsyncTcpStream::connect(&runtime, addresses).await?;
         match &connector {
-            Some(connector) => Ok(plain.into_rustls(connector, &uri.authority.host).await?),
+            Some(connector) => {
+                let secure = plain.into_rustls(connector, &uri.authority.host).await?;
+                noted.store(true, Ordering::Relaxed);
+                Ok(secure)
+            }
             None => Ok(plain),
         }
     };
     let runtime = async_rs::Runtime::tokio_current();
     Connection::connector(uri, runtime, connect, properties)
         .await
-        .map_err(|error| AmqpError::of_connect(&error))
+        .map_err(|error| match AmqpError::of_connect(&error) {
+            // TLS 1.3: what the broker thinks of our certificate comes after the handshake, and may be lost when it hangs up.
+            AmqpError::Unreachable(why)
+                if agreed.load(Ordering::Relaxed) && AmqpError::hung_up(&error) =>
+            {
+                AmqpError::Tls(format!("it hung up after the handshake ({why})"))
+            }
+            other => other,
+        })
 }
 
 async fn confirming(connection: &Connection) -> Result<Channel, AmqpError> {

@@ -104,6 +104,23 @@ impl AmqpError {
         }
     }
 
+    /// Whether the other side ended the connection.
+    pub(super) fn hung_up(error: &lapin::Error) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        matches!(error.kind(), ErrorKind::IOError(io)
+            if matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+    }
+
+    /// An error while the message was handed over: where there was no channel any more, nothing was written.
+    pub(super) fn of_write(error: &lapin::Error, routing_key: &str) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_) => {
+                Self::Unreachable(error.to_string())
+            }
+            _ => Self::of_publish(error, routing_key),
+        }
+    }
+
     /// An error after the message may have been written. One refusal closes the channel for all that are on their way: only
     /// the message that it names was certainly refused.
     pub(super) fn of_publish(error: &lapin::Error, routing_key: &str) -> Self {
