@@ -248,6 +248,13 @@ pub mod fedora {
     /// SpecDrift is True.
     pub const REASON_CHANGED_AFTER_SENT: &str = "ChangedAfterSent";
 
+    /// Label of what the publisher makes, and its value.
+    pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+    /// See [`MANAGED_BY_LABEL`].
+    pub const MANAGED_BY: &str = "drover-publisher";
+    /// Label of what the publisher makes: the uid of the message.
+    pub const MESSAGE_UID_LABEL: &str = "apps.fedoraproject.org/message-uid";
+
     /// Annotation of a secret: the namespaces, by comma, whose messages may be sent with it; `*` is all.
     pub const ALLOWED_NAMESPACES_ANNOTATION: &str = "apps.fedoraproject.org/allowed-namespaces";
     /// Annotation of a secret: the topics, by comma, that may be sent with it: each is one, or with `.` or `*` at the end all below.

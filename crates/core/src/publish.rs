@@ -5,6 +5,8 @@
 
 mod retry;
 mod status;
+pub mod pod;
+pub mod admission;
 
 use drover_api::fedora::v1alpha1::{
     Environment, FedoraMessage, FedoraMessageStatus, SecretRef, Severity as Wanted,

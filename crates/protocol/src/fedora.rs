@@ -14,7 +14,9 @@ use uuid::Uuid;
 
 pub use headers::{Header, HeaderError};
 pub use line::{Line, LineError};
-pub use rules::{MAX_BODY, MAX_HEADER_NAME, MAX_HEADERS, Rule, check_body, check_headers, check_topic};
+pub use rules::{
+    MAX_BODY, MAX_HEADER_NAME, MAX_HEADERS, Rule, check_body, check_headers, check_topic,
+};
 
 /// Content type of every message.
 pub const CONTENT_TYPE: &str = "application/json";

@@ -51,7 +51,9 @@ impl Connections {
     ) -> Result<(), AmqpError> {
         let slot = self.slot((target.url.clone(), found.fingerprint));
         let connection = slot.connection(target, found).await?;
-        let published = connection.publish(&target.exchange, message, patience).await;
+        let published = connection
+            .publish(&target.exchange, message, patience)
+            .await;
         *slot.used.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
         published
     }
@@ -72,7 +74,10 @@ impl Connections {
     /// Closes what nobody uses, until `stop`, and then everything.
     pub(crate) async fn tidy(&self, stop: CancellationToken) {
         loop {
-            let ended = stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none();
+            let ended = stop
+                .run_until_cancelled(tokio::time::sleep(LOOK))
+                .await
+                .is_none();
             for slot in self.unused(ended) {
                 if let Some(connection) = slot.connection.lock().await.take()
                     && let Ok(connection) = Arc::try_unwrap(connection)
@@ -110,7 +115,11 @@ impl Connections {
 }
 
 impl Slot {
-    async fn connection(&self, target: &Target, found: &Found) -> Result<Arc<Publisher>, AmqpError> {
+    async fn connection(
+        &self,
+        target: &Target,
+        found: &Found,
+    ) -> Result<Arc<Publisher>, AmqpError> {
         let mut connection = self.connection.lock().await;
         if let Some(open) = connection.as_ref().filter(|open| open.is_connected()) {
             return Ok(Arc::clone(open));

@@ -7,15 +7,24 @@ use kube::{Client, Resource as _};
 
 /// Tells of a new reason. An event that is not taken is only logged: the status says the same.
 pub(crate) async fn tell(client: &Client, message: &FedoraMessage, status: &FedoraMessageStatus) {
-    let before = message.status.as_ref().and_then(|status| status.reason.as_deref());
-    let Some(reason) = status.reason.as_deref().filter(|reason| {
-        Some(*reason) != before && *reason != names::REASON_PENDING
-    }) else {
+    let before = message
+        .status
+        .as_ref()
+        .and_then(|status| status.reason.as_deref());
+    let Some(reason) = status
+        .reason
+        .as_deref()
+        .filter(|reason| Some(*reason) != before && *reason != names::REASON_PENDING)
+    else {
         return;
     };
     let quiet = [names::REASON_SENT, names::REASON_SUSPENDED].contains(&reason);
     let event = Event {
-        type_: if quiet { EventType::Normal } else { EventType::Warning },
+        type_: if quiet {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        },
         reason: reason.to_owned(),
         note: status.message.clone(),
         action: "Send".to_owned(),

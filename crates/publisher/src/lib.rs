@@ -2,8 +2,11 @@
 //!
 //! What to do is decided in [`drover_core::publish`]; this crate reads secrets, keeps connections, and writes.
 
+pub mod send;
+pub mod install;
 mod connections;
 mod messages;
+mod pods;
 mod events;
 mod secrets;
 
@@ -12,18 +15,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_api::fedora::v1alpha1::{Environment, FedoraMessage};
+use drover_api::names::fedora as names;
 use drover_core::publish::Place;
+use drover_core::publish::pod::PodSettings;
 use drover_runtime::clock::Clock;
 use drover_runtime::controller;
 use drover_runtime::mirror::mirror;
 use drover_runtime::queue::WorkQueue;
 use drover_runtime::supervise::Tasks;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::Store;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
 use connections::Connections;
 use messages::Messages;
+use pods::Pods;
+
+pub use messages::fault_of;
 
 /// Messages that are worked on at once.
 const WORKERS: usize = 256;
@@ -62,6 +72,16 @@ impl Target {
     }
 }
 
+/// Who sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The publisher itself, on connections that it keeps: thousands of messages a second.
+    InProcess,
+    /// A pod for each attempt, which alone mounts the secret. A pod mounts secrets of its own namespace only: a message that names
+    /// one of another namespace is sent in process.
+    Pod(PodSettings),
+}
+
 /// How a publisher works.
 #[derive(Clone)]
 pub struct Publisher {
@@ -69,6 +89,8 @@ pub struct Publisher {
     pub client: Client,
     /// Where each environment is; a message for another one is refused.
     pub targets: BTreeMap<Environment, Target>,
+    /// Who sends.
+    pub sender: Sender,
     /// Whether a secret of another namespace may be used when its owner says so.
     pub cross_namespace: bool,
     /// How long the broker may take to confirm.
@@ -119,20 +141,16 @@ impl Publisher {
             Api::all(self.client.clone()),
             Config::default(),
             stop.clone(),
-            move |found: &FedoraMessage| {
-                told.add(format!(
-                    "{}/{}",
-                    found.namespace().unwrap_or_default(),
-                    found.name_any()
-                ));
-            },
+            move |found: &FedoraMessage| told.add(messages::key_of(found)),
         );
         tasks.run("the cache of messages", task);
         let connections = Connections::new(self.clock.clone());
+        let pods = self.pods(&queue, &mut tasks);
         let messages = Arc::new(Messages {
             settings: self,
             messages,
             connections,
+            pods,
         });
         let idle = messages.clone();
         let ending = stop.clone();
@@ -150,5 +168,27 @@ impl Publisher {
             .wait(GRACE)
             .await
             .map_err(|failed| PublisherError::Failed(failed.to_string()))
+    }
+
+    /// The pods, with a cache of them that wakes their messages.
+    fn pods(&self, queue: &Arc<WorkQueue<String>>, tasks: &mut Tasks) -> Option<Pods> {
+        let Sender::Pod(settings) = &self.sender else {
+            return None;
+        };
+        let told = Arc::clone(queue);
+        let ours = format!("{}={}", names::MANAGED_BY_LABEL, names::MANAGED_BY);
+        let (seen, task): (Store<Pod>, _) = mirror(
+            Api::all(self.client.clone()),
+            Config::default().labels(&ours),
+            tasks.cancel_token(),
+            move |pod: &Pod| {
+                let namespace = pod.namespace().unwrap_or_default();
+                for owner in pod.owner_references() {
+                    told.add(format!("{namespace}/{}", owner.name));
+                }
+            },
+        );
+        tasks.run("the cache of pods", task);
+        Some(Pods::new(self.client.clone(), settings.clone(), seen))
     }
 }

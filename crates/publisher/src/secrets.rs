@@ -27,6 +27,8 @@ pub(crate) struct Found {
     pub identity: Arc<Identity>,
     /// Hash of all that it is made of.
     pub fingerprint: [u8; 32],
+    /// What authority, certificate and key are called in the secret.
+    pub keys: [&'static str; 3],
 }
 
 /// Reads the secret. Every fault is one of the message's status; none tells more than its author may know.
@@ -67,9 +69,11 @@ pub(crate) async fn find(
         }
     };
     let notes = secret.metadata.annotations.unwrap_or_default();
-    if foreign && !allows(&notes, names::ALLOWED_NAMESPACES_ANNOTATION, |entry| {
-        entry == "*" || entry == namespace
-    }) {
+    if foreign
+        && !allows(&notes, names::ALLOWED_NAMESPACES_ANNOTATION, |entry| {
+            entry == "*" || entry == namespace
+        })
+    {
         return Err(not_permitted(wanted, owner));
     }
     if notes.contains_key(names::ALLOWED_TOPICS_ANNOTATION)
@@ -100,11 +104,7 @@ fn not_permitted(wanted: &SecretRef, owner: &str) -> Fault {
     fault(names::REASON_SECRET_NOT_PERMITTED, text)
 }
 
-fn allows(
-    notes: &BTreeMap<String, String>,
-    name: &str,
-    matches: impl Fn(&str) -> bool,
-) -> bool {
+fn allows(notes: &BTreeMap<String, String>, name: &str, matches: impl Fn(&str) -> bool) -> bool {
     notes
         .get(name)
         .is_some_and(|list| list.split(',').map(str::trim).any(matches))
@@ -112,7 +112,9 @@ fn allows(
 
 /// Whether an entry of the list of topics covers a topic: itself, or with `.` or `*` at its end everything that begins so.
 fn covers(entry: &str, topic: &str) -> bool {
-    let start = entry.strip_suffix('*').or_else(|| entry.ends_with('.').then_some(entry));
+    let start = entry
+        .strip_suffix('*')
+        .or_else(|| entry.ends_with('.').then_some(entry));
     match start {
         Some(start) => topic.starts_with(start),
         None => topic == entry,
@@ -123,8 +125,8 @@ fn read(data: &BTreeMap<String, ByteString>, now: Timestamp) -> Result<Found, Fa
     let get = |name: &str| data.get(name).map(|bytes| bytes.0.as_slice());
     let complete = SETS
         .iter()
-        .find_map(|[ca, cert, key]| Some([get(ca)?, get(cert)?, get(key)?]));
-    let Some([ca, cert, key]) = complete else {
+        .find_map(|names @ [ca, cert, key]| Some((*names, [get(ca)?, get(cert)?, get(key)?])));
+    let Some((keys, [ca, cert, key])) = complete else {
         let missing: Vec<_> = SETS[0].iter().filter(|name| get(name).is_none()).collect();
         let text = format!(
             "The secret lacks {missing:?}; it must hold ca, cert and key (or ca.crt, tls.crt and tls.key)"
@@ -147,6 +149,7 @@ fn read(data: &BTreeMap<String, ByteString>, now: Timestamp) -> Result<Found, Fa
     Ok(Found {
         identity: Arc::new(identity),
         fingerprint: hash.finalize().into(),
+        keys,
     })
 }
 
@@ -174,13 +177,21 @@ mod tests {
         let data = [("cert", "x"), ("tls.crt", "y")]
             .map(|(name, text)| (name.to_owned(), ByteString(text.into())))
             .into();
-        let fault = read(&data, Timestamp::UNIX_EPOCH).err().expect("it is incomplete");
+        let fault = read(&data, Timestamp::UNIX_EPOCH)
+            .err()
+            .expect("it is incomplete");
         assert_eq!(fault.reason, "SecretKeyMissing");
-        assert!(fault.text.contains(r#"lacks ["ca", "key"]"#), "{}", fault.text);
+        assert!(
+            fault.text.contains(r#"lacks ["ca", "key"]"#),
+            "{}",
+            fault.text
+        );
         let junk = ["ca", "cert", "key"]
             .map(|name| (name.to_owned(), ByteString("SECRET-TEXT".into())))
             .into();
-        let fault = read(&junk, Timestamp::UNIX_EPOCH).err().expect("it is junk");
+        let fault = read(&junk, Timestamp::UNIX_EPOCH)
+            .err()
+            .expect("it is junk");
         assert_eq!(fault.reason, "SecretInvalid");
         assert!(!fault.text.contains("SECRET-TEXT"), "{}", fault.text);
     }

@@ -15,6 +15,9 @@ const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(5);
 /// The longest wait.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(5);
 
+/// What somebody must change first: there is no hurry.
+const SLOW: [&str; 2] = [names::REASON_TLS_FAILED, names::REASON_LOGIN_REFUSED];
+
 /// The end of all attempts.
 pub fn deadline(message: &FedoraMessage) -> Timestamp {
     let created = message.metadata.creation_timestamp.as_ref();
@@ -53,7 +56,13 @@ pub(super) fn not_before(message: &FedoraMessage) -> Option<Timestamp> {
     }
     let last = status.last_attempt_time.as_ref()?.0;
     let key = message.metadata.uid.as_deref().unwrap_or_default();
-    last.saturating_add(backoff(status.attempts, key)).ok()
+    let mut wait = backoff(status.attempts, key);
+    if SLOW.contains(&reason(message).unwrap_or_default()) {
+        wait = wait
+            .checked_mul(4)
+            .map_or(LONGEST_WAIT, |wait| wait.min(LONGEST_WAIT));
+    }
+    last.saturating_add(wait).ok()
 }
 
 /// Whether this generation was tried often enough. An attempt of which nobody knows the end is made once more: its end may have

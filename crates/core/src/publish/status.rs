@@ -24,6 +24,21 @@ pub enum Verdict {
     Wanted,
 }
 
+/// Every fault of a sender, and what helps. docs/fedora-messaging.md has the table for people.
+const REPORTED: [(&str, Verdict); 11] = [
+    (names::REASON_INVALID, Verdict::Never),
+    (names::REASON_FORBIDDEN, Verdict::Never),
+    (names::REASON_NO_EXCHANGE, Verdict::Never),
+    (names::REASON_SECRET_INVALID, Verdict::AfterChange),
+    (names::REASON_SECRET_KEY_MISSING, Verdict::AfterChange),
+    (names::REASON_TLS_FAILED, Verdict::AfterChange),
+    (names::REASON_LOGIN_REFUSED, Verdict::AfterChange),
+    (names::REASON_CONNECTION_FAILED, Verdict::Later),
+    (names::REASON_REJECTED, Verdict::Later),
+    (names::REASON_POD_FAILED, Verdict::Later),
+    (names::REASON_UNCERTAIN, Verdict::Again),
+];
+
 /// Why a message is not known to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -43,6 +58,16 @@ impl Fault {
             text: text.into(),
             verdict,
         }
+    }
+
+    /// A fault of which only the reason is known, as another process wrote it down.
+    pub fn reported(reason: &str, text: impl Into<String>) -> Self {
+        let (reason, verdict) = REPORTED
+            .iter()
+            .find(|(known, _)| *known == reason)
+            .copied()
+            .unwrap_or((names::REASON_POD_FAILED, Verdict::Later));
+        Self::new(reason, verdict, text)
     }
 
     pub(super) fn invalid(text: String) -> Self {

@@ -57,6 +57,24 @@ impl Header {
         })
     }
 
+    /// The JSON value that [`Self::from_json`] reads as this.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::Bool(value) => Value::from(*value),
+            Self::Int(number) => Value::from(*number),
+            Self::Long(number) => Value::from(*number),
+            Self::Void => Value::Null,
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Table(fields) => {
+                let fields = fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.to_json()));
+                Value::Object(fields.collect())
+            }
+        }
+    }
+
     /// Reads a JSON object.
     pub fn table(
         fields: &serde_json::Map<String, Value>,
