@@ -15,7 +15,8 @@ use crate::{
     addon::v1alpha1::ManagedClusterAddOn,
     cluster::{
         v1::ManagedCluster,
-        v1alpha1::ClusterClaim,
+        v1alpha1::{AddOnPlacementScore, ClusterClaim},
+        v1beta1::{Placement, PlacementDecision},
         v1beta2::{ManagedClusterSet, ManagedClusterSetBinding},
     },
     fedora::v1alpha1::FedoraMessage,
@@ -34,6 +35,9 @@ pub fn hub() -> Vec<CustomResourceDefinition> {
         managed_cluster(),
         managed_cluster_set(),
         managed_cluster_set_binding(),
+        placement(),
+        placement_decision(),
+        add_on_placement_score(),
         manifest_work(),
         managed_cluster_add_on(),
     ]
@@ -93,6 +97,45 @@ fn managed_cluster_set_binding() -> CustomResourceDefinition {
         status: true,
     }
     .render::<ManagedClusterSetBinding>(Scope::Namespaced, &[])
+}
+
+fn placement() -> CustomResourceDefinition {
+    let reason = format!(
+        r#".status.conditions[?(@.type=="{}")].reason"#,
+        names::placement::SATISFIED
+    );
+    Look {
+        short_names: &[],
+        columns: vec![
+            condition_column("Succeeded", names::placement::SATISFIED),
+            column("Reason", "string", &reason),
+            column(
+                "SelectedClusters",
+                "integer",
+                ".status.numberOfSelectedClusters",
+            ),
+        ],
+        status: true,
+    }
+    .render::<Placement>(Scope::Namespaced, &[])
+}
+
+fn placement_decision() -> CustomResourceDefinition {
+    Look {
+        short_names: &[],
+        columns: vec![age()],
+        status: true,
+    }
+    .render::<PlacementDecision>(Scope::Namespaced, &[])
+}
+
+fn add_on_placement_score() -> CustomResourceDefinition {
+    Look {
+        short_names: &[],
+        columns: vec![age()],
+        status: true,
+    }
+    .render::<AddOnPlacementScore>(Scope::Namespaced, &[])
 }
 
 fn manifest_work() -> CustomResourceDefinition {

@@ -14,8 +14,11 @@ mod quantity;
 mod schema;
 pub mod work;
 
-pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    Condition, LabelSelector, ObjectMeta, OwnerReference, Time,
+pub use k8s_openapi::apimachinery::pkg::{
+    apis::meta::v1::{
+        Condition, LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference, Time,
+    },
+    util::intstr::IntOrString,
 };
 pub use quantity::Quantity;
 

@@ -102,6 +102,42 @@ pub mod cluster_set {
     pub const GLOBAL: &str = "global";
 }
 
+/// Labels, annotations, conditions and reasons of Placement and PlacementDecision (api, cluster/v1beta1; reasons: ocm,
+/// pkg/placement/controllers/scheduling).
+pub mod placement {
+    /// The placement that a decision belongs to (`PlacementLabel`).
+    pub const PLACEMENT_LABEL: &str = "cluster.open-cluster-management.io/placement";
+    /// The index of a decision's group, from 0 (`DecisionGroupIndexLabel`).
+    pub const GROUP_INDEX_LABEL: &str = "cluster.open-cluster-management.io/decision-group-index";
+    /// The name of a decision's group; empty when it has none (`DecisionGroupNameLabel`).
+    pub const GROUP_NAME_LABEL: &str = "cluster.open-cluster-management.io/decision-group-name";
+    /// With the value `true` others decide for the placement (`PlacementDisableAnnotation`).
+    pub const DISABLE_ANNOTATION: &str =
+        "cluster.open-cluster-management.io/experimental-scheduling-disable";
+
+    /// As many clusters are selected as were asked for (`PlacementConditionSatisfied`).
+    pub const SATISFIED: &str = "PlacementSatisfied";
+    /// What is written in the placement cannot be followed (`PlacementConditionMisconfigured`).
+    pub const MISCONFIGURED: &str = "PlacementMisconfigured";
+
+    /// Satisfied is True.
+    pub const REASON_ALL_SCHEDULED: &str = "AllDecisionsScheduled";
+    /// Satisfied is False: fewer clusters than were asked for.
+    pub const REASON_NOT_ALL_SCHEDULED: &str = "NotAllDecisionsScheduled";
+    /// Satisfied is False: the namespace has no binding to a set that exists.
+    pub const REASON_NO_BINDINGS: &str = "NoManagedClusterSetBindings";
+    /// Satisfied is False: none of the placement's sets is bound to the namespace.
+    pub const REASON_NO_INTERSECTION: &str = "NoIntersection";
+    /// Satisfied is False: the sets have no clusters.
+    pub const REASON_SETS_EMPTY: &str = "AllManagedClusterSetsEmpty";
+    /// Satisfied is False: no cluster passes.
+    pub const REASON_NO_CLUSTER_MATCHED: &str = "NoManagedClusterMatched";
+    /// Misconfigured is True.
+    pub const REASON_MISCONFIGURED: &str = "Misconfigured";
+    /// Misconfigured is False; spelt as upstream spells it.
+    pub const REASON_CONFIGURED: &str = "Succeedconfigured";
+}
+
 /// Claims whose names are reserved (api, cluster/v1alpha1/types.go `ReservedClusterClaimNames`).
 pub mod claim {
     /// A unique identifier of the cluster.

@@ -2,7 +2,7 @@
 //!
 //! A derive would make a missing `spec` an error, which would make one odd object break the list that holds it.
 
-/// Declares one kind: the struct, its place in the API, and how it reads and writes.
+/// Declares one kind: the struct, its place in the API, and how it reads and writes. A kind without `spec` has only a status.
 macro_rules! resource {
     (
         $(#[$doc:meta])*
@@ -21,8 +21,8 @@ macro_rules! resource {
 
         impl $crate::object::Shape for $kind {
             const DOC: &'static [&'static str] = &[$(stringify!($doc)),*];
-            fn spec_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                generator.subschema_for::<$spec>()
+            fn spec_schema(generator: &mut schemars::SchemaGenerator) -> Option<schemars::Schema> {
+                Some(generator.subschema_for::<$spec>())
             }
             fn status_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 generator.subschema_for::<$status>()
@@ -39,6 +39,81 @@ macro_rules! resource {
             }
         }
 
+        impl $kind {
+            /// An object of this name that wants `spec`, with no status.
+            pub fn new(name: &str, spec: $spec) -> Self {
+                Self { metadata: $crate::ObjectMeta { name: Some(name.to_owned()), ..Default::default() }, spec, status: None }
+            }
+        }
+
+        impl serde::Serialize for $kind {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $crate::object::Written {
+                    api_version: concat!($group, "/", $version),
+                    kind: stringify!($kind),
+                    metadata: &self.metadata,
+                    spec: Some(&self.spec),
+                    status: self.status.as_ref(),
+                }
+                .serialize(serializer)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $kind {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let read = <$crate::object::Read<$spec, $status> as serde::Deserialize>::deserialize(deserializer)?;
+                Ok(Self { metadata: read.metadata, spec: read.spec, status: read.status })
+            }
+        }
+
+        $crate::object::resource!(@place $kind, $group, $version, $plural, $scope, $status);
+    };
+    (
+        $(#[$doc:meta])*
+        $kind:ident { group: $group:literal, version: $version:literal, plural: $plural:literal, scope: $scope:ident, status: $status:ty $(,)? }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $kind {
+            /// Standard object metadata.
+            pub metadata: $crate::ObjectMeta,
+            /// What is said; written through the status subresource.
+            pub status: Option<$status>,
+        }
+
+        impl $crate::object::Shape for $kind {
+            const DOC: &'static [&'static str] = &[$(stringify!($doc)),*];
+            fn spec_schema(_: &mut schemars::SchemaGenerator) -> Option<schemars::Schema> {
+                None
+            }
+            fn status_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                generator.subschema_for::<$status>()
+            }
+        }
+
+        impl serde::Serialize for $kind {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $crate::object::Written::<(), $status> {
+                    api_version: concat!($group, "/", $version),
+                    kind: stringify!($kind),
+                    metadata: &self.metadata,
+                    spec: None,
+                    status: self.status.as_ref(),
+                }
+                .serialize(serializer)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $kind {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let read = <$crate::object::Read<$crate::object::Ignored, $status> as serde::Deserialize>::deserialize(deserializer)?;
+                Ok(Self { metadata: read.metadata, status: read.status })
+            }
+        }
+
+        $crate::object::resource!(@place $kind, $group, $version, $plural, $scope, $status);
+    };
+    (@place $kind:ident, $group:literal, $version:literal, $plural:literal, $scope:ident, $status:ty) => {
         impl kube::core::object::HasStatus for $kind {
             type Status = $status;
             fn status(&self) -> Option<&$status> {
@@ -46,13 +121,6 @@ macro_rules! resource {
             }
             fn status_mut(&mut self) -> &mut Option<$status> {
                 &mut self.status
-            }
-        }
-
-        impl $kind {
-            /// An object of this name that wants `spec`, with no status.
-            pub fn new(name: &str, spec: $spec) -> Self {
-                Self { metadata: $crate::ObjectMeta { name: Some(name.to_owned()), ..Default::default() }, spec, status: None }
             }
         }
 
@@ -78,26 +146,6 @@ macro_rules! resource {
                 &mut self.metadata
             }
         }
-
-        impl serde::Serialize for $kind {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                $crate::object::Written {
-                    api_version: concat!($group, "/", $version),
-                    kind: stringify!($kind),
-                    metadata: &self.metadata,
-                    spec: &self.spec,
-                    status: self.status.as_ref(),
-                }
-                .serialize(serializer)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $kind {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let read = <$crate::object::Read<$spec, $status> as serde::Deserialize>::deserialize(deserializer)?;
-                Ok(Self { metadata: read.metadata, spec: read.spec, status: read.status })
-            }
-        }
     };
 }
 pub(crate) use resource;
@@ -109,13 +157,24 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 pub(crate) trait Shape {
     /// The doc attributes of the kind, as the compiler prints them.
     const DOC: &'static [&'static str];
-    fn spec_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema;
+    /// None: the kind has no spec.
+    fn spec_schema(generator: &mut schemars::SchemaGenerator) -> Option<schemars::Schema>;
     fn status_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema;
 }
 
 /// The stand-in for the status of a kind that has none: never written, ignored when read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct NoStatus {}
+
+/// A part that is not looked at, whatever it is.
+#[derive(Default)]
+pub(crate) struct Ignored;
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
 
 impl<'de> Deserialize<'de> for NoStatus {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -129,7 +188,8 @@ pub(crate) struct Written<'o, S, T> {
     pub(crate) api_version: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) metadata: &'o ObjectMeta,
-    pub(crate) spec: &'o S,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spec: Option<&'o S>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<&'o T>,
 }

@@ -81,6 +81,38 @@ pub(crate) fn label_selector(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A list of requirements on labels or claims.
+pub(crate) fn requirements(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["key", "operator"],
+            "properties": {
+                "key": { "type": "string", "description": "The name to look for." },
+                "operator": { "type": "string", "description": "In, NotIn, Exists or DoesNotExist." },
+                "values": {
+                    "type": "array", "items": { "type": "string" }, "x-kubernetes-list-type": "atomic",
+                    "description": "For In and NotIn at least one, for the others none.",
+                },
+            },
+        },
+    })
+}
+
+/// An integer or a string of this pattern, by default `default`.
+pub(crate) fn int_or_string(pattern: &str, default: Option<&str>) -> Schema {
+    let mut schema = json_schema!({
+        "anyOf": [{ "type": "integer" }, { "type": "string" }],
+        "pattern": pattern,
+        "x-kubernetes-int-or-string": true,
+    });
+    if let Some(default) = default {
+        schema.insert("x-default".to_owned(), json!(default));
+    }
+    schema
+}
+
 /// The structural schema of a whole object of kind `K`.
 pub(crate) fn object_schema<K: Shape>(with_status: bool) -> Value {
     let mut generator = SchemaSettings::openapi3()
@@ -90,10 +122,9 @@ pub(crate) fn object_schema<K: Shape>(with_status: bool) -> Value {
     properties.insert("apiVersion".to_owned(), json!({ "type": "string" }));
     properties.insert("kind".to_owned(), json!({ "type": "string" }));
     properties.insert("metadata".to_owned(), json!({ "type": "object" }));
-    properties.insert(
-        "spec".to_owned(),
-        structural(K::spec_schema(&mut generator).to_value()),
-    );
+    if let Some(spec) = K::spec_schema(&mut generator) {
+        properties.insert("spec".to_owned(), structural(spec.to_value()));
+    }
     if with_status {
         properties.insert(
             "status".to_owned(),

@@ -102,6 +102,8 @@ pub enum Command {
     Hub(Hub),
     /// Run the agent of a cluster
     Agent(Agent),
+    /// Let clusters in that asked to join, or shut them out
+    Clusters(Clusters),
     /// Show the fleet as a tree: hubs, clusters, works, what is wrong first
     Status(Status),
     /// Apply objects from files, as `kubectl apply --server-side` does
@@ -196,6 +198,33 @@ pub struct Hub {
     /// Let every cluster in that asks with a bootstrap token
     #[arg(long, env = "DROVER_HUB_ACCEPT_ALL")]
     pub accept_all: bool,
+    /// Let clusters with such names in when they ask; `*` stands for any text
+    #[arg(
+        long,
+        env = "DROVER_HUB_ACCEPT",
+        value_name = "PATTERN",
+        value_delimiter = ','
+    )]
+    pub accept: Vec<String>,
+    /// Also give first certificates to whom these users ask for
+    #[arg(
+        long,
+        env = "DROVER_HUB_APPROVE_USER",
+        value_name = "USER",
+        value_delimiter = ','
+    )]
+    pub approve_user: Vec<String>,
+    /// Also give first certificates to whom members of these groups ask for
+    #[arg(
+        long,
+        env = "DROVER_HUB_APPROVE_GROUP",
+        value_name = "GROUP",
+        value_delimiter = ','
+    )]
+    pub approve_group: Vec<String>,
+    /// Do not give a first certificate to whoever holds a bootstrap token: `drover clusters accept` does
+    #[arg(long, env = "DROVER_HUB_APPROVE_BY_HAND")]
+    pub approve_by_hand: bool,
     /// Address of loopback for Prometheus, which finds what the event service counts at /metrics
     #[arg(long, env = "DROVER_HUB_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
@@ -297,6 +326,41 @@ pub struct Agent {
         requires = "workload_source_driver"
     )]
     pub cloudevents_client_id: Option<String>,
+}
+
+/// `drover clusters`
+#[derive(Debug, Clone, Args)]
+pub struct Clusters {
+    #[command(subcommand)]
+    pub command: ClustersCommand,
+}
+
+/// What to do with clusters.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ClustersCommand {
+    /// Let clusters in, and approve the certificates that their agents wait for
+    Accept(ClustersAccept),
+    /// Shut clusters out; they stay known, and can be accepted again
+    Deny(ClustersDeny),
+}
+
+/// `drover clusters accept`
+#[derive(Debug, Clone, Args)]
+pub struct ClustersAccept {
+    /// Names of the clusters
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// Also approve certificate requests of this user, who holds no bootstrap token
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    pub requester: Vec<String>,
+}
+
+/// `drover clusters deny`
+#[derive(Debug, Clone, Args)]
+pub struct ClustersDeny {
+    /// Names of the clusters
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
 }
 
 /// `drover status`

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use drover_agent::HubEndpoint;
 use drover_apiserver::auth::ca::write_private;
 use drover_apiserver::auth::csr;
+use drover_core::registration::{cluster, request};
 use drover_hub::{Hub, Sign, WorkSource};
 use drover_runtime::clock::Clock;
 use drover_runtime::metrics::Metrics;
@@ -31,6 +32,8 @@ const TOKEN_LIFE: Duration = Duration::from_hours(24 * 365);
 const AGENT_LIFE: SignedDuration = SignedDuration::from_hours(720);
 /// How long the certificate of the event service lives; it is made anew at every start.
 const SERVING_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
+/// How far the clock of an agent may be behind: what is signed here is good for it at once.
+const SKEW: SignedDuration = SignedDuration::from_mins(30);
 /// How long tasks may take to end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -45,7 +48,16 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
         .with_context(|| format!("cannot listen on {}", args.listen))?;
     let (mut hub, endpoint) =
         prepare("hub", client, listener, &args.host_name, &mut folder).await?;
-    hub.accept_all = args.accept_all;
+    hub.acceptance.accept.clone_from(&args.accept);
+    if args.accept_all {
+        hub.acceptance.accept.push("*".to_owned());
+    }
+    hub.approval = request::Policy {
+        approve_bootstrap: !args.approve_by_hand,
+        users: args.approve_user.clone(),
+        groups: args.approve_group.clone(),
+        brokers: Vec::new(),
+    };
     hub.work_sources = args.work_source.source()?.into_iter().collect();
     folder.save()?;
     let cancel = CancellationToken::new();
@@ -120,10 +132,11 @@ pub async fn prepare(
     folder: &mut Folder,
 ) -> Result<(Hub, HubEndpoint)> {
     let (address, now) = (listener.local_addr()?, Timestamp::now());
-    let authority = Arc::new(folder.authority(&format!("{name}-agents"), now)?);
+    let early = now.checked_sub(SKEW)?;
+    let authority = Arc::new(folder.authority(&format!("{name}-agents"), early)?);
     let mut names = host_names(address);
     names.extend_from_slice(more_names);
-    let issued = authority.issue_server(&names, SERVING_LIFE, now)?;
+    let issued = authority.issue_server(&names, SERVING_LIFE, early)?;
     let tls = ServerTls::new(&ServerPem {
         cert: issued.certificate.clone().into_bytes(),
         key: issued.key.clone().into_bytes(),
@@ -151,8 +164,13 @@ pub async fn prepare(
         listener,
         tls: Some(tls),
         sign,
-        accept_all: true,
-        approve_bootstrap: true,
+        acceptance: cluster::Policy {
+            accept: vec!["*".to_owned()],
+        },
+        approval: request::Policy {
+            approve_bootstrap: true,
+            ..request::Policy::default()
+        },
         work_sources: Vec::new(),
         metrics: None,
         clock: Clock::system(),

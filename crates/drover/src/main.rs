@@ -7,6 +7,7 @@
 mod agent;
 mod apiserver;
 mod cli;
+mod clusters;
 mod config;
 mod connect;
 mod hub;
@@ -88,6 +89,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Apiserver(args) => apiserver::run(args).await,
         Command::Hub(args) => hub::run(args, &cli.global).await,
         Command::Agent(args) => agent::run(args, &cli.global).await,
+        Command::Clusters(args) => clusters::run(args, &cli.global).await,
         Command::Status(args) => status::run(args, &cli.global).await,
         Command::Apply(args) => objects::apply(args, &cli.global).await,
         Command::Get(args) => objects::get(args, &cli.global).await,

@@ -1,12 +1,16 @@
 //! Does what [`drover_core::registration::cluster`] plans for each managed cluster.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::fmt::Debug;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use drover_api::addon::v1alpha1::ManagedClusterAddOn;
 use drover_api::cluster::v1::ManagedCluster;
 use drover_api::work::v1::ManifestWork;
 use drover_api::{Condition, names};
+use drover_core::registration::cluster::health::Renewal;
+use drover_core::registration::cluster::leave::{self, Belonging, Belongings};
 use drover_core::registration::cluster::{self, Action, Policy, Seen};
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::Next;
@@ -14,9 +18,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, NamespaceResourceScope, TypeMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::HubError;
@@ -25,7 +30,7 @@ use crate::cache::WorkCache;
 /// The manager of the fields that the hub writes.
 pub(crate) const FIELD_MANAGER: &str = "drover-hub";
 
-/// Between two looks at a cluster that waits for the end of its works.
+/// Between two looks at a cluster that waits for the end of its add-ons and works.
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// The controller of managed clusters.
@@ -36,46 +41,117 @@ pub(crate) struct Clusters {
     pub clusters: Store<ManagedCluster>,
     pub namespaces: Store<Namespace>,
     pub leases: Store<Lease>,
+    pub addons: Store<ManagedClusterAddOn>,
     pub works: WorkCache,
-    /// For which acceptance the roles of a cluster were written since this process started.
-    pub written: Mutex<HashMap<String, bool>>,
+    pub memory: Mutex<HashMap<String, Memory>>,
+}
+
+/// What this process knows of a cluster beside what the API has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// For which acceptance its roles were written.
+    written: Option<bool>,
+    /// The last renewal of its lease.
+    renewal: Option<Renewal>,
+    /// Whether what it left behind is gone.
+    cleared: bool,
 }
 
 impl Clusters {
     /// One round for one cluster.
     pub(crate) async fn reconcile(&self, name: &str) -> Result<Next, HubError> {
         let Some(cluster) = self.clusters.get(&ObjectRef::new(name)) else {
-            self.written().remove(name);
-            return Ok(Next::OnChange);
+            return self.clear(name).await;
         };
         let now = self.clock.now();
-        let works = self.works_of(name);
+        let leaves = cluster.metadata.deletion_timestamp.is_some();
+        let belongings = if leaves {
+            self.belongings(name)
+        } else {
+            Belongings::default()
+        };
+        let renewal = self.renewal(name, now);
+        let written = self.memory().entry(name.to_owned()).or_default().written;
         let seen = Seen {
             cluster: &cluster,
             namespace: self.has_namespace(name),
-            renewed: self.renewed(name),
-            works: &works,
-            roles_written: self.written().get(name) == Some(&cluster.spec.hub_accepts_client),
+            renewal,
+            belongings: &belongings,
+            roles_written: written == Some(cluster.spec.hub_accepts_client),
         };
         let mut next = Next::OnChange;
         let mut current = ManagedCluster::clone(&cluster);
-        for action in cluster::plan(&seen, self.policy, now) {
+        for action in cluster::plan(&seen, &self.policy, now) {
             if let Action::WakeAt(time) = action {
                 let wait = time.duration_since(now).unsigned_abs();
                 next = Next::After(wait + Duration::from_millis(1));
-            } else {
-                self.act(&mut current, action).await?;
+                continue;
+            }
+            let trouble = Trouble::of(&action);
+            if let Err(error) = self.act(&mut current, action).await {
+                self.explain(&mut current, trouble, &error).await;
+                return Err(error);
             }
         }
-        // A work that nobody holds goes without a sign that it was about to.
-        if cluster.metadata.deletion_timestamp.is_some() && !works.is_empty() {
+        // What nobody holds goes without a sign that it was about to.
+        if leaves && !belongings.is_empty() {
             next = Next::After(LEAVING);
         }
         Ok(next)
     }
 
-    fn written(&self) -> std::sync::MutexGuard<'_, HashMap<String, bool>> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Removes what a cluster left behind whose object went without waiting (ocm: pkg/registration/hub/gc).
+    async fn clear(&self, name: &str) -> Result<Next, HubError> {
+        let cleared = {
+            let mut memory = self.memory();
+            let known = memory.remove(name).unwrap_or_default();
+            if known.cleared {
+                memory.insert(name.to_owned(), known);
+            }
+            known.cleared
+        };
+        let belongings = self.belongings(name);
+        // Only a namespace that was a cluster's is in the cache.
+        let ours = self.namespaces.get(&ObjectRef::new(name)).is_some();
+        if !ours || (cleared && belongings.is_empty()) {
+            return Ok(Next::OnChange);
+        }
+        let api: Api<ManagedCluster> = Api::all(self.client.clone());
+        let found = api.get_opt(name).await;
+        // The cache may be behind: nothing of a cluster that is there again is touched.
+        if found
+            .map_err(|error| HubError::read("managed cluster", name, error))?
+            .is_some()
+        {
+            return Ok(Next::OnChange);
+        }
+        let mut gone = ManagedCluster::default();
+        gone.metadata.name = Some(name.to_owned());
+        for action in leave::clear(name, &belongings) {
+            self.act(&mut gone, action).await?;
+        }
+        if !belongings.is_empty() {
+            return Ok(Next::After(LEAVING));
+        }
+        self.memory().entry(name.to_owned()).or_default().cleared = true;
+        Ok(Next::OnChange)
+    }
+
+    /// Says in the cluster why it does not go on. A failure of that is no news: the round failed already.
+    async fn explain(&self, cluster: &mut ManagedCluster, trouble: Trouble, error: &HubError) {
+        let (why, now) = (error.to_string(), self.clock.now());
+        let news = match trouble {
+            Trouble::Roles => cluster::not_admitted(&why, now),
+            Trouble::Deletion => leave::failed(&why, now),
+            Trouble::Other => return,
+        };
+        if let Err(error) = self.set_conditions(cluster, vec![news]).await {
+            tracing::debug!(%error, "failed to say why");
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_namespace(&self, name: &str) -> bool {
@@ -83,26 +159,35 @@ impl Clusters {
         namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none())
     }
 
-    fn renewed(&self, cluster: &str) -> Option<Timestamp> {
+    fn renewal(&self, cluster: &str, now: Timestamp) -> Option<Renewal> {
         let lease = self
             .leases
-            .get(&ObjectRef::new(names::CLUSTER_LEASE).within(cluster))?;
-        let created = lease
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| time.0);
-        let renewed = lease
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.renew_time.as_ref())
-            .map(|time| time.0);
-        renewed.or(created)
+            .get(&ObjectRef::new(names::CLUSTER_LEASE).within(cluster));
+        let written = lease.as_ref().and_then(|lease| {
+            let spec = lease.spec.as_ref();
+            let renewed = spec.and_then(|spec| spec.renew_time.as_ref());
+            let created = lease.metadata.creation_timestamp.as_ref();
+            renewed.map(|time| time.0).or(created.map(|time| time.0))
+        });
+        let mut memory = self.memory();
+        let known = memory.entry(cluster.to_owned()).or_default();
+        known.renewal = written.map(|written| Renewal::hear(known.renewal, written, now));
+        known.renewal
     }
 
-    fn works_of(&self, cluster: &str) -> Vec<String> {
+    fn belongings(&self, cluster: &str) -> Belongings {
+        let addons = self.addons.state();
+        let addons = addons
+            .iter()
+            .filter(|addon| addon.metadata.namespace.as_deref() == Some(cluster));
         let works = self.works.of_cluster(cluster);
-        works.iter().map(|work| work.name_any()).collect()
+        Belongings {
+            addons: addons.map(|addon| Belonging::of(&addon.metadata)).collect(),
+            works: works
+                .iter()
+                .map(|work| Belonging::of(&work.metadata))
+                .collect(),
+        }
     }
 
     async fn act(&self, cluster: &mut ManagedCluster, action: Action) -> Result<(), HubError> {
@@ -113,15 +198,7 @@ impl Clusters {
                 let patch = json!({"metadata": {"annotations": annotations}, "spec": {"hubAcceptsClient": true}});
                 self.patch(cluster, patch).await
             }
-            Action::AddFinalizer => {
-                let mut finalizers = cluster.finalizers().to_vec();
-                finalizers.push(names::CLUSTER_FINALIZER.to_owned());
-                self.patch(cluster, json!({"metadata": {"finalizers": finalizers}}))
-                    .await
-            }
-            Action::RemoveFinalizer => {
-                let mut finalizers = cluster.finalizers().to_vec();
-                finalizers.retain(|finalizer| finalizer != names::CLUSTER_FINALIZER);
+            Action::SetFinalizers(finalizers) => {
                 self.patch(cluster, json!({"metadata": {"finalizers": finalizers}}))
                     .await
             }
@@ -132,12 +209,20 @@ impl Clusters {
             Action::SetConditions(news) => self.set_conditions(cluster, news).await,
             Action::Ensure(objects) => apply_all(&self.client, &objects).await,
             Action::RolesWritten => {
-                self.written().insert(name, cluster.spec.hub_accepts_client);
+                let accepted = cluster.spec.hub_accepts_client;
+                self.memory().entry(name).or_default().written = Some(accepted);
                 Ok(())
             }
             Action::Remove(list) => self.remove(&list).await,
             Action::CreateLease => self.create_lease(cluster).await,
-            Action::DeleteWorks(works) => self.delete_works(&name, &works).await,
+            Action::DeleteAddOns(addons) => {
+                self.delete::<ManagedClusterAddOn>("add-on", &name, &addons)
+                    .await
+            }
+            Action::DeleteWorks(works) => {
+                self.delete::<ManifestWork>("manifest work", &name, &works)
+                    .await
+            }
             // Handled by the caller, who knows when the next round is.
             Action::WakeAt(_) => Ok(()),
         }
@@ -196,14 +281,16 @@ impl Clusters {
         }
     }
 
-    async fn delete_works(&self, cluster: &str, works: &[String]) -> Result<(), HubError> {
-        let api: Api<ManifestWork> = Api::namespaced(self.client.clone(), cluster);
-        for work in works {
-            gone(
-                api.delete(work, &DeleteParams::default()).await,
-                "manifest work",
-                work,
-            )?;
+    async fn delete<K>(&self, what: &str, cluster: &str, names: &[String]) -> Result<(), HubError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), cluster);
+        for name in names {
+            gone(api.delete(name, &DeleteParams::default()).await, what, name)?;
         }
         Ok(())
     }
@@ -214,9 +301,43 @@ impl Clusters {
     ) -> Result<(), HubError> {
         for (version, kind, namespace, name) in list {
             let api = dynamic(&self.client, version, kind, Some(namespace))?;
-            gone(api.delete(name, &DeleteParams::default()).await, kind, name)?;
+            let left = match api.delete(name, &DeleteParams::default()).await {
+                Ok(deleted) => deleted.left(),
+                outcome => {
+                    gone(outcome, kind, name)?;
+                    None
+                }
+            };
+            // OCM keeps the role of a cluster's works by this finalizer until the works are gone.
+            let mut finalizers = left
+                .map(|left| left.finalizers().to_vec())
+                .unwrap_or_default();
+            let before = finalizers.len();
+            finalizers.retain(|finalizer| finalizer != names::work::FINALIZER);
+            if finalizers.len() < before {
+                let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+                gone(api.patch(name, &params(), &patch).await, kind, name)?;
+            }
         }
         Ok(())
+    }
+}
+
+/// What a failed step means for its cluster.
+#[derive(Clone, Copy)]
+enum Trouble {
+    Roles,
+    Deletion,
+    Other,
+}
+
+impl Trouble {
+    fn of(action: &Action) -> Self {
+        match action {
+            Action::Ensure(_) => Self::Roles,
+            Action::DeleteAddOns(_) | Action::DeleteWorks(_) => Self::Deletion,
+            _ => Self::Other,
+        }
     }
 }
 

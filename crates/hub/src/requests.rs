@@ -57,8 +57,8 @@ impl Requests {
         let is_known = |cluster: &str| self.clusters.get(&ObjectRef::new(cluster)).is_some();
         match request::judge(&found, &self.policy, is_known) {
             Verdict::Approve => self.approve(&found).await?,
-            Verdict::ApproveIfMayRenew { user } => {
-                if self.may_renew(&user, &found).await? {
+            Verdict::ApproveIfMayRenew { user, groups } => {
+                if self.may_renew(&user, groups).await? {
                     self.approve(&found).await?;
                 } else {
                     tracing::info!(
@@ -130,20 +130,11 @@ impl Requests {
             .map_err(|error| HubError::write("certificate signing request", name, error))
     }
 
-    async fn may_renew(
-        &self,
-        user: &str,
-        found: &CertificateSigningRequest,
-    ) -> Result<bool, HubError> {
-        let agent = request::read(found).map_err(HubError::Internal)?;
-        let groups = [
-            drover_core::registration::roles::ALL_CLUSTERS_GROUP.to_owned(),
-            drover_core::registration::roles::cluster_group(&agent.cluster),
-        ];
+    async fn may_renew(&self, user: &str, groups: Vec<String>) -> Result<bool, HubError> {
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: Some(user.to_owned()),
-                groups: Some(groups.to_vec()),
+                groups: Some(groups),
                 resource_attributes: Some(ResourceAttributes {
                     group: Some("register.open-cluster-management.io".to_owned()),
                     resource: Some("managedclusters".to_owned()),

@@ -52,10 +52,10 @@ pub struct Hub {
     pub tls: Option<ServerTls>,
     /// Signs the certificates of agents.
     pub sign: Sign,
-    /// Whether every cluster that asks is let in.
-    pub accept_all: bool,
-    /// Whether a bootstrap token is enough for a first certificate.
-    pub approve_bootstrap: bool,
+    /// Which clusters are let in when they ask.
+    pub acceptance: cluster::Policy,
+    /// Whose first certificates are approved; the hub's own user counts as a broker.
+    pub approval: request::Policy,
     /// Brokers through which agents get works too.
     pub work_sources: Vec<WorkSource>,
     /// Where the broker's counters are registered.
@@ -167,7 +167,7 @@ impl Hub {
         );
         tasks.run("the cache of certificate requests", task);
 
-        let told = objects_queue.clone();
+        let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
         let (addons, task) = mirror(
             Api::all(self.client.clone()),
             Config::default(),
@@ -175,6 +175,9 @@ impl Hub {
             move |found: &ManagedClusterAddOn| {
                 let cluster = found.namespace().unwrap_or_default();
                 told.add(format!("addons/{cluster}/{}", found.name_any()));
+                if found.metadata.deletion_timestamp.is_some() {
+                    queue.add(cluster);
+                }
             },
         );
         tasks.run("the cache of add-ons", task);
@@ -238,22 +241,20 @@ impl Hub {
 
         let acceptance = Clusters {
             client: self.client.clone(),
-            policy: cluster::Policy {
-                accept_all: self.accept_all,
-            },
+            policy: self.acceptance,
             clock: self.clock.clone(),
             clusters: clusters.clone(),
             namespaces: namespaces.clone(),
             leases: leases.clone(),
             works: works.clone(),
-            written: std::sync::Mutex::default(),
+            addons: addons.clone(),
+            memory: std::sync::Mutex::default(),
         };
+        let mut policy = self.approval;
+        policy.brokers.push(broker_user);
         let approval = Requests {
             client: self.client,
-            policy: request::Policy {
-                approve_bootstrap: self.approve_bootstrap,
-                brokers: vec![broker_user],
-            },
+            policy,
             clock: self.clock,
             requests: requests.clone(),
             clusters: clusters.clone(),

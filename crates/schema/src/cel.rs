@@ -6,7 +6,9 @@
 
 mod convert;
 mod compile;
+mod cost;
 mod eval;
+mod expression;
 mod path;
 mod room;
 #[cfg(test)]
@@ -21,6 +23,7 @@ use crate::field_error::{FieldError, Kind};
 use crate::types::{Node, Schema, Shape, TypeId};
 use crate::validate::Correlated;
 
+pub use expression::{EvalError, Expression, Outcome, Variables};
 pub use path::field_path;
 
 /// Steps that the rules may take for one object, in iterations of their innermost loops

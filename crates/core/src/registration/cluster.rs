@@ -1,24 +1,49 @@
 //! What a hub does for one managed cluster (ocm: pkg/registration/hub/{managedcluster,lease,taint,gc}).
+//!
+//! - here: acceptance and denial
+//! - [`health`]: what the lease tells, and the taints that follow from it
+//! - [`leave`]: the end
 
-use drover_api::cluster::v1::{ManagedCluster, Taint, TaintEffect};
+pub mod health;
+pub mod leave;
+
+use drover_api::cluster::v1::{ManagedCluster, Taint};
 use drover_api::conditions::{self, Status, condition};
 use drover_api::names::{self, cluster as words};
 use drover_api::{Condition, Time};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use self::health::Renewal;
+use self::leave::Belongings;
 use super::roles;
 
-/// Seconds between two renewals when a cluster does not say (ocm: pkg/registration/spoke/lease).
-const DEFAULT_LEASE_SECONDS: i32 = 60;
-/// Renewals that may be missed before a cluster counts as lost (ocm: pkg/registration/hub/lease).
-const GRACE_RENEWALS: i32 = 5;
+pub use self::health::{grace, lease_seconds};
 
 /// What the hub decides by itself.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// Every cluster that asks is accepted once.
-    pub accept_all: bool,
+    /// Names of clusters that are accepted once when they ask; `*` stands for any text.
+    pub accept: Vec<String>,
+}
+
+impl Policy {
+    /// Whether a cluster of this name is let in without a person.
+    pub fn accepts(&self, name: &str) -> bool {
+        self.accept.iter().any(|pattern| fits(pattern, name))
+    }
+}
+
+/// Whether `name` fits a pattern in which `*` stands for any text.
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(name) = name.strip_prefix(head) else {
+        return false;
+    };
+    let starts = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+    starts.into_iter().any(|at| fits(rest, &name[at..]))
 }
 
 /// What is there.
@@ -28,10 +53,10 @@ pub struct Seen<'a> {
     pub cluster: &'a ManagedCluster,
     /// Whether its namespace exists and is not going away.
     pub namespace: bool,
-    /// When its lease was renewed last; `None` when there is no lease.
-    pub renewed: Option<Timestamp>,
-    /// Names of the works that are left in its namespace.
-    pub works: &'a [String],
+    /// The last renewal of its lease; `None` when there is no lease.
+    pub renewal: Option<Renewal>,
+    /// The add-ons and the works that are left in its namespace; only a cluster that leaves is asked for them.
+    pub belongings: &'a Belongings,
     /// Whether its roles are known to be written since the hub started, for this acceptance.
     pub roles_written: bool,
 }
@@ -44,8 +69,8 @@ pub enum Action {
         /// The value of the annotation.
         at: String,
     },
-    /// Keep the object until its belongings are gone.
-    AddFinalizer,
+    /// Keep the object until its belongings are gone: its finalizers shall be these.
+    SetFinalizers(Vec<String>),
     /// Apply these objects.
     Ensure(Vec<Value>),
     /// Remember that the roles are written.
@@ -54,28 +79,30 @@ pub enum Action {
     Remove(Vec<(&'static str, &'static str, String, String)>),
     /// Create the cluster's lease.
     CreateLease,
+    /// Delete these add-ons.
+    DeleteAddOns(Vec<String>),
     /// Delete these works.
     DeleteWorks(Vec<String>),
     /// Replace the taints.
     SetTaints(Vec<Taint>),
     /// Set these conditions.
     SetConditions(Vec<Condition>),
-    /// Nothing is left: let the object go.
-    RemoveFinalizer,
     /// Look again at this time.
     WakeAt(Timestamp),
 }
 
 /// What to do now. Doing it and planning again gives nothing but waits.
-pub fn plan(seen: &Seen<'_>, policy: Policy, now: Timestamp) -> Vec<Action> {
+pub fn plan(seen: &Seen<'_>, policy: &Policy, now: Timestamp) -> Vec<Action> {
     if seen.cluster.metadata.deletion_timestamp.is_some() {
-        return leave(seen, now);
+        return leave::plan(seen, now);
     }
     let mut actions = Vec::new();
-    if !has_finalizer(seen.cluster) {
-        actions.push(Action::AddFinalizer);
-    }
-    if policy.accept_all && !seen.cluster.spec.hub_accepts_client && !was_accepted(seen.cluster) {
+    let finalizers = seen.cluster.metadata.finalizers.as_deref();
+    actions.extend(leave::finalizers(finalizers.unwrap_or_default()));
+    if !seen.cluster.spec.hub_accepts_client
+        && !was_decided(seen.cluster)
+        && policy.accepts(name_of(seen.cluster))
+    {
         actions.push(Action::Accept {
             at: now.to_string(),
         });
@@ -89,23 +116,34 @@ pub fn plan(seen: &Seen<'_>, policy: Policy, now: Timestamp) -> Vec<Action> {
     }
     let mut news = acceptance(seen, now, actions.len() > before);
     let mut wake = None;
-    if let (true, Some(renewed)) = (seen.cluster.spec.hub_accepts_client, seen.renewed) {
-        let lost_at = renewed
-            .saturating_add(grace(seen.cluster))
-            .unwrap_or(Timestamp::MAX);
+    if let (true, Some(renewal)) = (seen.cluster.spec.hub_accepts_client, seen.renewal) {
+        let lost_at = renewal.lost_at(seen.cluster);
         if now >= lost_at {
-            news.extend(lost(seen.cluster, now));
+            news.extend(health::lost(seen.cluster, now));
         } else {
             wake = Some(lost_at);
         }
+        news.extend(health::clocks(seen.cluster, renewal, now));
     }
-    taints(seen.cluster, &news, now, &mut actions);
+    health::taints(seen.cluster, &news, now, &mut actions);
     let current = conditions_of(seen.cluster);
     if conditions::merge(current, news.clone()) != current {
         actions.push(Action::SetConditions(news));
     }
     actions.extend(wake.map(Action::WakeAt));
     actions
+}
+
+/// What to say when the roles of a cluster cannot be written: it is accepted, but cannot do anything yet.
+pub fn not_admitted(why: &str, now: Timestamp) -> Condition {
+    condition(
+        words::HUB_ACCEPTED,
+        Status::False,
+        words::REASON_ERROR,
+        why,
+        None,
+        &Time(now),
+    )
 }
 
 fn admit(seen: &Seen<'_>, actions: &mut Vec<Action>) {
@@ -119,7 +157,7 @@ fn admit(seen: &Seen<'_>, actions: &mut Vec<Action>) {
         actions.push(Action::Ensure(objects));
         actions.push(Action::RolesWritten);
     }
-    if seen.renewed.is_none() {
+    if seen.renewal.is_none() {
         actions.push(Action::CreateLease);
     }
 }
@@ -165,115 +203,6 @@ fn acceptance(seen: &Seen<'_>, now: Timestamp, changing: bool) -> Vec<Condition>
     )]
 }
 
-fn lost(cluster: &ManagedCluster, now: Timestamp) -> Option<Condition> {
-    let known = conditions::find(conditions_of(cluster), words::AVAILABLE);
-    if known.is_some_and(|c| c.status == Status::Unknown.as_str()) {
-        return None;
-    }
-    Some(condition(
-        words::AVAILABLE,
-        Status::Unknown,
-        words::REASON_LEASE_STOPPED,
-        "Registration agent stopped updating its lease.",
-        None,
-        &Time(now),
-    ))
-}
-
-/// A cluster that is not available repels placements.
-fn taints(cluster: &ManagedCluster, news: &[Condition], now: Timestamp, actions: &mut Vec<Action>) {
-    let available = conditions::find(news, words::AVAILABLE)
-        .or_else(|| conditions::find(conditions_of(cluster), words::AVAILABLE));
-    let wanted = match available.map(|c| Status::read(&c.status)) {
-        Some(Status::True) => None,
-        Some(Status::False) => Some(names::taint::UNAVAILABLE),
-        Some(Status::Unknown) | None => Some(names::taint::UNREACHABLE),
-    };
-    let ours = |taint: &Taint| {
-        taint.effect == TaintEffect::NoSelect
-            && (taint.key == names::taint::UNAVAILABLE || taint.key == names::taint::UNREACHABLE)
-    };
-    let mut next: Vec<Taint> = cluster
-        .spec
-        .taints
-        .iter()
-        .filter(|taint| !ours(taint) || wanted == Some(taint.key.as_str()))
-        .cloned()
-        .collect();
-    if let Some(key) = wanted
-        && !next.iter().any(ours)
-    {
-        next.push(Taint {
-            key: key.to_owned(),
-            value: String::new(),
-            effect: TaintEffect::NoSelect,
-            time_added: Some(Time(whole_seconds(now))),
-        });
-    }
-    if next != cluster.spec.taints {
-        actions.push(Action::SetTaints(next));
-    }
-}
-
-/// First the works (the agent still needs its rights to undo them), then the rights, then the object.
-fn leave(seen: &Seen<'_>, now: Timestamp) -> Vec<Action> {
-    if !has_finalizer(seen.cluster) {
-        return Vec::new();
-    }
-    let name = name_of(seen.cluster);
-    let (reason, message) = if seen.works.is_empty() {
-        (
-            words::REASON_NO_RESOURCE,
-            "No cleaned resource in cluster ns.".to_owned(),
-        )
-    } else {
-        (
-            words::REASON_RESOURCE_REMAINING,
-            format!("{} manifest works remain", seen.works.len()),
-        )
-    };
-    let news = condition(
-        words::DELETING,
-        Status::from(seen.works.is_empty()),
-        reason,
-        message,
-        None,
-        &Time(now),
-    );
-    let mut actions = Vec::new();
-    let current = conditions_of(seen.cluster);
-    if conditions::merge(current, [news.clone()]) != current {
-        actions.push(Action::SetConditions(vec![news]));
-    }
-    if !seen.works.is_empty() {
-        actions.push(Action::DeleteWorks(seen.works.to_vec()));
-        return actions;
-    }
-    let mut remove = role_bindings(name);
-    let role = roles::cluster_role_name(name);
-    remove.push((
-        "rbac.authorization.k8s.io/v1",
-        "ClusterRoleBinding",
-        String::new(),
-        role.clone(),
-    ));
-    remove.push((
-        "rbac.authorization.k8s.io/v1",
-        "ClusterRole",
-        String::new(),
-        role,
-    ));
-    remove.push((
-        "coordination.k8s.io/v1",
-        "Lease",
-        name.to_owned(),
-        names::CLUSTER_LEASE.to_owned(),
-    ));
-    actions.push(Action::Remove(remove));
-    actions.push(Action::RemoveFinalizer);
-    actions
-}
-
 fn role_bindings(cluster: &str) -> Vec<(&'static str, &'static str, String, String)> {
     roles::namespaced_names(cluster)
         .map(|(name, _)| {
@@ -287,28 +216,11 @@ fn role_bindings(cluster: &str) -> Vec<(&'static str, &'static str, String, Stri
         .to_vec()
 }
 
-/// How long a lease may stay as it is before the cluster counts as lost.
-pub fn grace(cluster: &ManagedCluster) -> SignedDuration {
-    SignedDuration::from_secs(i64::from(lease_seconds(cluster)) * i64::from(GRACE_RENEWALS))
-}
-
-/// Seconds between two renewals of a cluster's lease.
-pub fn lease_seconds(cluster: &ManagedCluster) -> i32 {
-    cluster
-        .spec
-        .lease_duration_seconds
-        .filter(|seconds| *seconds > 0)
-        .unwrap_or(DEFAULT_LEASE_SECONDS)
-}
-
-fn was_accepted(cluster: &ManagedCluster) -> bool {
+/// Whether anybody decided about the cluster before: what was denied stays so until a person says otherwise.
+fn was_decided(cluster: &ManagedCluster) -> bool {
     let annotations = cluster.metadata.annotations.as_ref();
     annotations.is_some_and(|a| a.contains_key(names::AUTOMATICALLY_ACCEPTED_ON_ANNOTATION))
-}
-
-fn has_finalizer(cluster: &ManagedCluster) -> bool {
-    let finalizers = cluster.metadata.finalizers.as_deref().unwrap_or_default();
-    finalizers.iter().any(|f| f == names::CLUSTER_FINALIZER)
+        || conditions::find(conditions_of(cluster), words::HUB_ACCEPTED).is_some()
 }
 
 fn conditions_of(cluster: &ManagedCluster) -> &[Condition] {
@@ -320,10 +232,6 @@ fn conditions_of(cluster: &ManagedCluster) -> &[Condition] {
 
 fn name_of(cluster: &ManagedCluster) -> &str {
     cluster.metadata.name.as_deref().unwrap_or_default()
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 #[cfg(test)]

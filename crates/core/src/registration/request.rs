@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use drover_api::names::CLUSTER_NAME_LABEL;
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use jiff::Timestamp;
+use k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestCondition,
+};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use super::roles::{ALL_CLUSTERS_GROUP, BOOTSTRAP_GROUP, agent_user, cluster_group};
@@ -20,6 +23,9 @@ pub const REQUESTER_GROUPS_ANNOTATION: &str = "registration.drover.dev/csr-group
 /// The reason of an approval.
 pub const APPROVED_REASON: &str = "AutoApprovedByHubCSRApprovingController";
 
+/// The reason of an approval by a person.
+const APPROVED_BY_HAND_REASON: &str = "ClusterAccepted";
+
 /// What is to become of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -29,6 +35,8 @@ pub enum Verdict {
     ApproveIfMayRenew {
         /// Who asked.
         user: String,
+        /// The requester's groups.
+        groups: Vec<String>,
     },
     /// Approve it as soon as the hub knows the cluster.
     Wait {
@@ -47,8 +55,23 @@ pub enum Verdict {
 pub struct Policy {
     /// Whether bootstrap tokens are enough to get a first certificate.
     pub approve_bootstrap: bool,
+    /// Further users whose first requests are approved (ocm: `--auto-approved-csr-users`).
+    pub users: Vec<String>,
+    /// Further groups whose first requests are approved.
+    pub groups: Vec<String>,
     /// Users as whom brokers create requests for others: their notes about who asked are believed.
     pub brokers: Vec<String>,
+}
+
+impl Policy {
+    /// Whether the first request of this user is approved without a person.
+    fn approves(&self, user: &str, groups: &[String]) -> bool {
+        let bootstrap = |group: &String| self.approve_bootstrap && group == BOOTSTRAP_GROUP;
+        self.users.iter().any(|known| known == user)
+            || groups
+                .iter()
+                .any(|group| bootstrap(group) || self.groups.contains(group))
+    }
 }
 
 /// The agent that a request is for.
@@ -76,9 +99,15 @@ pub fn judge(
     };
     let (user, groups) = requester(request, policy);
     if user == agent_user(&agent.cluster, &agent.agent) {
-        return Verdict::ApproveIfMayRenew { user };
+        // OCM's server notes the name alone: it stands for the groups that go with it.
+        let groups = if groups.is_empty() {
+            vec![ALL_CLUSTERS_GROUP.to_owned(), cluster_group(&agent.cluster)]
+        } else {
+            groups
+        };
+        return Verdict::ApproveIfMayRenew { user, groups };
     }
-    if policy.approve_bootstrap && groups.iter().any(|group| group == BOOTSTRAP_GROUP) {
+    if policy.approves(&user, &groups) {
         let cluster = agent.cluster;
         return if is_known(&cluster) {
             Verdict::Approve
@@ -115,6 +144,57 @@ pub fn read(request: &CertificateSigningRequest) -> Result<Agent, String> {
         cluster: cluster.clone(),
         agent: agent.to_owned(),
     })
+}
+
+/// What becomes of a request when a person accepts its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// It is not of this cluster, or has a verdict already.
+    No,
+    /// The person means it too.
+    Approve,
+    /// Somebody asked who need not be the cluster's agent.
+    Doubt {
+        /// Who.
+        requester: String,
+    },
+}
+
+/// Whether a person who accepts `cluster`, and trusts these `requesters` beside the holders of bootstrap tokens, means this
+/// request as well. Notes about who asked count for nothing here: anybody who may ask can write them.
+pub fn consent(
+    request: &CertificateSigningRequest,
+    cluster: &str,
+    requesters: &[String],
+) -> Consent {
+    if decided(request) || !read(request).is_ok_and(|agent| agent.cluster == cluster) {
+        return Consent::No;
+    }
+    let user = request.spec.username.clone().unwrap_or_default();
+    let groups = request.spec.groups.as_deref().unwrap_or_default();
+    if groups.iter().any(|group| group == BOOTSTRAP_GROUP) || requesters.contains(&user) {
+        return Consent::Approve;
+    }
+    Consent::Doubt { requester: user }
+}
+
+/// The conditions of a request that a person approves, with those that it has.
+pub fn approved_by_hand(
+    request: &CertificateSigningRequest,
+    now: Timestamp,
+) -> Vec<CertificateSigningRequestCondition> {
+    let known = request.status.as_ref().and_then(|s| s.conditions.clone());
+    let mut conditions = known.unwrap_or_default();
+    let time = Some(drover_api::Time(now));
+    conditions.push(CertificateSigningRequestCondition {
+        type_: "Approved".to_owned(),
+        status: "True".to_owned(),
+        reason: Some(APPROVED_BY_HAND_REASON.to_owned()),
+        message: Some("The hub's administrator accepted the cluster.".to_owned()),
+        last_update_time: time.clone(),
+        last_transition_time: time,
+    });
+    conditions
 }
 
 /// Whether a request was approved or denied.
@@ -191,6 +271,12 @@ fn ignore(why: &str) -> Verdict {
 fn subject(pem: &[u8]) -> Result<(String, Vec<String>), String> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem)
         .map_err(|error| format!("the request is no PEM: {error}"))?;
+    if block.label != "CERTIFICATE REQUEST" {
+        return Err(format!(
+            "the PEM has a {}, not a CERTIFICATE REQUEST",
+            block.label
+        ));
+    }
     let (_, request) = X509CertificationRequest::from_der(&block.contents)
         .map_err(|error| format!("the request is no PKCS #10: {error}"))?;
     let subject = &request.certification_request_info.subject;

@@ -130,8 +130,13 @@ impl TestHub {
             listener,
             tls: Some(tls.unwrap()),
             sign,
-            accept_all: true,
-            approve_bootstrap: true,
+            acceptance: drover_core::registration::cluster::Policy {
+                accept: vec!["*".to_owned()],
+            },
+            approval: drover_core::registration::request::Policy {
+                approve_bootstrap: true,
+                ..Default::default()
+            },
             work_sources: self.sources.clone(),
             metrics: None,
             clock: Clock::system(),

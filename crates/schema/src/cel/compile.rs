@@ -152,6 +152,15 @@ fn internal(rule: &Value) -> Value {
 }
 
 fn program(source: &str, node: Node<'_>) -> Result<Program, String> {
+    expression(source, &["self", "oldSelf"], Some(node))
+}
+
+/// Compiles an expression that may name these variables; `node` is the type of `self`.
+pub(super) fn expression(
+    source: &str,
+    variables: &[&str],
+    node: Option<Node<'_>>,
+) -> Result<Program, String> {
     if source.len() > MAX_RULE_BYTES {
         return Err(format!(
             "ERROR: <input>: the expression is longer than {MAX_RULE_BYTES} bytes"
@@ -160,6 +169,7 @@ fn program(source: &str, node: Node<'_>) -> Result<Program, String> {
     let program = parse(source)?;
     let mut names = Names {
         node,
+        variables,
         scope: Vec::new(),
         wrong: Vec::new(),
     };
@@ -213,7 +223,7 @@ fn parse(source: &str) -> Result<Program, String> {
 }
 
 /// How deep an expression nests.
-fn depth(expr: &IdedExpr) -> usize {
+pub(super) fn depth(expr: &IdedExpr) -> usize {
     let mut deepest = 0;
     children(expr, &mut |child| deepest = deepest.max(depth(child)));
     deepest + 1
@@ -280,9 +290,7 @@ fn scalar(shape: &Shape) -> Option<&'static str> {
 }
 
 /// Names that are no variables but types or prefixes of functions.
-const KNOWN: [&str; 22] = [
-    "self",
-    "oldSelf",
+const KNOWN: [&str; 20] = [
     "int",
     "uint",
     "double",
@@ -306,7 +314,9 @@ const KNOWN: [&str; 22] = [
 ];
 
 struct Names<'a> {
-    node: Node<'a>,
+    /// The type of `self`, where there is one.
+    node: Option<Node<'a>>,
+    variables: &'a [&'a str],
     /// Variables of the loops around.
     scope: Vec<String>,
     /// A text near the place, and what is wrong there.
@@ -317,7 +327,10 @@ impl<'a> Names<'a> {
     fn visit(&mut self, expr: &IdedExpr) {
         match &expr.expr {
             Expr::Ident(name) => {
-                let declared = KNOWN.contains(&&**name) || self.scope.iter().any(|it| it == name);
+                let name_it = &name.as_str();
+                let declared = KNOWN.contains(name_it)
+                    || self.variables.contains(name_it)
+                    || self.scope.iter().any(|it| it == name);
                 if !declared && !name.starts_with('@') {
                     let wrong = format!("undeclared reference to '{name}' (in container '')");
                     let known = self.wrong.iter().any(|(_, it)| *it == wrong);
@@ -357,7 +370,7 @@ impl<'a> Names<'a> {
     /// The type of an expression, where the schema makes it certain.
     fn known(&self, expr: &IdedExpr) -> Option<Node<'a>> {
         match &expr.expr {
-            Expr::Ident(name) if name == "self" => Some(self.node),
+            Expr::Ident(name) if name == "self" => self.node,
             Expr::Select(select) if !select.test => {
                 let operand = self.known(&select.operand)?;
                 match operand.shape() {

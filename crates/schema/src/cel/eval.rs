@@ -15,10 +15,13 @@ use crate::types::{Node, Shape};
 const MAX_MESSAGE_BYTES: usize = 5 * 1024;
 
 /// Rules that nest deeper than this are evaluated where there is room.
-const SHALLOW: usize = 16;
+pub(super) const SHALLOW: usize = 16;
 
 /// All functions of CEL and of Kubernetes; making them is dear.
-static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
+static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(functions);
+
+/// A scope with all functions of CEL and of Kubernetes.
+pub(super) fn functions() -> Context<'static> {
     let mut context = Context::default().with_all();
     // `type(x) == int`: types are values, here their names.
     context.add_function("type", |value: Cel| -> Result<Cel, ExecutionError> {
@@ -28,7 +31,7 @@ static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
         context.add_variable_from_value(name, Cel::String(Arc::new(name.to_owned())));
     }
     context
-});
+}
 
 /// The types of CEL that rules can name.
 const TYPES: [&str; 9] = [
@@ -43,7 +46,7 @@ const TYPES: [&str; 9] = [
     "null_type",
 ];
 
-fn type_value(value: &Cel) -> &'static str {
+pub(super) fn type_value(value: &Cel) -> &'static str {
     match value {
         Cel::Int(_) => "int",
         Cel::UInt(_) => "uint",
@@ -164,22 +167,30 @@ fn made(rule: &Rule, context: &Context<'_>) -> Option<String> {
 /// An error of the evaluation, in upstream's words where they are known.
 fn said(error: &ExecutionError, rule: &Rule) -> String {
     let shown = rule.message.as_deref().unwrap_or(&rule.source);
+    match reason(error).as_str() {
+        NO_OVERLOAD => format!(
+            "'no such overload': call arguments did not match a supported operator, function or macro signature for rule: {shown}"
+        ),
+        reason => format!("{reason} evaluating rule: {shown}"),
+    }
+}
+
+const NO_OVERLOAD: &str = "no such overload";
+
+/// An error of the evaluation, in upstream's words where they are known.
+pub(super) fn reason(error: &ExecutionError) -> String {
     match error {
-        ExecutionError::NoSuchKey(key) => format!("no such key: {key} evaluating rule: {shown}"),
         ExecutionError::NoSuchOverload
         | ExecutionError::UnsupportedBinaryOperator(..)
         | ExecutionError::UnsupportedUnaryOperator(..)
-        | ExecutionError::ValuesNotComparable(..) => format!(
-            "'no such overload': call arguments did not match a supported operator, function or macro signature for rule: {shown}"
-        ),
+        | ExecutionError::ValuesNotComparable(..) => NO_OVERLOAD.to_owned(),
+        ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
         ExecutionError::IndexOutOfBounds(Cel::Int(index)) => {
-            format!("index out of bounds: {index} evaluating rule: {shown}")
+            format!("index out of bounds: {index}")
         }
-        ExecutionError::FunctionError { message, .. } => {
-            format!("{message} evaluating rule: {shown}")
-        }
-        ExecutionError::DivisionByZero(_) => format!("division by zero evaluating rule: {shown}"),
-        other => format!("{other} evaluating rule: {shown}"),
+        ExecutionError::FunctionError { message, .. } => message.clone(),
+        ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
+        other => other.to_string(),
     }
 }
 
