@@ -195,7 +195,71 @@ fn fedora_message() -> CustomResourceDefinition {
         ],
         status: true,
     }
-    .render::<FedoraMessage>(Scope::Namespaced, &[])
+    .render::<FedoraMessage>(Scope::Namespaced, &fedora_message_rules())
+}
+
+/// What the types cannot say of a FedoraMessage: the spellings of Kubernetes beside those of the proposal, and the rules.
+fn fedora_message_rules() -> Vec<(&'static str, Value)> {
+    let rule = |rule: &str, message: &str| json!({ "rule": rule, "message": message });
+    let number = |maximum: u32, minimum: u32, as_: &str| {
+        json!({
+            "type": "integer", "format": "int64", "minimum": minimum, "maximum": maximum,
+            "description": format!("{as_} in the spelling of Kubernetes; one of the two is given."),
+        })
+    };
+    let one = |snake: &str, camel: &str| {
+        rule(
+            &format!("!(has(self.{snake}) && has(self.{camel}))"),
+            &format!("give {snake} or {camel}, not both"),
+        )
+    };
+    let reserved = "sent-at and priority, and names that begin with fedora_messaging_schema or fedora_messaging_severity, are written by the sender";
+    vec![
+        ("/properties/spec/properties/deadlineSeconds", number(2_592_000, 1, "deadline_seconds")),
+        ("/properties/spec/properties/maxAttempts", number(20, 1, "max_attempts")),
+        (
+            "/properties/spec/properties/ttlSecondsAfterFinished",
+            number(31_536_000, 0, "ttl_seconds_after_finished"),
+        ),
+        (
+            "/properties/spec/x-kubernetes-validations",
+            json!([
+                one("deadline_seconds", "deadlineSeconds"),
+                one("max_attempts", "maxAttempts"),
+                one("ttl_seconds_after_finished", "ttlSecondsAfterFinished"),
+            ]),
+        ),
+        (
+            "/properties/spec/properties/authentication/x-kubernetes-validations",
+            json!([rule(
+                "has(self.secret_ref) != has(self.secretRef)",
+                "give secret_ref or secretRef, and not both"
+            )]),
+        ),
+        (
+            "/properties/spec/properties/message/properties/schemaPackage",
+            json!({
+                "type": "string", "minLength": 1, "maxLength": 255,
+                "description": "schema_package in the spelling of Kubernetes; one of the two is given.",
+            }),
+        ),
+        (
+            "/properties/spec/properties/message/x-kubernetes-validations",
+            json!([one("schema_package", "schemaPackage")]),
+        ),
+        (
+            "/properties/spec/properties/message/properties/headers/x-kubernetes-validations",
+            json!([rule(
+                "self.all(name, name != 'sent-at' && name != 'priority' && !name.startsWith('fedora_messaging_schema') && !name.startsWith('fedora_messaging_severity'))",
+                reserved
+            )]),
+        ),
+        // Words of printable ASCII with single dots between them, none of which is `*` or `#`.
+        (
+            "/properties/spec/properties/message/properties/topic/pattern",
+            json!(r##"^([!-"$-)+,\-/-~]|[!-\-/-~]{2,})(\.([!-"$-)+,\-/-~]|[!-\-/-~]{2,}))*$"##),
+        ),
+    ]
 }
 
 #[derive(Clone, Copy)]

@@ -14,6 +14,8 @@ mod hub;
 mod kinds;
 mod objects;
 mod print;
+mod publish;
+mod publisher;
 mod status;
 mod up;
 
@@ -63,7 +65,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<print::ClosedPipe>() => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
+        Err(error) => {
+            let own = error.downcast_ref::<publish::Failed>();
+            fail(&error, own.map_or(1, publish::Failed::exit_code))
+        }
     }
 }
 
@@ -89,6 +94,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Apiserver(args) => apiserver::run(args).await,
         Command::Hub(args) => hub::run(args, &cli.global).await,
         Command::Agent(args) => agent::run(args, &cli.global).await,
+        Command::Publisher(args) => publisher::run(args, &cli.global).await,
+        Command::Publish(args) => publish::run(args, cli.global.output).await,
         Command::Clusters(args) => clusters::run(args, &cli.global).await,
         Command::Status(args) => status::run(args, &cli.global).await,
         Command::Apply(args) => objects::apply(args, &cli.global).await,

@@ -125,6 +125,36 @@ impl Sending {
         }
     }
 
+    /// Sends messages at once on one connection, and waits for all of them. They leave in their order.
+    ///
+    /// # Errors
+    /// That of the first that failed; others may have been sent.
+    pub async fn send_all(&mut self, messages: &[Outgoing]) -> Result<(), SendError> {
+        let Some((first, rest)) = messages.split_first() else {
+            return Ok(());
+        };
+        // The first one finds out whether there is a broker, and waits for it.
+        self.send(first).await?;
+        let mut failed = Vec::new();
+        if let Some(connection) = &self.connection {
+            let all = rest
+                .iter()
+                .map(|message| connection.publish(&self.exchange, message, self.patience));
+            let outcomes = futures::future::join_all(all).await;
+            for (message, outcome) in rest.iter().zip(outcomes) {
+                match outcome {
+                    Ok(()) => {}
+                    Err(error) if error.verdict() == Verdict::Never => return Err(error.into()),
+                    Err(_) => failed.push(message),
+                }
+            }
+        }
+        for message in failed {
+            self.send(message).await?;
+        }
+        Ok(())
+    }
+
     async fn attempt(&mut self, message: &Outgoing, left: Duration) -> Result<(), AmqpError> {
         let connection = match self.connection.take().filter(Publisher::is_connected) {
             Some(connection) => connection,

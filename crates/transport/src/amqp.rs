@@ -21,7 +21,7 @@ use tcp_stream::{AsyncTcpStream, RustlsConnector};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-pub use config::{ConfigError, MessagingConfig};
+pub use config::{ConfigError, MessagingConfig, TlsFiles};
 pub use error::{AmqpError, Verdict};
 pub use identity::{Identity, IdentityError};
 
