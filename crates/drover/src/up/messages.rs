@@ -23,8 +23,8 @@ pub struct MessageRules;
 impl Admission for MessageRules {
     fn admit(&self, request: &AdmissionRequest<'_>, object: Option<&mut Value>) -> ApiResult<()> {
         let resource = request.resource;
-        let ours = &*resource.group == "apps.fedoraproject.org"
-            && &*resource.plural == "fedoramessages";
+        let ours =
+            &*resource.group == "apps.fedoraproject.org" && &*resource.plural == "fedoramessages";
         if !ours || !request.subresource.is_empty() || request.operation == Operation::Delete {
             return Ok(());
         }
