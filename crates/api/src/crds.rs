@@ -55,7 +55,11 @@ pub fn publisher() -> Vec<CustomResourceDefinition> {
 
 /// Everything, each definition once.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    hub().into_iter().chain(managed()).chain(publisher()).collect()
+    hub()
+        .into_iter()
+        .chain(managed())
+        .chain(publisher())
+        .collect()
 }
 
 fn managed_cluster() -> CustomResourceDefinition {
@@ -213,10 +217,15 @@ fn fedora_message_rules() -> Vec<(&'static str, Value)> {
             &format!("give {snake} or {camel}, not both"),
         )
     };
-    let reserved = "sent-at and priority, and names that begin with fedora_messaging_schema or fedora_messaging_severity, are written by the sender";
     vec![
-        ("/properties/spec/properties/deadlineSeconds", number(2_592_000, 1, "deadline_seconds")),
-        ("/properties/spec/properties/maxAttempts", number(20, 1, "max_attempts")),
+        (
+            "/properties/spec/properties/deadlineSeconds",
+            number(2_592_000, 1, "deadline_seconds"),
+        ),
+        (
+            "/properties/spec/properties/maxAttempts",
+            number(20, 1, "max_attempts"),
+        ),
         (
             "/properties/spec/properties/ttlSecondsAfterFinished",
             number(31_536_000, 0, "ttl_seconds_after_finished"),
@@ -246,13 +255,6 @@ fn fedora_message_rules() -> Vec<(&'static str, Value)> {
         (
             "/properties/spec/properties/message/x-kubernetes-validations",
             json!([one("schema_package", "schemaPackage")]),
-        ),
-        (
-            "/properties/spec/properties/message/properties/headers/x-kubernetes-validations",
-            json!([rule(
-                "self.all(name, name != 'sent-at' && name != 'priority' && !name.startsWith('fedora_messaging_schema') && !name.startsWith('fedora_messaging_severity'))",
-                reserved
-            )]),
         ),
         // Words of printable ASCII with single dots between them, none of which is `*` or `#`.
         (

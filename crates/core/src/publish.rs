@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use retry::{backoff, deadline};
 pub use status::{Fault, Verdict};
 
-use status::{Progress, progress, write};
+use status::{Progress, current, progress, write};
 
 /// A place that messages go to, as the operator's configuration describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,10 @@ pub fn next(message: &FedoraMessage, place: Option<&Place>, now: Timestamp) -> S
         return Step::Rest;
     }
     match progress(message) {
-        Progress::Over { at } => after_the_end(message, at, now),
+        Progress::Over { at } => match status::seen(message) {
+            Some(status) => Step::Write(Box::new(status)),
+            None => after_the_end(message, at, now),
+        },
         Progress::Drifted => drifted(message, now),
         Progress::Open => open(message, place, now),
     }
@@ -151,8 +154,8 @@ pub fn attempt(message: &FedoraMessage, place: &Place, now: Timestamp) -> Result
     let wanted = &message.spec.message;
     let generation = message.metadata.generation.unwrap_or(1);
     let before = message.status.clone().unwrap_or_default();
-    // Only what was written for this very generation is the same message.
-    let same = before.observed_generation == Some(generation);
+    // Only what was written for this very message is its own.
+    let same = current(message);
     let id = before
         .message_id
         .clone()
@@ -220,7 +223,7 @@ pub fn unidentified(message: &FedoraMessage, fault: &Fault, now: Timestamp) -> F
 
 /// Whether the message was begun and nobody wrote what became of it: whoever sent it last died, or lost its right to write.
 pub fn interrupted(message: &FedoraMessage) -> bool {
-    status::reason(message) == Some(names::REASON_PENDING)
+    current(message) && status::reason(message) == Some(names::REASON_PENDING)
 }
 
 fn severity(wanted: Option<Wanted>) -> Severity {

@@ -93,12 +93,9 @@ impl Messages {
     /// The pod that the last attempt was left to, if nobody wrote its end yet.
     fn pod_at_work(&self, message: &FedoraMessage) -> Option<(&Pods, String)> {
         let status = message.status.as_ref()?;
-        let current = status.observed_generation == message.metadata.generation;
         let name = status.sender_pod.clone()?;
         let pods = self.pods.as_ref()?;
-        let waits = current
-            && publish::interrupted(message)
-            && message.metadata.deletion_timestamp.is_none();
+        let waits = publish::interrupted(message) && message.metadata.deletion_timestamp.is_none();
         waits.then_some((pods, name))
     }
 

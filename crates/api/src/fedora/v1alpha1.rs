@@ -216,6 +216,9 @@ pub struct FedoraMessageStatus {
     /// The generation that all this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Hash of what is sent, where to and as whom, fixed before the first attempt: other fields of the spec may change later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec_hash: Option<String>,
     /// The id under which it is sent, fixed before the first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,

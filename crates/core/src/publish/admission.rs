@@ -1,12 +1,11 @@
 //! What may be written to a FedoraMessage: what [`super::check`] lets through, and no other message once its sending began.
 
 use drover_api::fedora::v1alpha1::FedoraMessage;
+use drover_protocol::fedora::{HEADER_PRIORITY, HEADER_SCHEMA, HEADER_SENT_AT, HEADER_SEVERITY};
 use serde_json::{Value, json};
 
 use super::{Place, check};
 
-/// The name of the policy that [`policies`] gives.
-pub const POLICY: &str = "fedoramessages.apps.fedoraproject.org";
 /// What may change at any time.
 const FREE: [&str; 6] = [
     "suspend",
@@ -55,44 +54,74 @@ fn judge(new: &Value) -> Result<(), String> {
     check(&message, &place).map_err(|fault| fault.text)
 }
 
-/// The rule about changes as a ValidatingAdmissionPolicy with its binding: the rules of a definition do not see the body.
+/// What the definition's own rules cannot see, bodies and headers, as ValidatingAdmissionPolicies with their bindings.
 pub fn policies() -> Vec<Value> {
     let same = |field: &str| {
-        format!(
-            "(has(object.spec.{field}) == has(oldObject.spec.{field})) && (!has(object.spec.{field}) || object.spec.{field} == oldObject.spec.{field})"
-        )
-    };
-    let validations: Vec<Value> = ["env", "message", "authentication"]
-        .iter()
-        .map(|field| {
-            json!({
-                "expression": same(field),
-                "message": format!("spec.{field} cannot change any more: the sending of the message began; make a new FedoraMessage for another one"),
-                "reason": "Invalid",
-            })
+        json!({
+            "expression": format!(
+                "has(object.spec.{field}) == has(oldObject.spec.{field}) && (!has(object.spec.{field}) || object.spec.{field} == oldObject.spec.{field})"
+            ),
+            "message": format!("spec.{field} cannot change any more: the sending of the message began; make a new FedoraMessage for another one"),
+            "reason": "Invalid",
         })
-        .collect();
-    vec![
+    };
+    let begun = json!([{
+        "name": "begun",
+        "expression": "has(oldObject.status) && has(oldObject.status.messageId)",
+    }]);
+    let names = [HEADER_SENT_AT, HEADER_PRIORITY].map(|name| format!("name == '{name}'"));
+    let starts =
+        [HEADER_SCHEMA, HEADER_SEVERITY].map(|start| format!("name.startsWith('{start}')"));
+    let reserved = [names, starts].concat().join(" || ");
+    let headers = json!({
+        "expression": format!(
+            "!has(object.spec.message.headers) || !object.spec.message.headers.exists(name, {reserved})"
+        ),
+        "message": format!("headers {HEADER_SENT_AT}, {HEADER_PRIORITY}, {HEADER_SCHEMA}… and {HEADER_SEVERITY} are written by the sender"),
+        "reason": "Invalid",
+    });
+    let kinds = json!({
+        "expression": "!has(object.spec.message.headers) || object.spec.message.headers.all(name, type(object.spec.message.headers[name]) in [string, bool, int])",
+        "message": "a header must be text, true, false or a whole number of 64 bits",
+        "reason": "Invalid",
+    });
+    let changes = json!([same("env"), same("message"), same("authentication")]);
+    [
+        policy(
+            "changes.fedoramessages.apps.fedoraproject.org",
+            &["UPDATE"],
+            &begun,
+            &changes,
+        ),
+        policy(
+            "headers.fedoramessages.apps.fedoraproject.org",
+            &["CREATE"],
+            &json!([]),
+            &json!([headers, kinds]),
+        ),
+    ]
+    .concat()
+}
+
+fn policy(name: &str, operations: &[&str], conditions: &Value, validations: &Value) -> [Value; 2] {
+    [
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-            "metadata": {"name": POLICY},
+            "metadata": {"name": name},
             "spec": {
                 "failurePolicy": "Fail",
                 "matchConstraints": {"resourceRules": [{
                     "apiGroups": ["apps.fedoraproject.org"], "apiVersions": ["*"],
-                    "operations": ["UPDATE"], "resources": ["fedoramessages"],
+                    "operations": operations, "resources": ["fedoramessages"],
                 }]},
-                "matchConditions": [{
-                    "name": "begun",
-                    "expression": "has(oldObject.status) && has(oldObject.status.messageId)",
-                }],
+                "matchConditions": conditions,
                 "validations": validations,
             },
         }),
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": {"name": POLICY},
-            "spec": {"policyName": POLICY, "validationActions": ["Deny"]},
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
         }),
     ]
 }

@@ -4,7 +4,7 @@ use drover_api::fedora::v1alpha1::FedoraMessage;
 use drover_api::names::fedora as names;
 use jiff::{SignedDuration, Timestamp};
 
-use super::status::reason;
+use super::status::{current, reason};
 
 /// Until when it is tried where the spec does not say, from the creation on.
 const DEADLINE_SECONDS: u32 = 3600;
@@ -51,7 +51,7 @@ pub fn backoff(attempts: u32, key: &str) -> SignedDuration {
 /// Before when no attempt is made, for this generation.
 pub(super) fn not_before(message: &FedoraMessage) -> Option<Timestamp> {
     let status = message.status.as_ref()?;
-    if status.observed_generation != message.metadata.generation || status.attempts == 0 {
+    if !current(message) || status.attempts == 0 {
         return None;
     }
     let last = status.last_attempt_time.as_ref()?.0;
@@ -71,7 +71,7 @@ pub(super) fn exhausted(message: &FedoraMessage) -> bool {
     let Some(status) = &message.status else {
         return false;
     };
-    status.observed_generation == message.metadata.generation
+    current(message)
         && status.attempts >= message.spec.max_attempts.unwrap_or(MAX_ATTEMPTS)
         && reason(message) != Some(names::REASON_PENDING)
 }

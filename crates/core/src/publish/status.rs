@@ -1,11 +1,15 @@
 //! The status of a message: read to know where it stands, written so that people, programs and the next process know.
 
+use std::fmt::Write as _;
+
 use drover_api::conditions::{self, Status, condition};
 use drover_api::fedora::v1alpha1::{Environment, FedoraMessage, FedoraMessageStatus};
 use drover_api::names::fedora as names;
 use drover_api::{Condition, Time};
 use drover_protocol::fedora::Outgoing;
 use jiff::Timestamp;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::called;
 
@@ -142,6 +146,47 @@ pub(super) enum Progress {
     Open,
 }
 
+/// Whether the status is about the message that the spec has now. Before a first attempt every change makes another one; after it
+/// only a change of what is sent does.
+pub(super) fn current(message: &FedoraMessage) -> bool {
+    let Some(status) = &message.status else {
+        return false;
+    };
+    match &status.spec_hash {
+        Some(hash) => *hash == spec_hash(message),
+        None => status.observed_generation == message.metadata.generation,
+    }
+}
+
+/// Tells one message from another by what is sent, where to and as whom.
+fn spec_hash(message: &FedoraMessage) -> String {
+    let spec = &message.spec;
+    let told = json!([spec.env, spec.message, spec.authentication.secret()]);
+    let digest = Sha256::digest(told.to_string());
+    digest
+        .iter()
+        .take(16)
+        .fold(String::new(), |mut text, byte| {
+            // A String takes everything that is written to it.
+            write!(text, "{byte:02x}").ok();
+            text
+        })
+}
+
+/// The status of a message that is over, for a generation that changed nothing of it.
+pub(super) fn seen(message: &FedoraMessage) -> Option<FedoraMessageStatus> {
+    let generation = message.metadata.generation;
+    let mut status = message.status.clone()?;
+    if status.observed_generation == generation {
+        return None;
+    }
+    status.observed_generation = generation;
+    for condition in &mut status.conditions {
+        condition.observed_generation = generation;
+    }
+    Some(status)
+}
+
 pub(super) fn progress(message: &FedoraMessage) -> Progress {
     let Some(status) = &message.status else {
         // A copy of a resource whose message was sent: it came without the status.
@@ -157,7 +202,7 @@ pub(super) fn progress(message: &FedoraMessage) -> Progress {
         };
     };
     let at = status.completion_time.as_ref().map(|time| time.0);
-    let current = status.observed_generation == message.metadata.generation;
+    let current = current(message);
     if conditions::is_true(&status.conditions, names::SENT) {
         return if current {
             Progress::Over { at }
@@ -193,6 +238,7 @@ pub(super) fn begun(
         status.uncertain_attempts += 1;
     }
     status.attempts += 1;
+    status.spec_hash = Some(spec_hash(message));
     status.message_id = Some(outgoing.message_id.clone());
     status.sent_at = Some(Time(sent_at));
     status.topic = Some(outgoing.routing_key.clone());
@@ -259,7 +305,7 @@ pub(super) fn drifted(message: &FedoraMessage, now: Timestamp) -> FedoraMessageS
 /// What the status says of this generation; counters and ids of another one are not this one's.
 fn of_this_generation(message: &FedoraMessage) -> FedoraMessageStatus {
     let old = message.status.clone().unwrap_or_default();
-    if old.observed_generation == message.metadata.generation {
+    if current(message) {
         return old;
     }
     FedoraMessageStatus {

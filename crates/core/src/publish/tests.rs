@@ -263,6 +263,7 @@ fn what_was_sent_is_never_sent_again() {
     send(&mut message, at(0));
     message.status = Some(conclude(&message, Ok(()), at(1)));
     message.metadata.generation = Some(2);
+    message.spec.message.topic = "other".to_owned();
     let Step::Write(status) = next(&message, Some(&place()), at(2)) else {
         panic!("the drift is written");
     };
@@ -355,4 +356,27 @@ fn no_crash_sends_another_message_or_none() {
             "seed {seed}: what may have arrived is admitted: {status:?}"
         );
     }
+}
+
+#[test]
+fn a_change_of_something_else_keeps_the_message() {
+    let mut message = message();
+    let first = send(&mut message, at(1));
+    // Suspended between two attempts, and let go again: still the same message.
+    let fault = Fault::new(names::REASON_CONNECTION_FAILED, Verdict::Later, "");
+    message.status = Some(conclude(&message, Err(fault), at(2)));
+    message.metadata.generation = Some(3);
+    message.spec.max_attempts = Some(9);
+    let second = send(&mut message, at(100));
+    assert_eq!(first, second);
+    message.status = Some(conclude(&message, Ok(()), at(101)));
+    message.metadata.generation = Some(4);
+    message.spec.ttl_seconds_after_finished = Some(0);
+    let Step::Write(status) = next(&message, Some(&place()), at(102)) else {
+        panic!("the generation was seen");
+    };
+    assert_eq!(status.observed_generation, Some(4));
+    assert_eq!(reason_of(&status), "Sent");
+    message.status = Some(*status);
+    assert_eq!(next(&message, Some(&place()), at(103)), Step::Delete);
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 use lapin::message::BasicGetMessage;
+use lapin::types::AMQPValue;
 use serde_json::{Value, json};
 
 /// The machine may be busy with other tests.
@@ -128,7 +129,10 @@ pub(crate) fn id_of(message: &BasicGetMessage) -> String {
 
 pub(crate) fn header(message: &BasicGetMessage, name: &str) -> String {
     let headers = message.properties.headers().clone().unwrap_or_default();
-    format!("{:?}", headers.inner().get(name))
+    match headers.inner().get(name) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        other => format!("{other:?}"),
+    }
 }
 
 /// The secret of the publisher under the name that messages use here.
