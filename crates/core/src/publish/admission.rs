@@ -81,7 +81,7 @@ pub fn policies() -> Vec<Value> {
         "reason": "Invalid",
     });
     let kinds = json!({
-        "expression": "!has(object.spec.message.headers) || object.spec.message.headers.all(name, type(object.spec.message.headers[name]) in [string, bool, int])",
+        "expression": "!has(object.spec.message.headers) || object.spec.message.headers.all(name, type(object.spec.message.headers[name]) == string || type(object.spec.message.headers[name]) == bool || type(object.spec.message.headers[name]) == int)",
         "message": "a header must be text, true, false or a whole number of 64 bits",
         "reason": "Invalid",
     });
