@@ -70,6 +70,12 @@ const PEERS: &[Peer] = &[
         definitions_of: None,
     },
     Peer {
+        name: "sdkgo-rollout",
+        programs: &[("./probe", "sdkgo-rollout-probe")],
+        ldflags: "-s -w",
+        definitions_of: None,
+    },
+    Peer {
         name: "client-go",
         programs: &[("./probe", "client-go-probe")],
         ldflags: "-s -w",
@@ -85,6 +91,12 @@ const PEERS: &[Peer] = &[
             ),
             ("open-cluster-management.io/ocm/cmd/server", "ocm-server"),
         ],
+        ldflags: "-s -w",
+        definitions_of: None,
+    },
+    Peer {
+        name: "ocm-webhook",
+        programs: &[("./server", "ocm-webhook")],
         ldflags: "-s -w",
         definitions_of: None,
     },

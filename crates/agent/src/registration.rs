@@ -21,9 +21,11 @@ use drover_core::registration::request::Agent;
 use drover_protocol::DataType;
 use drover_runtime::backoff::Backoff;
 use drover_runtime::clock::Clock;
+use drover_runtime::health::Health;
 use drover_runtime::supervise::{TaskFailed, Tasks};
 use drover_transport::Transport;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use rand::Rng as _;
@@ -136,6 +138,10 @@ pub struct AgentOptions {
     pub labels: BTreeMap<String, String>,
     /// See `labels`.
     pub annotations: BTreeMap<String, String>,
+    /// Namespace in the managed cluster of the secret with the agent's identity.
+    pub namespace: String,
+    /// Told when the cluster is prepared.
+    pub health: Health,
     /// Whether the agent installs the definitions that it needs in its cluster; it needs the right to.
     pub install_definitions: bool,
     /// Where works come from; absent: from the hub's event service.
@@ -163,6 +169,8 @@ impl AgentOptions {
             managed,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            namespace: identity::NAMESPACE.to_owned(),
+            health: Health::default(),
             install_definitions: true,
             works_over: None,
             work: work::Config::new(work::identity_for(hub_identity)),
@@ -186,6 +194,8 @@ pub struct WorkOptions {
     pub over: Arc<dyn Transport>,
     /// The managed cluster.
     pub managed: Client,
+    /// Told when the cluster is prepared.
+    pub health: Health,
     /// Whether the agent installs the definitions that it needs in its cluster; it needs the right to.
     pub install_definitions: bool,
     /// The work agent; its identity says which hub applied objects belong to.
@@ -208,6 +218,7 @@ impl WorkOptions {
             cluster: cluster.into(),
             over,
             managed,
+            health: Health::default(),
             install_definitions: true,
             work: work::Config::new(work::identity_for(hub_identity)),
             clock: Clock::system(),
@@ -224,10 +235,12 @@ pub async fn run_works(options: WorkOptions, cancel: CancellationToken) -> Resul
     let span = tracing::info_span!("agent", cluster = options.cluster);
     let run = async move {
         let install = options.install_definitions.then_some(&options.managed);
+        let gate = options.health.gate("cluster");
         let prepared = prepare(install, None, &options.tuning, &cancel).await;
         if prepared.is_none() {
             return Ok(());
         }
+        gate.open();
         let mut tasks = Tasks::new(cancel);
         let client = drover_client::AgentOptions {
             driver: options.tuning.driver(&options.clock),
@@ -285,11 +298,13 @@ pub async fn run(options: AgentOptions, cancel: CancellationToken) -> Result<(),
 }
 
 async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), AgentError> {
-    let store = SecretStore::new(options.managed.clone());
+    let store = SecretStore::new(options.managed.clone(), &options.namespace);
+    let gate = options.health.gate("cluster");
     let install = options.install_definitions.then_some(&options.managed);
     let Some(stored) = prepare(install, Some(&store), &options.tuning, &cancel).await else {
         return Ok(());
     };
+    gate.open();
     let me = Agent {
         cluster: options.cluster.clone(),
         agent: name(&options, &stored),
@@ -352,12 +367,19 @@ async fn prepare(
     }
 }
 
-/// Installs the definitions of what a managed cluster serves (ocm: the klusterlet operator does).
+/// Installs the definitions of what a managed cluster serves (ocm: the klusterlet operator does). Those that somebody else
+/// installed are used as they are.
 async fn definitions(cluster: &Client) -> Result<(), kube::Error> {
     let api: Api<CustomResourceDefinition> = Api::all(cluster.clone());
     let params = PatchParams::apply(FIELD_MANAGER).force();
     for definition in drover_api::crds::managed() {
-        api.patch(&definition.name_any(), &params, &Patch::Apply(&definition))
+        let name = definition.name_any();
+        let found = api.get_opt(&name).await?;
+        let ours = |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(FIELD_MANAGER);
+        if found.is_some_and(|found| !found.managed_fields().iter().any(ours)) {
+            continue;
+        }
+        api.patch(&name, &params, &Patch::Apply(&definition))
             .await?;
     }
     Ok(())

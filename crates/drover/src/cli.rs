@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -71,6 +72,15 @@ pub enum Output {
     Json,
     /// YAML
     Yaml,
+    /// For people, with more columns and nothing cut off
+    Wide,
+}
+
+impl Output {
+    /// Whether people read it.
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
 }
 
 /// How log lines look.
@@ -99,7 +109,7 @@ pub enum Command {
     /// Run only the embedded Kubernetes API
     Apiserver(Apiserver),
     /// Run a hub: its controllers, and the event service that its agents connect to
-    Hub(Hub),
+    Hub(Box<Hub>),
     /// Run the agent of a cluster
     Agent(Agent),
     /// Run the publisher of a cluster: it sends a message to Fedora Messaging for each FedoraMessage
@@ -108,6 +118,10 @@ pub enum Command {
     Publish(Publish),
     /// Let clusters in that asked to join, or shut them out
     Clusters(Clusters),
+    /// List works, what is wrong first
+    Works(Works),
+    /// Print what installs a hub or an agent on Kubernetes, for `kubectl apply --server-side -f -`
+    Manifests(Manifests),
     /// Show the fleet as a tree: hubs, clusters, works, what is wrong first
     Status(Status),
     /// Apply objects from files, as `kubectl apply --server-side` does
@@ -182,9 +196,12 @@ pub struct Apiserver {
 /// `drover hub`
 #[derive(Debug, Clone, Args)]
 pub struct Hub {
-    /// Folder that keeps the authority of the event service and its agents
+    /// Folder that keeps the authority of the event service and its agents; without it a secret of the hub's API does, which all
+    /// copies of the hub share
     #[arg(long, env = "DROVER_HUB_DATA", value_name = "DIR")]
-    pub data: PathBuf,
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub copies: Copies,
     /// Address of the event service
     #[arg(
         long,
@@ -234,8 +251,89 @@ pub struct Hub {
     /// Address of loopback for Prometheus, which finds what the event service counts at /metrics
     #[arg(long, env = "DROVER_HUB_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
+    /// Address for probes: /livez, and /readyz once it serves
+    #[arg(long, env = "DROVER_HUB_HEALTH", value_name = "ADDRESS")]
+    pub health: Option<SocketAddr>,
     #[command(flatten)]
     pub work_source: WorkSource,
+    #[command(flatten)]
+    pub webhooks: Webhooks,
+}
+
+/// The admission webhooks of a hub whose API is not Drover's own.
+#[derive(Debug, Clone, Args)]
+pub struct Webhooks {
+    /// Address on which the hub's API asks whether it may take a write; without it, nothing is judged
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_LISTEN",
+        value_name = "ADDRESS",
+        requires = "webhook_target"
+    )]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Service by which the hub's API reaches that address: [NAMESPACE/]NAME[:PORT]
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_SERVICE",
+        value_name = "SERVICE",
+        group = "webhook_target",
+        requires = "webhook_listen"
+    )]
+    pub webhook_service: Option<String>,
+    /// URL by which an API outside of the hub's cluster reaches that address: https://HOST:PORT
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_URL",
+        value_name = "URL",
+        group = "webhook_target",
+        requires = "webhook_listen"
+    )]
+    pub webhook_url: Option<String>,
+    /// Secret with the certificates of that address, which the hub makes and renews: [NAMESPACE/]NAME
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_SECRET",
+        value_name = "SECRET",
+        default_value = "drover-hub-webhook"
+    )]
+    pub webhook_secret: String,
+}
+
+/// A hub in several copies.
+#[derive(Debug, Clone, Args)]
+pub struct Copies {
+    /// Namespace of what the copies of the hub share: the secret of its authority, the lease of their leader. By default that of
+    /// the pod
+    #[arg(long, env = "DROVER_HUB_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// There are no copies of this hub: lead without asking
+    #[arg(long, env = "DROVER_HUB_DISABLE_LEADER_ELECTION")]
+    pub disable_leader_election: bool,
+    /// How long a leader that is not heard of is waited for; all copies must have the same
+    #[arg(long, env = "DROVER_HUB_LEADER_ELECTION_LEASE_DURATION", value_name = "TIME", default_value = "137s", value_parser = duration)]
+    pub leader_election_lease_duration: Duration,
+    /// How long a leader that cannot renew goes on
+    #[arg(long, env = "DROVER_HUB_LEADER_ELECTION_RENEW_DEADLINE", value_name = "TIME", default_value = "107s", value_parser = duration)]
+    pub leader_election_renew_deadline: Duration,
+    /// Time between two tries to lead
+    #[arg(long, env = "DROVER_HUB_LEADER_ELECTION_RETRY_PERIOD", value_name = "TIME", default_value = "26s", value_parser = duration)]
+    pub leader_election_retry_period: Duration,
+}
+
+/// `137s`, `2m`, `500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write 500ms, 137s or 2m");
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    match &text[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => number
+            .checked_mul(60)
+            .map(Duration::from_secs)
+            .ok_or_else(wrong),
+        _ => Err(wrong()),
+    }
 }
 
 /// A broker through which agents get works too.
@@ -305,6 +403,12 @@ pub struct Agent {
         requires = "hub"
     )]
     pub bootstrap_token_file: Option<PathBuf>,
+    /// Address for probes: /livez, and /readyz once the cluster is prepared
+    #[arg(long, env = "DROVER_AGENT_HEALTH", value_name = "ADDRESS")]
+    pub health: Option<SocketAddr>,
+    /// Namespace of the secret with the agent's identity; by default that of the pod, or else OCM's
+    #[arg(long, env = "DROVER_AGENT_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Name of the hub that never changes: what was applied for it is found by it. By default the address that works come from
     #[arg(long, env = "DROVER_AGENT_HUB_IDENTITY", value_name = "NAME")]
     pub hub_identity: Option<String>,
@@ -336,18 +440,65 @@ pub struct Agent {
 
 /// `drover clusters`
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Clusters {
     #[command(subcommand)]
-    pub command: ClustersCommand,
+    pub command: Option<ClustersCommand>,
+    #[command(flatten)]
+    pub list: ClustersList,
 }
 
 /// What to do with clusters.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ClustersCommand {
+    /// List clusters, what is wrong first
+    List(ClustersList),
     /// Let clusters in, and approve the certificates that their agents wait for
     Accept(ClustersAccept),
     /// Shut clusters out; they stay known, and can be accepted again
     Deny(ClustersDeny),
+}
+
+/// `drover clusters list`
+#[derive(Debug, Clone, Args)]
+pub struct ClustersList {
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Follow {
+    /// Goes on and shows what changes: in place on a terminal, else a line for each change
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// `drover works`
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Works {
+    #[command(subcommand)]
+    pub command: Option<WorksCommand>,
+    #[command(flatten)]
+    pub list: WorksList,
+}
+
+/// What to do with works.
+#[derive(Debug, Clone, Subcommand)]
+pub enum WorksCommand {
+    /// List works, what is wrong first
+    List(WorksList),
+}
+
+/// `drover works list`
+#[derive(Debug, Clone, Args)]
+pub struct WorksList {
+    /// Only the works of this cluster
+    #[arg(long, short, value_name = "CLUSTER")]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub follow: Follow,
 }
 
 /// `drover clusters accept`
@@ -369,12 +520,59 @@ pub struct ClustersDeny {
     pub names: Vec<String>,
 }
 
+/// `drover manifests`
+#[derive(Debug, Clone, Args)]
+pub struct Manifests {
+    /// What to install
+    #[arg(long, value_name = "ROLE")]
+    pub role: ManifestRole,
+    /// Namespace to install into; by default open-cluster-management-hub or open-cluster-management-agent
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Image of this program
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        default_value = concat!("ghcr.io/drover-project/drover:", env!("CARGO_PKG_VERSION"))
+    )]
+    pub image: String,
+    /// How many copies; by default 3 of a hub, 1 of an agent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub replicas: Option<u8>,
+    /// Further names and addresses by which agents reach the hub from outside its cluster
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub host_name: Vec<String>,
+    /// An agent's cluster, as the hub knows it
+    #[arg(long, value_name = "NAME", required_if_eq("role", "agent"))]
+    pub cluster: Option<String>,
+    /// An agent's hub, HOST:PORT
+    #[arg(long, value_name = "ADDRESS", required_if_eq("role", "agent"))]
+    pub hub: Option<String>,
+    /// Name of an agent's hub that never changes; by default its address
+    #[arg(long, value_name = "NAME")]
+    pub hub_identity: Option<String>,
+}
+
+/// What runs on Kubernetes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ManifestRole {
+    /// A hub: definitions, controllers, event service
+    Hub,
+    /// The agent of a managed cluster
+    Agent,
+}
+
 /// `drover status`
 #[derive(Debug, Clone, Args)]
 pub struct Status {
-    /// Only this managed cluster, with its works' conditions
+    /// Only this managed cluster, with everything that is known of it
     #[arg(value_name = "CLUSTER")]
     pub cluster: Option<String>,
+    /// Every cluster and every work, also where nothing is wrong
+    #[arg(long, short = 'A')]
+    pub all: bool,
+    #[command(flatten)]
+    pub follow: Follow,
 }
 
 /// `drover apply`

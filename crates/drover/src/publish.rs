@@ -117,7 +117,7 @@ async fn finish(
 fn tell(what: &str, message: &Outgoing, output: Output) -> Result<()> {
     let (id, topic) = (&message.message_id, &message.routing_key);
     match output {
-        Output::Table => print::line(&format!("{what} {id} to {topic}")),
+        Output::Table | Output::Wide => print::line(&format!("{what} {id} to {topic}")),
         Output::Json | Output::Yaml => {
             print::line(&json!({"result": what, "id": id, "topic": topic}).to_string())
         }

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{FIELD_MANAGER, HubEndpoint};
 
-/// Namespace of the agent in its cluster.
+/// Namespace of the agent in its cluster, if it is not told another.
 pub const NAMESPACE: &str = "open-cluster-management-agent";
 /// Secret with the agent's identity for its hub.
 pub const SECRET: &str = "hub-kubeconfig-secret";
@@ -146,17 +146,21 @@ fn config(hub: &HubEndpoint) -> Vec<u8> {
 #[derive(Clone)]
 pub struct SecretStore {
     client: Client,
+    namespace: String,
 }
 
 impl SecretStore {
-    /// In this cluster.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// In a namespace of this cluster.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+        }
     }
 
     /// What is there. What cannot be read counts as not there, with a line in the log.
     pub async fn load(&self) -> Result<Stored, kube::Error> {
-        let secret = Api::<Secret>::namespaced(self.client.clone(), NAMESPACE)
+        let secret = Api::<Secret>::namespaced(self.client.clone(), &self.namespace)
             .get_opt(SECRET)
             .await?;
         let mut data = secret.and_then(|secret| secret.data).unwrap_or_default();
@@ -219,16 +223,16 @@ impl SecretStore {
             data.insert(PENDING.to_owned(), ByteString(pending.pem().to_vec()));
         }
         let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": NAMESPACE}, "data": data,
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": self.namespace}, "data": data,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         match api.patch(SECRET, &params, &Patch::Apply(&secret)).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {
-                let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+                let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
                 let namespaces: Api<Namespace> = Api::all(self.client.clone());
                 namespaces
-                    .patch(NAMESPACE, &params, &Patch::Apply(&namespace))
+                    .patch(&self.namespace, &params, &Patch::Apply(&namespace))
                     .await?;
                 api.patch(SECRET, &params, &Patch::Apply(&secret))
                     .await

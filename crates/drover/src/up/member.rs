@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 
 use super::folder::Folder;
 use super::messages::MessageRules;
+use crate::admission::Rules;
 
 /// How long the certificate of a listener lives; it is made anew at every start.
 const SERVING_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
@@ -64,7 +65,7 @@ impl Member {
         let config = Config {
             external_address: address.to_string(),
             root_ca: Some(authority.certificate_pem().into()),
-            admission: vec![Arc::new(MessageRules)],
+            admission: vec![Rules::new(&auth, &store), Arc::new(MessageRules)],
             ..Config::default()
         };
         let server = ApiServer::new(store, auth, config);
