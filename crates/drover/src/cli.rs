@@ -526,7 +526,7 @@ pub struct Manifests {
     /// What to install
     #[arg(long, value_name = "ROLE")]
     pub role: ManifestRole,
-    /// Namespace to install into; by default open-cluster-management-hub or open-cluster-management-agent
+    /// Namespace to install into; by default open-cluster-management-hub, open-cluster-management-agent or drover-publisher
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Image of this program
@@ -551,6 +551,17 @@ pub struct Manifests {
     /// Name of an agent's hub that never changes; by default its address
     #[arg(long, value_name = "NAME")]
     pub hub_identity: Option<String>,
+    /// Namespaces whose messages a publisher sends: it may read secrets there, and nowhere else
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        required_if_eq("role", "publisher")
+    )]
+    pub message_namespace: Vec<String>,
+    /// Let a publisher send by itself, so that it needs no right to make pods
+    #[arg(long)]
+    pub messaging_in_process: bool,
 }
 
 /// What runs on Kubernetes.
@@ -560,6 +571,8 @@ pub enum ManifestRole {
     Hub,
     /// The agent of a managed cluster
     Agent,
+    /// The publisher of Fedora messages of a cluster
+    Publisher,
 }
 
 /// `drover status`
@@ -643,6 +656,9 @@ pub struct Publisher {
     /// Do not apply the definition of FedoraMessage: somebody else does, and the publisher needs no right to
     #[arg(long, env = "DROVER_PUBLISHER_NO_INSTALL")]
     pub no_install: bool,
+    /// Address to answer probes on: /livez, and /readyz once messages are served
+    #[arg(long, env = "DROVER_PUBLISHER_HEALTH", value_name = "ADDRESS")]
+    pub health: Option<SocketAddr>,
 }
 
 /// What the pods of a publisher run.

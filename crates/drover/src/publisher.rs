@@ -13,7 +13,7 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{self, Global};
-use crate::{connect, up};
+use crate::{connect, hub, up};
 
 /// How long a broker may take to confirm.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,7 +22,12 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// Sends until it is told to stop.
 pub async fn run(args: cli::Publisher, global: &Global) -> Result<()> {
-    let client = connect::client(&connect::kubeconfig(global)?, global.context.as_deref()).await?;
+    let client = connect::role(global).await?;
+    let cancel = CancellationToken::new();
+    let mut tasks = Tasks::new(cancel.clone());
+    let serving = hub::serve_health(args.health, &mut tasks)
+        .await?
+        .gate("messages");
     if !args.no_install {
         install::install(&client).await?;
     }
@@ -37,9 +42,9 @@ pub async fn run(args: cli::Publisher, global: &Global) -> Result<()> {
         }),
         _ => Sender::InProcess,
     };
+    install::served(&client).await?;
+    serving.open();
     let publisher = prepare(client, &args.messaging, sender);
-    let cancel = CancellationToken::new();
-    let mut tasks = Tasks::new(cancel.clone());
     tasks.spawn("publisher", publisher.run(cancel.clone()));
     up::stop_on_signal(cancel);
     Ok(tasks.wait(GRACE).await?)

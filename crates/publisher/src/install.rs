@@ -98,6 +98,14 @@ pub async fn install(client: &Client) -> Result<(), PublisherError> {
             Err(source) => return Err(written("policy", &name, source)),
         }
     }
+    served(client).await
+}
+
+/// Waits until messages are served.
+///
+/// # Errors
+/// When they are not, in time.
+pub async fn served(client: &Client) -> Result<(), PublisherError> {
     let messages: Api<FedoraMessage> = Api::all(client.clone());
     let served = async {
         while let Err(error) = messages.list(&ListParams::default().limit(1)).await {
@@ -107,7 +115,7 @@ pub async fn install(client: &Client) -> Result<(), PublisherError> {
     };
     let late = |_| {
         PublisherError::Failed(format!(
-            "messages are not served {SERVED:?} after they were defined"
+            "messages are not served within {SERVED:?}: apply the definition of FedoraMessage"
         ))
     };
     tokio::time::timeout(SERVED, served).await.map_err(late)

@@ -111,7 +111,7 @@ fn policy(name: &str, operations: &[&str], conditions: &Value, validations: &Val
             "spec": {
                 "failurePolicy": "Fail",
                 "matchConstraints": {"resourceRules": [{
-                    "apiGroups": ["apps.fedoraproject.org"], "apiVersions": ["*"],
+                    "apiGroups": ["apps.fedoraproject.org"], "apiVersions": ["v1alpha1"],
                     "operations": operations, "resources": ["fedoramessages"],
                 }]},
                 "matchConditions": conditions,
