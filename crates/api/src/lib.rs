@@ -7,6 +7,7 @@ pub mod addon;
 pub mod cluster;
 pub mod conditions;
 pub mod crds;
+pub mod fedora;
 pub mod names;
 mod object;
 mod quantity;
