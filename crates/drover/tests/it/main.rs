@@ -14,6 +14,7 @@ mod judged;
 mod kinds;
 mod placement;
 mod placing;
+mod replicasets;
 mod source;
 #[path = "../common/suite.rs"]
 mod suite;

@@ -15,7 +15,10 @@ mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
 mod real;
+
+mod replicaset;
 mod roles;
+mod rollout;
 mod sdkgo;
 mod work_semantics;
 #[path = "../it/world.rs"]
