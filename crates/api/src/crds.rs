@@ -19,6 +19,7 @@ use crate::{
         v1beta1::{Placement, PlacementDecision},
         v1beta2::{ManagedClusterSet, ManagedClusterSetBinding},
     },
+    config::v1alpha1::KlusterletConfig,
     names,
     object::Shape,
     schema::object_schema,
@@ -47,7 +48,17 @@ pub fn managed() -> Vec<CustomResourceDefinition> {
     vec![applied_manifest_work(), cluster_claim()]
 }
 
-/// Everything, each definition once.
+/// What a hub serves for who imports clusters. It is no part of OCM: the product that brings it has the same.
+pub fn import() -> Vec<CustomResourceDefinition> {
+    let look = Look {
+        short_names: &[],
+        columns: vec![age()],
+        status: true,
+    };
+    vec![look.render::<KlusterletConfig>(Scope::Cluster, &[])]
+}
+
+/// Everything of OCM, each definition once.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     hub().into_iter().chain(managed()).collect()
 }
