@@ -11,6 +11,8 @@ use drover_protocol::{
 };
 use drover_transport::grpc::convert::{decode_publish, from_proto, to_proto};
 use drover_transport::grpc::proto;
+use drover_transport::mqtt::event::{from_message, to_message};
+use drover_transport::mqtt::packet::{self, Framed, Packet};
 use jiff::Timestamp;
 use prost::Message as _;
 
@@ -29,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("event_type", event_type),
     ("v013", v013),
     ("topics", topics),
+    ("mqtt", mqtt),
 ];
 
 const CLUSTER: &str = "edge-7";
@@ -98,6 +101,42 @@ pub fn protobuf(data: &[u8]) {
         assert_eq!(
             (again.id, again.source, again.event_type),
             (event.id, event.source, event.event_type)
+        );
+    }
+}
+
+/// What an MQTT broker sends: packet after packet, and the event of each message.
+pub fn mqtt(data: &[u8]) {
+    const LIMIT: usize = 1 << 20;
+    let mut rest = data;
+    while let Ok(Framed::Whole(frame)) = packet::frame(rest, LIMIT) {
+        rest = &rest[frame.size..];
+        let Ok(Packet::Publish(message)) = Packet::read(frame) else {
+            continue;
+        };
+        let Ok(event) = from_message(&message) else {
+            continue;
+        };
+        // A structured payload may say of itself that it is one: it would be unwrapped once more.
+        let content_type = event.content_type.as_deref();
+        if content_type.is_some_and(|t| t.starts_with("application/cloudevents")) {
+            continue;
+        }
+        let Ok(sent) = to_message(&event, "topic", 1) else {
+            continue;
+        };
+        let mut written = Vec::new();
+        sent.write(&mut written, 7);
+        let Ok(Framed::Whole(frame)) = packet::frame(&written, usize::MAX) else {
+            panic!("what was written is a whole packet");
+        };
+        let Ok(Packet::Publish(message)) = Packet::read(frame) else {
+            panic!("what was written is a message");
+        };
+        let again = from_message(&message).expect("what was written can be read");
+        assert_eq!(
+            (&again.id, &again.source, &again.event_type, again.time),
+            (&event.id, &event.source, &event.event_type, event.time)
         );
     }
 }

@@ -30,10 +30,12 @@ use drover_core::registration::agent::status::ClaimLimits;
 use drover_core::registration::request::Agent;
 use drover_runtime::backoff::Backoff;
 use drover_runtime::clock::Clock;
+use drover_runtime::health::Health;
 use drover_runtime::supervise::{TaskFailed, Tasks};
 use drover_transport::Transport;
 use jiff::SignedDuration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use rand::Rng as _;
@@ -123,6 +125,10 @@ pub struct AgentOptions {
     pub labels: BTreeMap<String, String>,
     /// See `labels`.
     pub annotations: BTreeMap<String, String>,
+    /// Namespace in the managed cluster of the secret with the agent's identity.
+    pub namespace: String,
+    /// Told when the cluster is prepared.
+    pub health: Health,
     /// Whether the agent installs the definitions that it needs in its cluster; it needs the right to.
     pub install_definitions: bool,
     /// Where works come from; absent: from the hub's event service.
@@ -163,6 +169,8 @@ impl AgentOptions {
             managed,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            namespace: identity::NAMESPACE.to_owned(),
+            health: Health::default(),
             install_definitions: true,
             works_over: None,
             work: work::Config::new(work::identity_for(known_by)),
@@ -186,6 +194,8 @@ pub struct WorkOptions {
     pub over: Arc<dyn Transport>,
     /// The managed cluster.
     pub managed: Client,
+    /// Told when the cluster is prepared.
+    pub health: Health,
     /// Whether the agent installs the definitions that it needs in its cluster; it needs the right to.
     pub install_definitions: bool,
     /// The work agent; its identity says which hub applied objects belong to.
@@ -208,6 +218,7 @@ impl WorkOptions {
             cluster: cluster.into(),
             over,
             managed,
+            health: Health::default(),
             install_definitions: true,
             work: work::Config::new(work::identity_for(hub_identity)),
             clock: Clock::system(),
@@ -224,10 +235,12 @@ pub async fn run_works(options: WorkOptions, cancel: CancellationToken) -> Resul
     let span = tracing::info_span!("agent", cluster = options.cluster);
     let run = async move {
         let install = options.install_definitions.then_some(&options.managed);
+        let gate = options.health.gate("cluster");
         let prepared = prepare(install, None, &options.tuning, &cancel).await;
         if prepared.is_none() {
             return Ok(());
         }
+        gate.open();
         let mut tasks = Tasks::new(cancel);
         let client = drover_client::AgentOptions {
             driver: options.tuning.driver(&options.clock),
@@ -297,12 +310,14 @@ pub async fn run(options: AgentOptions, cancel: CancellationToken) -> Result<(),
 }
 
 async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), AgentError> {
-    let store = SecretStore::new(options.managed.clone());
+    let store = SecretStore::new(options.managed.clone(), &options.namespace);
+    let gate = options.health.gate("cluster");
     let install = options.install_definitions.then_some(&options.managed);
     let prepared = prepare(install, Some(&store), &options.tuning, &cancel).await;
     let Some((stored, local)) = prepared else {
         return Ok(());
     };
+    gate.open();
     let me = Agent {
         cluster: options.cluster.clone(),
         agent: name(&options, &stored),
@@ -322,7 +337,7 @@ async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), 
         kept: kept(&stored, &me, &options.clock),
         agent_id: agent_id.unwrap_or_else(|| options.work.identity.agent_id.clone()),
         me,
-        store,
+        store: store.clone(),
         local,
         reports: seen,
         limits,
@@ -330,7 +345,7 @@ async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), 
     };
     let mut tasks = Tasks::new(cancel.clone());
     tasks.run("look at the cluster", observer.run(reports, cancel.clone()));
-    let following = Local::follow(options.managed, told, cancel.clone());
+    let following = Local::follow(store, told, cancel.clone());
     tasks.run("settings of the agent", following);
     tasks.spawn("hubs", hubs.run(cancel));
     Ok(tasks.wait(GRACE).await?)
@@ -362,7 +377,7 @@ async fn prepare(
                 definitions(managed).await?;
             }
             match store {
-                Some(store) => Ok((store.load().await?, Local::read(store.client()).await?)),
+                Some(store) => Ok((store.load().await?, Local::read(store).await?)),
                 None => Ok((Stored::default(), Local::default())),
             }
         };
@@ -379,12 +394,19 @@ async fn prepare(
     }
 }
 
-/// Installs the definitions of what a managed cluster serves (ocm: the klusterlet operator does).
+/// Installs the definitions of what a managed cluster serves (ocm: the klusterlet operator does). Those that somebody else
+/// installed are used as they are.
 async fn definitions(cluster: &Client) -> Result<(), kube::Error> {
     let api: Api<CustomResourceDefinition> = Api::all(cluster.clone());
     let params = PatchParams::apply(FIELD_MANAGER).force();
     for definition in drover_api::crds::managed() {
-        api.patch(&definition.name_any(), &params, &Patch::Apply(&definition))
+        let name = definition.name_any();
+        let found = api.get_opt(&name).await?;
+        let ours = |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(FIELD_MANAGER);
+        if found.is_some_and(|found| !found.managed_fields().iter().any(ours)) {
+            continue;
+        }
+        api.patch(&name, &params, &Patch::Apply(&definition))
             .await?;
     }
     Ok(())

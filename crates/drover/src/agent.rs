@@ -3,18 +3,25 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use drover_agent::{AgentOptions, Bootstrap, HubEndpoint, KubeEndpoint, WorkOptions};
 use drover_core::registration::agent::status::ClaimLimits;
 use drover_core::registration::klusterlet::{self, Grace};
+use drover_runtime::health::Health;
+use drover_runtime::supervise::Tasks;
 use drover_transport::Transport;
 use drover_transport::config::{Client as Role, Config};
 use jiff::SignedDuration;
+use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{self, Global};
-use crate::{connect, up};
+use crate::{connect, hub, up};
+
+/// How long tasks may take to end.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Where works come from if not from the hub that the agent joins.
 struct Works {
@@ -25,10 +32,23 @@ struct Works {
 
 /// Runs until it is told to stop.
 pub async fn run(args: cli::Agent, global: &Global) -> Result<()> {
-    let managed = connect::client(&connect::kubeconfig(global)?, global.context.as_deref()).await?;
+    let managed = connect::role(global).await?;
     let works = works(&args)?;
     let cancel = CancellationToken::new();
     up::stop_on_signal(cancel.clone());
+    let mut tasks = Tasks::new(cancel.clone());
+    let health = hub::serve_health(args.health, &mut tasks).await?;
+    tasks.spawn("agent", serve(args, managed, works, health, cancel));
+    Ok(tasks.wait(GRACE).await?)
+}
+
+async fn serve(
+    args: cli::Agent,
+    managed: Client,
+    works: Option<Works>,
+    health: Health,
+    cancel: CancellationToken,
+) -> Result<()> {
     let hubs = hubs(&args, works.as_ref())?;
     if hubs.is_empty() && !args.bootstrap_secrets {
         let Some(works) = works else {
@@ -39,9 +59,14 @@ pub async fn run(args: cli::Agent, global: &Global) -> Result<()> {
         let hub = args.hub_identity.as_deref().unwrap_or(&works.hub);
         let mut options = WorkOptions::new(args.cluster.as_str(), works.over, hub, managed);
         options.work.eviction_grace = grace(&args)?;
+        options.health = health;
         return Ok(drover_agent::run_works(options, cancel).await?);
     }
-    let options = options(&args, hubs, works, managed)?;
+    let mut options = options(&args, hubs, works, managed)?;
+    options.health = health;
+    if let Some(namespace) = args.namespace.or_else(connect::own_namespace) {
+        options.namespace = namespace;
+    }
     Ok(drover_agent::run(options, cancel).await?)
 }
 

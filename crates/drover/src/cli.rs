@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -104,6 +105,8 @@ pub enum Command {
     Agent(Agent),
     /// Let clusters in that asked to join, or shut them out
     Clusters(Clusters),
+    /// Print what installs a hub or an agent on Kubernetes, for `kubectl apply --server-side -f -`
+    Manifests(Manifests),
     /// Show the fleet as a tree: hubs, clusters, works, what is wrong first
     Status(Status),
     /// Apply objects from files, as `kubectl apply --server-side` does
@@ -176,9 +179,12 @@ pub struct Apiserver {
 /// `drover hub`
 #[derive(Debug, Clone, Args)]
 pub struct Hub {
-    /// Folder that keeps the authority of the event service and its agents
+    /// Folder that keeps the authority of the event service and its agents; without it a secret of the hub's API does, which all
+    /// copies of the hub share
     #[arg(long, env = "DROVER_HUB_DATA", value_name = "DIR")]
-    pub data: PathBuf,
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub copies: Copies,
     /// Address of the event service
     #[arg(
         long,
@@ -228,8 +234,48 @@ pub struct Hub {
     /// Address of loopback for Prometheus, which finds what the event service counts at /metrics
     #[arg(long, env = "DROVER_HUB_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
+    /// Address for probes: /livez, and /readyz once it serves
+    #[arg(long, env = "DROVER_HUB_HEALTH", value_name = "ADDRESS")]
+    pub health: Option<SocketAddr>,
     #[command(flatten)]
     pub work_source: WorkSource,
+}
+
+/// A hub in several copies.
+#[derive(Debug, Clone, Args)]
+pub struct Copies {
+    /// Namespace of what the copies of the hub share: the secret of its authority, the lease of their leader. By default that of
+    /// the pod
+    #[arg(long, env = "DROVER_HUB_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// There are no copies of this hub: lead without asking
+    #[arg(long, env = "DROVER_HUB_DISABLE_LEADER_ELECTION")]
+    pub disable_leader_election: bool,
+    /// How long a leader that is not heard of is waited for; all copies must have the same
+    #[arg(long, env = "DROVER_HUB_LEADER_ELECTION_LEASE_DURATION", value_name = "TIME", default_value = "137s", value_parser = duration)]
+    pub leader_election_lease_duration: Duration,
+    /// How long a leader that cannot renew goes on
+    #[arg(long, env = "DROVER_HUB_LEADER_ELECTION_RENEW_DEADLINE", value_name = "TIME", default_value = "107s", value_parser = duration)]
+    pub leader_election_renew_deadline: Duration,
+    /// Time between two tries to lead
+    #[arg(long, env = "DROVER_HUB_LEADER_ELECTION_RETRY_PERIOD", value_name = "TIME", default_value = "26s", value_parser = duration)]
+    pub leader_election_retry_period: Duration,
+}
+
+/// `137s`, `2m`, `500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write 500ms, 137s or 2m");
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    match &text[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => number
+            .checked_mul(60)
+            .map(Duration::from_secs)
+            .ok_or_else(wrong),
+        _ => Err(wrong()),
+    }
 }
 
 /// A broker through which agents get works too.
@@ -355,6 +401,12 @@ pub struct Agent {
     /// Annotation of the cluster on its hub, when this agent creates it there
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub cluster_annotation: Vec<(String, String)>,
+    /// Address for probes: /livez, and /readyz once the cluster is prepared
+    #[arg(long, env = "DROVER_AGENT_HEALTH", value_name = "ADDRESS")]
+    pub health: Option<SocketAddr>,
+    /// Namespace of the secret with the agent's identity; by default that of the pod, or else OCM's
+    #[arg(long, env = "DROVER_AGENT_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Name of the hub that never changes: what was applied for it is found by it. By default the address that works come from
     #[arg(long, env = "DROVER_AGENT_HUB_IDENTITY", value_name = "NAME")]
     pub hub_identity: Option<String>,
@@ -424,6 +476,48 @@ pub struct ClustersDeny {
     /// Names of the clusters
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
+}
+
+/// `drover manifests`
+#[derive(Debug, Clone, Args)]
+pub struct Manifests {
+    /// What to install
+    #[arg(long, value_name = "ROLE")]
+    pub role: ManifestRole,
+    /// Namespace to install into; by default open-cluster-management-hub or open-cluster-management-agent
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Image of this program
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        default_value = concat!("ghcr.io/drover-project/drover:", env!("CARGO_PKG_VERSION"))
+    )]
+    pub image: String,
+    /// How many copies; by default 3 of a hub, 1 of an agent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub replicas: Option<u8>,
+    /// Further names and addresses by which agents reach the hub from outside its cluster
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub host_name: Vec<String>,
+    /// An agent's cluster, as the hub knows it
+    #[arg(long, value_name = "NAME", required_if_eq("role", "agent"))]
+    pub cluster: Option<String>,
+    /// An agent's hub, HOST:PORT
+    #[arg(long, value_name = "ADDRESS", required_if_eq("role", "agent"))]
+    pub hub: Option<String>,
+    /// Name of an agent's hub that never changes; by default its address
+    #[arg(long, value_name = "NAME")]
+    pub hub_identity: Option<String>,
+}
+
+/// What runs on Kubernetes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ManifestRole {
+    /// A hub: definitions, controllers, event service
+    Hub,
+    /// The agent of a managed cluster
+    Agent,
 }
 
 /// `drover status`

@@ -27,6 +27,47 @@ pub fn kubeconfig(global: &Global) -> Result<Kubeconfig> {
     })
 }
 
+/// Credentials of a role that runs for long.
+#[derive(Debug, PartialEq, Eq)]
+enum Credentials {
+    /// Of a kubeconfig.
+    Kubeconfig,
+    /// Of the service account of the pod that this process runs in.
+    InCluster,
+}
+
+/// A kubeconfig that somebody named wins over the pod's own account; what `drover up` wrote is for people.
+fn credentials(named: bool, in_pod: bool) -> Credentials {
+    if in_pod && !named {
+        Credentials::InCluster
+    } else {
+        Credentials::Kubeconfig
+    }
+}
+
+/// A client for a role: with the kubeconfig that is named, else with the service account of the pod, the token of which is read
+/// anew before it runs out.
+pub async fn role(global: &Global) -> Result<Client> {
+    let named = global.kubeconfig.is_some() || std::env::var_os("KUBECONFIG").is_some();
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    match credentials(named, in_pod) {
+        Credentials::Kubeconfig => client(&kubeconfig(global)?, global.context.as_deref()).await,
+        Credentials::InCluster => {
+            let config = Config::incluster().context(
+                "failed to read the service account of this pod; let it mount its token (automountServiceAccountToken), or name a kubeconfig with --kubeconfig",
+            )?;
+            Ok(Client::try_from(config)?)
+        }
+    }
+}
+
+/// The namespace of the pod that this process runs in.
+pub fn own_namespace() -> Option<String> {
+    const FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    let text = std::fs::read_to_string(FILE).ok()?;
+    Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// A client for one context; for the current one when none is named.
 pub async fn client(kubeconfig: &Kubeconfig, context: Option<&str>) -> Result<Client> {
     if let Some(name) = context
@@ -81,4 +122,21 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Credentials, credentials};
+
+    #[test]
+    fn a_named_kubeconfig_wins_over_the_pod() {
+        for (named, in_pod, expected) in [
+            (false, false, Credentials::Kubeconfig),
+            (true, false, Credentials::Kubeconfig),
+            (true, true, Credentials::Kubeconfig),
+            (false, true, Credentials::InCluster),
+        ] {
+            assert_eq!(credentials(named, in_pod), expected);
+        }
+    }
 }

@@ -1,17 +1,22 @@
 //! `drover hub`: the controllers of one hub and its event service, on any Kubernetes API.
 
+pub mod authority;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use drover_agent::HubEndpoint;
-use drover_apiserver::auth::ca::write_private;
+use drover_apiserver::auth::ca::{Authority, write_private};
 use drover_apiserver::auth::csr;
+use drover_core::election::Timing;
 use drover_core::registration::{cluster, request};
 use drover_hub::{Hub, Sign, WorkSource};
 use drover_runtime::clock::Clock;
+use drover_runtime::election::{Election, Leadership};
+use drover_runtime::health::Health;
 use drover_runtime::metrics::Metrics;
 use drover_runtime::supervise::Tasks;
 use drover_transport::config::{Client as Role, Config};
@@ -37,17 +42,49 @@ const SKEW: SignedDuration = SignedDuration::from_mins(30);
 /// How long tasks may take to end.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The lease of the copies of a hub, one of which leads.
+pub const LEASE: &str = "drover-hub";
+
 /// Serves until it is told to stop.
 pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
-    let client = connect::client(&connect::kubeconfig(global)?, global.context.as_deref()).await?;
-    std::fs::create_dir_all(&args.data)
-        .with_context(|| format!("failed to make the folder {}", args.data.display()))?;
-    let mut folder = Folder::open(&args.data)?;
+    let client = connect::role(global).await?;
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let (mut hub, endpoint) =
-        prepare("hub", client, listener, &args.host_name, &mut folder).await?;
+    let cancel = CancellationToken::new();
+    up::stop_on_signal(cancel.clone());
+    let mut tasks = Tasks::new(cancel.clone());
+    let health = serve_health(args.health, &mut tasks).await?;
+    let namespace = args.copies.namespace.clone();
+    let namespace = namespace.or_else(connect::own_namespace);
+    let mut hub = match (&args.data, &namespace) {
+        (Some(data), _) => {
+            std::fs::create_dir_all(data)
+                .with_context(|| format!("failed to make the folder {}", data.display()))?;
+            let mut folder = Folder::open(data)?;
+            let names = &args.host_name;
+            let (hub, endpoint) =
+                prepare("hub", client.clone(), listener, names, &mut folder).await?;
+            folder.save()?;
+            tell(data, &endpoint)?;
+            hub
+        }
+        (None, Some(namespace)) => {
+            let authority =
+                authority::shared(&client, namespace, Timestamp::now().checked_sub(SKEW)?).await?;
+            assemble(
+                client.clone(),
+                listener,
+                &args.host_name,
+                Arc::new(authority),
+            )?
+            .0
+        }
+        (None, None) => bail!(
+            "the hub has no place for its authority: name a folder with --data, or a namespace of its API with --namespace"
+        ),
+    };
+    hub.health = health;
     hub.acceptance.accept.clone_from(&args.accept);
     if args.accept_all {
         hub.acceptance.accept.push("*".to_owned());
@@ -59,14 +96,36 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
         brokers: Vec::new(),
     };
     hub.work_sources = args.work_source.source()?.into_iter().collect();
-    folder.save()?;
-    let cancel = CancellationToken::new();
-    let mut tasks = Tasks::new(cancel.clone());
     hub.metrics = serve_metrics(args.metrics, &mut tasks).await?;
-    tasks.spawn("hub", hub.run(cancel.clone()));
-    tell(&args.data, &endpoint)?;
-    up::stop_on_signal(cancel);
+    if let Some(namespace) = namespace.filter(|_| !args.copies.disable_leader_election) {
+        let (election, leadership) = args.copies.election(client, &namespace)?;
+        if let Some(metrics) = &hub.metrics {
+            election.register(metrics);
+        }
+        hub.leadership = leadership;
+        let (office, stop) = (election.run(cancel.clone()), cancel.clone());
+        tasks.run("leader election", async move {
+            office.await;
+            stop.cancelled().await;
+        });
+    }
+    tasks.spawn("hub", hub.run(cancel));
     Ok(tasks.wait(GRACE).await?)
+}
+
+impl cli::Copies {
+    fn election(&self, client: Client, namespace: &str) -> Result<(Election, Leadership)> {
+        let timing = Timing::new(
+            self.leader_election_lease_duration,
+            self.leader_election_renew_deadline,
+            self.leader_election_retry_period,
+        )?;
+        // Each start is another candidate: what was said under an old name counts no more.
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "drover-hub".to_owned());
+        let me = format!("{host}_{:016x}", rand::random::<u64>());
+        let clock = Clock::system();
+        Ok(Election::new(client, namespace, LEASE, &me, timing, clock))
+    }
 }
 
 impl cli::WorkSource {
@@ -87,6 +146,21 @@ impl cli::WorkSource {
             transport: config.transport(&Role::Source(client)),
         }))
     }
+}
+
+/// Answers probes, if an address is given where they ask.
+pub async fn serve_health(address: Option<SocketAddr>, tasks: &mut Tasks) -> Result<Health> {
+    let health = Health::default();
+    if let Some(address) = address {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} for probes"))?;
+        tasks.run(
+            "probes",
+            health.clone().serve(listener, tasks.cancel_token()),
+        );
+    }
+    Ok(health)
 }
 
 /// Counters of this process, if an address is given where they are asked for.
@@ -131,9 +205,26 @@ pub async fn prepare(
     more_names: &[String],
     folder: &mut Folder,
 ) -> Result<(Hub, HubEndpoint)> {
+    let authority = folder.authority(
+        &format!("{name}-agents"),
+        Timestamp::now().checked_sub(SKEW)?,
+    )?;
+    let token = folder.bootstrap(name);
+    drover_hub::install::bootstrap_token(&client, &token, TOKEN_LIFE, &Clock::system()).await?;
+    let (hub, mut endpoint) = assemble(client, listener, more_names, Arc::new(authority))?;
+    endpoint.bootstrap_token = Some(token.bearer());
+    Ok((hub, endpoint))
+}
+
+/// A hub that lets every cluster in, with an authority for all that agents need.
+fn assemble(
+    client: Client,
+    listener: TcpListener,
+    more_names: &[String],
+    authority: Arc<Authority>,
+) -> Result<(Hub, HubEndpoint)> {
     let (address, now) = (listener.local_addr()?, Timestamp::now());
     let early = now.checked_sub(SKEW)?;
-    let authority = Arc::new(folder.authority(&format!("{name}-agents"), early)?);
     let mut names = host_names(address);
     names.extend_from_slice(more_names);
     let issued = authority.issue_server(&names, SERVING_LIFE, early)?;
@@ -142,13 +233,11 @@ pub async fn prepare(
         key: issued.key.clone().into_bytes(),
         client_ca: Some(authority.certificate_pem().as_bytes().to_vec()),
     })?;
-    let token = folder.bootstrap(name);
-    drover_hub::install::bootstrap_token(&client, &token, TOKEN_LIFE, &Clock::system()).await?;
     let endpoint = HubEndpoint {
         url: address.to_string(),
         ca_pem: authority.certificate_pem().as_bytes().to_vec(),
         server_name: None,
-        bootstrap_token: Some(token.bearer()),
+        bootstrap_token: None,
     };
     let sign: Sign = Arc::new(move |request, seconds| {
         let life = seconds.map_or(AGENT_LIFE, |seconds| {
@@ -172,6 +261,8 @@ pub async fn prepare(
             ..request::Policy::default()
         },
         work_sources: Vec::new(),
+        leadership: Leadership::alone(),
+        health: Health::default(),
         metrics: None,
         clock: Clock::system(),
     };

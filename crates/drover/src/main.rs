@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod hub;
 mod kinds;
+mod manifests;
 mod objects;
 mod print;
 mod status;
@@ -90,6 +91,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Hub(args) => hub::run(args, &cli.global).await,
         Command::Agent(args) => agent::run(args, &cli.global).await,
         Command::Clusters(args) => clusters::run(args, &cli.global).await,
+        Command::Manifests(args) => manifests::run(&args),
         Command::Status(args) => status::run(args, &cli.global).await,
         Command::Apply(args) => objects::apply(args, &cli.global).await,
         Command::Get(args) => objects::get(args, &cli.global).await,

@@ -11,6 +11,8 @@ use drover_core::registration::{cluster, request};
 use drover_protocol::DataType;
 use drover_runtime::clock::Clock;
 use drover_runtime::controller;
+use drover_runtime::election::Leadership;
+use drover_runtime::health::Health;
 use drover_runtime::metrics::Metrics;
 use drover_runtime::mirror::mirror;
 use drover_runtime::queue::WorkQueue;
@@ -30,12 +32,13 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Names, WorkCache};
 use crate::clusters::Clusters;
 use crate::events::Events;
+use crate::expiry::Expiring;
 use crate::objects::{Objects, Served};
 use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
 use crate::tokens::Tokens;
 use crate::works::{Memory, Works};
-use crate::{HubError, broker, install};
+use crate::{HubError, broker, install, placement};
 
 /// Rounds of one controller that run at the same time.
 const WORKERS: usize = 16;
@@ -58,6 +61,10 @@ pub struct Hub {
     pub approval: request::Policy,
     /// Brokers through which agents get works too.
     pub work_sources: Vec<WorkSource>,
+    /// When this copy of the hub leads: only the leader decides about clusters, the others serve agents.
+    pub leadership: Leadership,
+    /// Told when the hub is ready to serve.
+    pub health: Health,
     /// Where the broker's counters are registered.
     pub metrics: Option<Metrics>,
     /// The time.
@@ -87,12 +94,15 @@ impl Hub {
         let clusters_queue = Arc::new(WorkQueue::<String>::new());
         let requests_queue = Arc::new(WorkQueue::<String>::new());
         let works_queue = Arc::new(WorkQueue::<String>::new());
+        let expiry_queue = Arc::new(WorkQueue::<String>::new());
         let source_queues: Vec<Arc<WorkQueue<String>>> =
             self.work_sources.iter().map(|_| Arc::default()).collect();
         let objects_queue = Arc::new(WorkQueue::<String>::new());
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
         let waiting = requests_queue.clone();
+        let changes: Arc<placement::Changes> = Arc::default();
+        let placing = changes.clone();
         let (clusters, task) = mirror(
             Api::all(self.client.clone()),
             Config::default(),
@@ -101,9 +111,11 @@ impl Hub {
                 queue.add(found.name_any());
                 told.add(format!("managedclusters/{}", found.name_any()));
                 waiting.add(format!("{OF_CLUSTER}{}", found.name_any()));
+                placement::cluster_changed(&placing, found);
             },
         );
         tasks.run("the cache of clusters", task);
+        placement::start(&self.client, &self.clock, clusters.clone(), &changes, tasks);
 
         let queue = clusters_queue.clone();
         let labelled = Config::default().labels(names::CLUSTER_NAME_LABEL);
@@ -133,7 +145,7 @@ impl Hub {
 
         let queue = clusters_queue.clone();
         let mut told = source_queues.clone();
-        told.push(works_queue.clone());
+        told.extend([works_queue.clone(), expiry_queue.clone()]);
         let names = Arc::new(Names::default());
         let noted = names.clone();
         let (works, task) = mirror(
@@ -240,6 +252,11 @@ impl Hub {
             })
             .collect();
 
+        let expiring = Expiring {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            works: works.clone(),
+        };
         let acceptance = Clusters {
             client: self.client.clone(),
             policy: self.acceptance,
@@ -262,6 +279,7 @@ impl Hub {
             sign: self.sign,
         };
         let (listener, tls, serving) = (self.listener, self.tls, stop.clone());
+        let (leadership, caches) = (self.leadership, self.health.gate("caches"));
         tasks.run("the controllers and the broker", async move {
             // Nobody is answered from a cache that is not filled yet.
             let ready = async {
@@ -276,31 +294,51 @@ impl Hub {
                 () = ready => {}
                 () = stop.cancelled() => return,
             }
-            let (acceptance, approval, bundles, objects) =
-                (&acceptance, &approval, &bundles, &objects);
+            caches.open();
+            let (acceptance, approval, bundles, objects, expiring) =
+                (&acceptance, &approval, &bundles, &objects, &expiring);
+            let (sources, clusters_queue, requests_queue, expiry_queue) =
+                (&sources, &clusters_queue, &requests_queue, &expiry_queue);
+            // What writes by its own decision, and what has one name at a broker: on the leader only.
+            let leading = leadership.each_term(&stop, |term| async move {
+                tokio::join!(
+                    join_all(sources.iter().map(|source| source.run(term.clone()))),
+                    controller::run(
+                        "clusters",
+                        clusters_queue.clone(),
+                        WORKERS,
+                        term.clone(),
+                        |key| async move { acceptance.reconcile(&key).await }
+                    ),
+                    controller::run(
+                        "certificate requests",
+                        requests_queue.clone(),
+                        WORKERS,
+                        term.clone(),
+                        |key| async move { approval.reconcile(&key).await }
+                    ),
+                    controller::run(
+                        "works that are done",
+                        expiry_queue.clone(),
+                        WORKERS,
+                        term.clone(),
+                        |key| async move { expiring.reconcile(&key).await }
+                    ),
+                );
+            });
+            // What serves the agents that are connected here: on every copy of the hub.
             let serve = async {
                 if let Err(error) = broker.serve(listener, tls, serving).await {
                     tracing::error!(%error, "the broker stopped");
                     stop.cancel();
                 }
             };
-            let sources = join_all(sources.iter().map(|source| source.run(stop.clone())));
+            let ending = async {
+                stop.cancelled().await;
+                caches.close();
+            };
             tokio::join!(
-                sources,
-                controller::run(
-                    "clusters",
-                    clusters_queue,
-                    WORKERS,
-                    stop.clone(),
-                    |key| async move { acceptance.reconcile(&key).await }
-                ),
-                controller::run(
-                    "certificate requests",
-                    requests_queue,
-                    WORKERS,
-                    stop.clone(),
-                    |key| async move { approval.reconcile(&key).await }
-                ),
+                leading,
                 controller::run(
                     "work events",
                     works_queue,
@@ -316,6 +354,7 @@ impl Hub {
                     |key| async move { objects.reconcile(&key).await }
                 ),
                 serve,
+                ending,
             );
         });
     }

@@ -24,7 +24,8 @@ pub enum Next {
 /// until `cancel`. A failed key is retried later and later; the failure is logged with the key.
 ///
 /// # Cancel safety
-/// On `cancel` the rounds that run are dropped where they wait: reconcilers must be level-triggered.
+/// On `cancel` the rounds that run are dropped where they wait: reconcilers must be level-triggered. Their keys go back to the queue,
+/// for whoever takes from it next.
 pub async fn run<K, E, F, R>(
     name: &'static str,
     queue: Arc<WorkQueue<K>>,
@@ -43,12 +44,27 @@ pub async fn run<K, E, F, R>(
             () = cancel.cancelled() => return,
             key = queue.next(), if running.len() < workers => {
                 let round = reconcile(key.clone());
-                running.push(async move { (key, round.await) });
+                let taken = Taken { queue: &queue, key };
+                running.push(async move { (taken, round.await) });
             }
-            Some((key, outcome)) = running.next(), if !running.is_empty() => {
-                settle(name, &queue, &key, outcome);
+            Some((taken, outcome)) = running.next(), if !running.is_empty() => {
+                settle(name, &queue, &taken.key, outcome);
+                // It is settled already.
+                drop(taken);
             }
         }
+    }
+}
+
+/// A key that is worked on; it goes back to the queue if nobody settles it.
+struct Taken<'a, K: Clone + Eq + Hash> {
+    queue: &'a WorkQueue<K>,
+    key: K,
+}
+
+impl<K: Clone + Eq + Hash> Drop for Taken<'_, K> {
+    fn drop(&mut self) {
+        self.queue.put_back(&self.key);
     }
 }
 

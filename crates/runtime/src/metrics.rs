@@ -1,23 +1,17 @@
 //! What a process counts, for Prometheus.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use ::http::StatusCode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+
+use crate::http::{self, Answer};
 
 /// The text format that `prometheus-client` writes (OpenMetrics 1.0).
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Scrapers that may be connected at once.
-const CONNECTIONS: usize = 16;
 
 /// A registry. Clones are the same one; what is registered through a clone carries the clone's labels.
 #[derive(Clone, Debug, Default)]
@@ -76,93 +70,33 @@ impl Metrics {
         {
             return Err(NotLoopback(address));
         }
-        Ok(self.accept(listener, cancel))
+        Ok(http::serve(listener, cancel, move |path| self.answer(path)))
     }
 
-    async fn accept(self, listener: TcpListener, cancel: CancellationToken) {
-        let connections = TaskTracker::new();
-        loop {
-            let stream = tokio::select! {
-                () = cancel.cancelled() => return,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) if connections.len() < CONNECTIONS => stream,
-                    Ok(_) => continue,
-                    Err(error) => {
-                        tracing::warn!(%error, "failed to accept a scraper");
-                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-            };
-            let metrics = self.clone();
-            let answer = service_fn(move |request: Request<Incoming>| {
-                let answer = metrics.answer(request.method(), request.uri().path());
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), answer);
-            let cancel = cancel.clone();
-            connections.spawn(async move {
-                if let Some(Err(error)) = cancel.run_until_cancelled(connection).await {
-                    tracing::debug!(%error, "a scraper went away");
-                }
-            });
+    fn answer(&self, path: &str) -> Option<Answer> {
+        if path != "/metrics" {
+            return None;
         }
-    }
-
-    fn answer(&self, method: &Method, path: &str) -> Response<String> {
-        let (status, kind, text) = match (method, path) {
-            (&Method::GET, "/metrics") => match self.encode() {
-                Ok(text) => (StatusCode::OK, CONTENT_TYPE, text),
-                Err(error) => (
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "text/plain",
-                    format!("failed to write the metrics: {error}\n"),
-                ),
+        Some(match self.encode() {
+            Ok(text) => Answer {
+                status: StatusCode::OK,
+                kind: CONTENT_TYPE,
+                text,
             },
-            (_, "/metrics") => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "text/plain",
-                "only GET\n".to_owned(),
+            Err(error) => Answer::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("failed to write the metrics: {error}\n"),
             ),
-            _ => (
-                StatusCode::NOT_FOUND,
-                "text/plain",
-                "metrics are at /metrics\n".to_owned(),
-            ),
-        };
-        let mut response = Response::new(text);
-        *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-        response
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use prometheus_client::metrics::counter::Counter;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
 
     use super::*;
-
-    async fn ask(address: SocketAddr, request: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.expect("it listens");
-        let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .expect("it reads");
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .await
-            .expect("it answers");
-        answer
-    }
+    use crate::http::ask;
 
     #[tokio::test]
     async fn what_is_counted_is_served_with_its_labels() {

@@ -129,6 +129,18 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         delay
     }
 
+    /// The key was taken and nobody will say what became of it: somebody else works on it soon. Without effect on a key for which
+    /// that was said.
+    pub fn put_back(&self, key: &K) {
+        let mut state = self.state();
+        if state.running.contains(key) {
+            state.again.insert(key.clone());
+            state.finish(key);
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
     /// How many keys wait to be worked on now.
     pub fn len(&self) -> usize {
         self.state().ready.len()

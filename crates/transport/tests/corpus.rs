@@ -96,6 +96,7 @@ fn crowds_take_no_more_than_they_justify() {
         ("resync", crowd(r#"{"statusHashes":["#, "{}", "]}")),
         ("structured", crowd("{", r#""":1"#, "}")),
         ("structured", crowd("[", "[", "")),
+        ("mqtt", "\u{20}\u{2}\0\0".repeat(20_000)),
         ("bundle_spec", bundle(crowd(r#"{"manifests":["#, "1", "]}"))),
         (
             "bundle_status",

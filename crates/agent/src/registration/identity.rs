@@ -16,7 +16,7 @@ use serde_json::json;
 use super::FIELD_MANAGER;
 use super::endpoint::{Bootstrap, Endpoint};
 
-/// Namespace of the agent in its cluster.
+/// Namespace of the agent in its cluster, if it is not told another.
 pub const NAMESPACE: &str = "open-cluster-management-agent";
 /// Secret with the agent's identity for its hub.
 pub const SECRET: &str = "hub-kubeconfig-secret";
@@ -159,12 +159,21 @@ pub struct Kept<'a> {
 #[derive(Clone)]
 pub struct SecretStore {
     client: Client,
+    namespace: String,
 }
 
 impl SecretStore {
-    /// In this cluster.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// In a namespace of this cluster.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    /// Where the agent keeps what is its own.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// The cluster.
@@ -174,7 +183,7 @@ impl SecretStore {
 
     /// What is there. What cannot be read counts as not there, with a line in the log.
     pub async fn load(&self) -> Result<Stored, kube::Error> {
-        let secret = Api::<Secret>::namespaced(self.client.clone(), NAMESPACE)
+        let secret = Api::<Secret>::namespaced(self.client.clone(), &self.namespace)
             .get_opt(SECRET)
             .await?;
         let mut data = secret.and_then(|secret| secret.data).unwrap_or_default();
@@ -241,16 +250,16 @@ impl SecretStore {
             data.insert(PENDING_HUB.to_owned(), bytes(hub));
         }
         let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": NAMESPACE}, "data": data,
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": self.namespace}, "data": data,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         match api.patch(SECRET, &params, &Patch::Apply(&secret)).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {
-                let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+                let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
                 let namespaces: Api<Namespace> = Api::all(self.client.clone());
                 namespaces
-                    .patch(NAMESPACE, &params, &Patch::Apply(&namespace))
+                    .patch(&self.namespace, &params, &Patch::Apply(&namespace))
                     .await?;
                 api.patch(SECRET, &params, &Patch::Apply(&secret))
                     .await

@@ -14,12 +14,12 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Bootstrap;
-use super::identity::NAMESPACE;
+use super::identity::SecretStore;
 
 /// The label of a secret that lets the agent join a hub; its value is a number, the lowest is the first.
 pub const BOOTSTRAP_LABEL: &str = "agent.drover.dev/bootstrap";
@@ -37,7 +37,8 @@ pub struct Local {
 
 impl Local {
     /// Reads what there is now.
-    pub async fn read(client: &Client) -> Result<Self, kube::Error> {
+    pub async fn read(store: &SecretStore) -> Result<Self, kube::Error> {
+        let client = store.client();
         let klusterlets: Api<Klusterlet> = Api::all(client.clone());
         let found = shown(klusterlets.get(KLUSTERLET).await)?;
         let settings = match found.map(|found| klusterlet::settings(&found.spec)) {
@@ -48,7 +49,7 @@ impl Local {
             }
             None => Settings::default(),
         };
-        let api: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+        let api: Api<Secret> = Api::namespaced(client.clone(), store.namespace());
         let all = shown(api.list(&ListParams::default()).await)?;
         let all = all.map(|list| list.items).unwrap_or_default();
         let secrets = if settings.bootstrap_secrets.is_empty() {
@@ -75,11 +76,16 @@ impl Local {
     }
 
     /// Tells whenever the cluster says something else, until `cancel`.
-    pub async fn follow(client: Client, told: watch::Sender<Arc<Self>>, cancel: CancellationToken) {
+    pub async fn follow(
+        store: SecretStore,
+        told: watch::Sender<Arc<Self>>,
+        cancel: CancellationToken,
+    ) {
+        let client = store.client();
         let again = Arc::new(Notify::new());
         let (one, other) = (again.clone(), again.clone());
         let (_, secrets) = mirror(
-            Api::<Secret>::namespaced(client.clone(), NAMESPACE),
+            Api::<Secret>::namespaced(client.clone(), store.namespace()),
             watcher::Config::default(),
             cancel.clone(),
             move |_| one.notify_one(),
@@ -96,7 +102,7 @@ impl Local {
                     () = cancel.cancelled() => return,
                     () = again.notified() => {}
                 }
-                match Self::read(&client).await {
+                match Self::read(&store).await {
                     Ok(local) => {
                         told.send_if_modified(|known| {
                             let changed = **known != local;

@@ -88,7 +88,7 @@ fn a_stored_key_is_the_same_key() {
 #[tokio::test]
 async fn what_is_stored_is_found_and_belongs_to_one_hub() {
     let managed = Managed::default();
-    let store = SecretStore::new(managed.client());
+    let store = SecretStore::new(managed.client(), identity::NAMESPACE);
     assert!(store.load().await.expect("it answers").identity.is_none());
     let (key, next) = (
         Key::generate().expect("randomness"),

@@ -11,7 +11,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 /// How long an embedded authority lives.
-const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365 * 10);
+pub const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365 * 10);
 
 /// The folder of a fleet.
 #[derive(Debug)]

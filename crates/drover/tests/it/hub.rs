@@ -14,6 +14,8 @@ use drover_apiserver::store::Database;
 use drover_hub::install::{BootstrapToken, bootstrap_token};
 use drover_hub::{Hub, HubError, Sign, WorkSource};
 use drover_runtime::clock::Clock;
+use drover_runtime::election::Leadership;
+use drover_runtime::health::Health;
 use drover_testkit::eventually;
 use drover_transport::grpc::{GrpcConfig, GrpcTransport, Pem};
 use drover_transport::tls::{ServerPem, ServerTls};
@@ -138,6 +140,8 @@ impl TestHub {
                 ..Default::default()
             },
             work_sources: self.sources.clone(),
+            leadership: Leadership::alone(),
+            health: Health::default(),
             metrics: None,
             clock: Clock::system(),
         };

@@ -7,8 +7,11 @@
 
 mod apiserver;
 mod faults;
+mod fleet;
 mod hub;
 mod kinds;
 mod source;
+#[path = "../common/suite.rs"]
+mod suite;
 mod works;
 mod world;

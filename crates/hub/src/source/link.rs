@@ -44,10 +44,12 @@ impl Way {
         let mut backoff = Backoff::new(WAITS.0, WAITS.1);
         loop {
             let lost = tokio::select! {
-                () = stop.cancelled() => return,
-                lost = self.open(&listen, &mut backoff) => lost,
+                () = stop.cancelled() => None,
+                lost = self.open(&listen, &mut backoff) => Some(lost),
             };
+            // Nobody sends on a link on which nobody listens, and it is closed.
             self.publisher.send_replace(None);
+            let Some(lost) = lost else { return };
             if matches!(lost, TransportError::Replaced) {
                 continue;
             }

@@ -98,7 +98,11 @@ impl CloudEvent {
                 field(&mut out, "data_base64", &STANDARD.encode(data));
             }
         }
-        for (name, value) in &self.extensions {
+        let extensions = self
+            .extensions
+            .iter()
+            .filter(|(name, _)| !RESERVED.contains(&name.as_str()));
+        for (name, value) in extensions {
             match value {
                 ExtensionValue::Bool(value) => raw_field(&mut out, name, &value.to_string()),
                 ExtensionValue::Integer(value) => raw_field(&mut out, name, &value.to_string()),
@@ -109,6 +113,21 @@ impl CloudEvent {
         out
     }
 }
+
+/// Members of the JSON format that are no extensions: an extension of such a name, which other formats let through, would make
+/// an event that nobody can read (CloudEvents JSON format, section 3).
+const RESERVED: &[&str] = &[
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "datacontenttype",
+    "subject",
+    "dataschema",
+    "time",
+    "data",
+    "data_base64",
+];
 
 fn is_json(content_type: Option<&str>) -> bool {
     content_type.is_none_or(|content_type| {

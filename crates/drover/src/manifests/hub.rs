@@ -1,0 +1,251 @@
+//! A hub: several copies behind one service, one of which leads.
+
+use anyhow::Result;
+use drover_core::registration::{request, roles};
+use k8s_openapi::api::apps::v1::{DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt;
+use serde_json::Value;
+
+use super::pod::{PROBES, Program, app};
+use super::rbac::{Account, only, rule};
+use super::{named, namespace, object};
+use crate::cli::Manifests;
+use crate::hub::authority;
+
+/// Where the components of a hub live (ocm: cluster manager).
+pub const NAMESPACE: &str = "open-cluster-management-hub";
+/// The service account of the hub, and the name of all that is its own.
+pub const NAME: &str = "drover-hub";
+/// Whoever has a token of this account may ask to join (ocm: manifests/cluster-manager/hub/addon-manager).
+pub const BOOTSTRAP: &str = "agent-registration-bootstrap";
+/// Where agents connect.
+const BROKER: i32 = 8443;
+const REPLICAS: u8 = 3;
+
+const CLUSTERS: &str = "cluster.open-cluster-management.io";
+const WORKS: &str = "work.open-cluster-management.io";
+const ADDONS: &str = "addon.open-cluster-management.io";
+const REGISTER: &str = "register.open-cluster-management.io";
+const CERTIFICATES: &str = "certificates.k8s.io";
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Everything, in order.
+pub fn objects(args: &Manifests) -> Result<Vec<Value>> {
+    let own = args.namespace.as_deref().unwrap_or(NAMESPACE);
+    let account = Account {
+        name: NAME,
+        namespace: own,
+    };
+    let bootstrap = Account {
+        name: BOOTSTRAP,
+        namespace: own,
+    };
+    let mut all = vec![object(&namespace(own))?];
+    for definition in drover_api::crds::hub() {
+        all.push(object(&definition)?);
+    }
+    all.extend([account.object()?, bootstrap.object()?]);
+    all.extend(account.cluster_role("drover:hub", cluster_rules())?);
+    all.extend(account.role(NAME, own_rules())?);
+    // The hub keeps the role itself.
+    let joins = format!("{}:{BOOTSTRAP}", roles::BOOTSTRAP_ROLE);
+    all.push(bootstrap.bind(&joins, roles::BOOTSTRAP_ROLE)?);
+    all.push(object(&service(own))?);
+    let replicas = args.replicas.unwrap_or(REPLICAS);
+    if replicas > 1 {
+        all.push(object(&budget(own))?);
+    }
+    all.push(object(&program(args, account, replicas).deployment())?);
+    Ok(all)
+}
+
+fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Program<'a> {
+    let own = account.namespace;
+    let mut flags = vec![
+        "hub".to_owned(),
+        format!("--listen=0.0.0.0:{BROKER}"),
+        format!("--health=0.0.0.0:{PROBES}"),
+        format!("--namespace={own}"),
+        "--log=info".to_owned(),
+        "--log-format=json".to_owned(),
+    ];
+    let service = [
+        format!("{NAME}.{own}.svc"),
+        format!("{NAME}.{own}.svc.cluster.local"),
+    ];
+    for name in service.iter().chain(&args.host_name) {
+        flags.push(format!("--host-name={name}"));
+    }
+    Program {
+        name: NAME,
+        account,
+        image: &args.image,
+        args: flags,
+        ports: vec![("grpc", BROKER)],
+        replicas,
+        requests: ("100m", "128Mi"),
+        mounts: Vec::new(),
+        // A new copy serves before an old one goes.
+        strategy: DeploymentStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: Some(IntOrString::Int(1)),
+                max_unavailable: Some(IntOrString::Int(0)),
+            }),
+        },
+    }
+}
+
+/// What the hub does, and what it hands on: nobody can give a right that he does not have himself, so the hub has everything that
+/// its agents get, and needs neither `escalate` nor `bind`.
+fn cluster_rules() -> Vec<PolicyRule> {
+    let definitions: Vec<String> = drover_api::crds::hub()
+        .iter()
+        .map(ResourceExt::name_any)
+        .collect();
+    let definitions: Vec<&str> = definitions.iter().map(String::as_str).collect();
+    let mut rules = vec![
+        // They are printed too: the hub only waits until they are served.
+        only(
+            rule(
+                &["apiextensions.k8s.io"],
+                &["customresourcedefinitions"],
+                &["get", "list", "watch"],
+            ),
+            &definitions,
+        ),
+        rule(
+            &[""],
+            &["namespaces"],
+            &["list", "watch", "create", "patch"],
+        ),
+        rule(
+            &[RBAC],
+            &["clusterroles", "clusterrolebindings", "rolebindings"],
+            &["create", "patch", "delete"],
+        ),
+        rule(
+            &["coordination.k8s.io"],
+            &["leases"],
+            &["get", "list", "watch", "create", "update", "patch"],
+        ),
+        rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
+        rule(
+            &["authorization.k8s.io"],
+            &["subjectaccessreviews"],
+            &["create"],
+        ),
+        rule(
+            &["", "events.k8s.io"],
+            &["events"],
+            &["create", "patch", "update"],
+        ),
+        rule(
+            &[CERTIFICATES],
+            &["certificatesigningrequests"],
+            &["create", "get", "list", "watch"],
+        ),
+        rule(
+            &[CERTIFICATES],
+            &[
+                "certificatesigningrequests/approval",
+                "certificatesigningrequests/status",
+            ],
+            &["patch"],
+        ),
+        only(
+            rule(&[CERTIFICATES], &["signers"], &["approve"]),
+            &[request::KUBE_SIGNER],
+        ),
+        only(
+            rule(&[CERTIFICATES], &["signers"], &["approve", "sign"]),
+            &[request::GRPC_SIGNER],
+        ),
+        rule(
+            &[REGISTER],
+            &["managedclusters/clientcertificates"],
+            &["renew"],
+        ),
+        rule(&[REGISTER], &["managedclusters/accept"], &["update"]),
+    ];
+    rules.extend(fleet_rules());
+    rules
+}
+
+/// The kinds of a fleet.
+fn fleet_rules() -> Vec<PolicyRule> {
+    vec![
+        rule(
+            &[CLUSTERS],
+            &["managedclusters"],
+            &["get", "list", "watch", "create", "update", "patch"],
+        ),
+        rule(
+            &[CLUSTERS],
+            &["managedclusters/status"],
+            &["patch", "update"],
+        ),
+        rule(
+            &[ADDONS],
+            &["managedclusteraddons"],
+            &["get", "list", "watch"],
+        ),
+        rule(
+            &[ADDONS],
+            &["managedclusteraddons/status"],
+            &["patch", "update"],
+        ),
+        rule(
+            &[WORKS],
+            &["manifestworks"],
+            &["get", "list", "watch", "update", "patch", "delete"],
+        ),
+        rule(&[WORKS], &["manifestworks/status"], &["patch", "update"]),
+    ]
+}
+
+/// In its own namespace: the authority of all copies. The lease of the one that leads is covered by the leases of clusters.
+fn own_rules() -> Vec<PolicyRule> {
+    vec![
+        rule(&[""], &["secrets"], &["create"]),
+        only(rule(&[""], &["secrets"], &["get"]), &[authority::SECRET]),
+    ]
+}
+
+fn service(own: &str) -> Service {
+    Service {
+        metadata: named(NAME, Some(own)),
+        spec: Some(ServiceSpec {
+            selector: Some(app(NAME)),
+            ports: Some(vec![ServicePort {
+                name: Some("grpc".to_owned()),
+                port: BROKER,
+                protocol: Some("TCP".to_owned()),
+                target_port: Some(IntOrString::String("grpc".to_owned())),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    }
+}
+
+fn budget(own: &str) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: named(NAME, Some(own)),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(LabelSelector {
+                match_labels: Some(app(NAME)),
+                ..LabelSelector::default()
+            }),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        ..PodDisruptionBudget::default()
+    }
+}
