@@ -14,6 +14,8 @@ mod judged;
 mod kinds;
 mod placement;
 mod placing;
+mod registration;
+mod rights;
 mod source;
 #[path = "../common/suite.rs"]
 mod suite;
