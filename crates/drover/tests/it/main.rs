@@ -15,6 +15,8 @@ mod kinds;
 mod placement;
 mod placing;
 mod replicasets;
+mod registration;
+mod rights;
 mod source;
 #[path = "../common/suite.rs"]
 mod suite;
