@@ -79,6 +79,7 @@ impl Hub {
     /// When the definitions or roles cannot be installed, or a part of the hub fails for good.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), HubError> {
         install::definitions(&self.client, &drover_api::crds::hub()).await?;
+        install::definitions(&self.client, &drover_api::crds::import()).await?;
         install::hub_roles(&self.client).await?;
         let broker_user = whoami(&self.client).await?;
         let mut tasks = Tasks::new(cancel.child_token());
