@@ -14,7 +14,7 @@ use drover_runtime::controller;
 use drover_runtime::election::Leadership;
 use drover_runtime::health::Health;
 use drover_runtime::metrics::Metrics;
-use drover_runtime::mirror::mirror;
+use drover_runtime::mirror::{filled, mirror};
 use drover_runtime::queue::WorkQueue;
 use drover_runtime::supervise::Tasks;
 use drover_transport::tls::ServerTls;
@@ -288,11 +288,11 @@ impl Hub {
         tasks.run("the controllers and the broker", async move {
             // Nobody is answered from a cache that is not filled yet.
             let ready = async {
-                clusters.wait_until_ready().await.ok();
-                namespaces.wait_until_ready().await.ok();
-                leases.wait_until_ready().await.ok();
-                requests.wait_until_ready().await.ok();
-                addons.wait_until_ready().await.ok();
+                filled(&clusters).await;
+                filled(&namespaces).await;
+                filled(&leases).await;
+                filled(&requests).await;
+                filled(&addons).await;
                 works.ready().await;
                 sets.ready().await;
             };

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
@@ -11,6 +12,22 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+
+/// How often one that waits for a cache looks again.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits until a cache was filled once, or will never be. Any number of tasks may wait for the same cache: `Store::wait_until_ready`
+/// wakes only the last one of them.
+pub async fn filled<K>(cache: &Store<K>)
+where
+    K: Lookup + Clone + 'static,
+    <K as Lookup>::DynamicType: Eq + Hash + Clone,
+{
+    while tokio::time::timeout(LOOK, cache.wait_until_ready())
+        .await
+        .is_err()
+    {}
+}
 
 /// Fills a cache by list and watch, and keeps it so until `cancel`.
 ///
@@ -62,4 +79,29 @@ where
         }
     };
     (store, task)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_who_waits_for_a_cache_is_woken() {
+        let (cache, mut writer) = reflector::store::<ConfigMap>();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let cache = cache.clone();
+                tokio::spawn(async move { filled(&cache).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        for done in join_all(waiting).await {
+            assert!(done.is_ok());
+        }
+    }
 }
