@@ -71,6 +71,8 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Progr
         format!("--listen=0.0.0.0:{BROKER}"),
         format!("--health=0.0.0.0:{PROBES}"),
         format!("--namespace={own}"),
+        // A first certificate for whoever holds a token of this account; a person still lets the cluster in.
+        format!("--approve-user=system:serviceaccount:{own}:{BOOTSTRAP}"),
         "--log=info".to_owned(),
         "--log-format=json".to_owned(),
     ];

@@ -8,11 +8,14 @@
 #[path = "../it/hub.rs"]
 mod hub;
 mod kubectl;
+mod kubernetes;
 mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
 mod real;
 mod roles;
 mod sdkgo;
+#[path = "../common/suite.rs"]
+mod suite;
 #[path = "../it/world.rs"]
 mod world;
