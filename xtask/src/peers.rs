@@ -70,6 +70,12 @@ const PEERS: &[Peer] = &[
         definitions_of: None,
     },
     Peer {
+        name: "sdkgo-rollout",
+        programs: &[("./probe", "sdkgo-rollout-probe")],
+        ldflags: "-s -w",
+        definitions_of: None,
+    },
+    Peer {
         name: "client-go",
         programs: &[("./probe", "client-go-probe")],
         ldflags: "-s -w",

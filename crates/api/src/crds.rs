@@ -22,7 +22,10 @@ use crate::{
     names,
     object::Shape,
     schema::object_schema,
-    work::v1::{AppliedManifestWork, ManifestWork},
+    work::{
+        v1::{AppliedManifestWork, ManifestWork},
+        v1alpha1::ManifestWorkReplicaSet,
+    },
 };
 
 /// The category that lists every kind of a fleet: `kubectl get fleet`.
@@ -38,6 +41,7 @@ pub fn hub() -> Vec<CustomResourceDefinition> {
         placement_decision(),
         add_on_placement_score(),
         manifest_work(),
+        manifest_work_replica_set(),
         managed_cluster_add_on(),
     ]
 }
@@ -143,6 +147,25 @@ fn manifest_work() -> CustomResourceDefinition {
         status: true,
     }
     .render::<ManifestWork>(Scope::Namespaced, &[])
+}
+
+fn manifest_work_replica_set() -> CustomResourceDefinition {
+    let reason = |name, condition: &str| {
+        let path = format!(r#".status.conditions[?(@.type=="{condition}")].reason"#);
+        column(name, "string", &path)
+    };
+    Look {
+        short_names: &["mwrs"],
+        columns: vec![
+            reason("Placement", names::replica_set::PLACEMENT_VERIFIED),
+            condition_column("Found", names::replica_set::PLACEMENT_VERIFIED),
+            reason("ManifestWorks", names::replica_set::WORKS_APPLIED),
+            condition_column("Applied", names::replica_set::WORKS_APPLIED),
+            age(),
+        ],
+        status: true,
+    }
+    .render::<ManifestWorkReplicaSet>(Scope::Namespaced, &[])
 }
 
 fn managed_cluster_add_on() -> CustomResourceDefinition {

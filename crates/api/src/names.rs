@@ -164,6 +164,8 @@ pub mod work {
     pub const CONFIG_SPEC_HASH_ANNOTATION: &str = "open-cluster-management.io/config-spec-hash";
     /// The hash of a manifest, on the object (`ObjectSpecHash`).
     pub const OBJECT_HASH_ANNOTATION: &str = "open-cluster-management.io/object-hash";
+    /// On a work that a ManifestWorkReplicaSet made (`ManifestWorkReplicaSetControllerNameLabelKey`).
+    pub const REPLICA_SET_LABEL: &str = "work.open-cluster-management.io/manifestworkreplicaset";
     /// The field manager of writes (ocm, pkg/work/spoke/apply `DefaultFieldManager`).
     pub const FIELD_MANAGER: &str = "work-agent";
 
@@ -179,6 +181,10 @@ pub mod work {
     pub const COMPLETE: &str = "Complete";
     /// The work is being deleted (`WorkDeleting`).
     pub const DELETING: &str = "Deleting";
+    /// What was applied does what it shall: Drover's own condition, which OCM passes on and looks at nowhere.
+    pub const HEALTHY: &str = "Healthy";
+    /// The agent reported over events; the message is the sequence id of its newest report. Drover's own condition, written by its hub.
+    pub const REPORTED: &str = "Reported";
     /// The feedback values of a manifest are up to date (ocm, pkg/work/spoke/controllers/statuscontroller).
     pub const STATUS_FEEDBACK_SYNCED: &str = "StatusFeedbackSynced";
 
@@ -212,6 +218,16 @@ pub mod work {
     pub const REASON_FEEDBACK_FAILED: &str = "StatusFeedbackSyncFailed";
     /// StatusFeedbackSynced is True because nothing is asked for.
     pub const REASON_NO_FEEDBACK: &str = "NoStatusFeedbackSynced";
+    /// Manifest Healthy is True; otherwise its reason is that of the object.
+    pub const REASON_HEALTHY: &str = "ResourceHealthy";
+    /// Work Healthy is True.
+    pub const REASON_ALL_HEALTHY: &str = "ResourcesHealthy";
+    /// Work Healthy is False: the message names the first object that is not, and why.
+    pub const REASON_UNHEALTHY: &str = "ResourcesUnhealthy";
+    /// Work Healthy is Unknown: the message names the first object that is not there yet.
+    pub const REASON_HEALTH_WAITS: &str = "ResourcesProgressing";
+    /// Reported is True.
+    pub const REASON_REPORTED: &str = "SequenceID";
     /// Deleting is True.
     pub const REASON_DELETING: &str = "WorkDeleting";
     /// Complete is True on a work (`WorkManifestsComplete`).
@@ -232,4 +248,38 @@ pub mod work {
     pub const REASON_COMPLETED: &str = "Completed";
     /// Progressing: applying failed (`WorkProgressingReasonFailed`).
     pub const REASON_FAILED: &str = "Failed";
+}
+
+/// Names around ManifestWorkReplicaSet (api, work/v1alpha1/types_manifestworkreplicaset.go).
+pub mod replica_set {
+    /// On a work: the set that it comes from, as `namespace.name` (`ManifestWorkReplicaSetControllerNameLabelKey`).
+    pub const SET_LABEL: &str = "work.open-cluster-management.io/manifestworkreplicaset";
+    /// On a work: the placement that chose the cluster (`ManifestWorkReplicaSetPlacementNameLabelKey`).
+    pub const PLACEMENT_LABEL: &str = "work.open-cluster-management.io/placementname";
+    /// On a set until its works are deleted (`ManifestWorkReplicaSetFinalizer`).
+    pub const FINALIZER: &str = "work.open-cluster-management.io/manifest-work-cleanup";
+
+    /// The placements are there and chose clusters (`ManifestWorkReplicaSetConditionPlacementVerified`).
+    pub const PLACEMENT_VERIFIED: &str = "PlacementVerified";
+    /// The work as it is now succeeded in every chosen cluster (`ManifestWorkReplicaSetConditionPlacementRolledOut`).
+    pub const PLACEMENT_ROLLED_OUT: &str = "PlacementRolledOut";
+    /// Every work is available and none is under way or degraded (`ManifestWorkReplicaSetConditionManifestworkApplied`).
+    pub const WORKS_APPLIED: &str = "ManifestworkApplied";
+
+    /// PlacementVerified or ManifestworkApplied is True.
+    pub const REASON_AS_EXPECTED: &str = "AsExpected";
+    /// PlacementVerified or ManifestworkApplied is False.
+    pub const REASON_NOT_AS_EXPECTED: &str = "NotAsExpected";
+    /// PlacementVerified is False: a placement does not exist.
+    pub const REASON_PLACEMENT_NOT_FOUND: &str = "PlacementDecisionNotFound";
+    /// PlacementVerified and ManifestworkApplied are False: no cluster was chosen.
+    pub const REASON_PLACEMENT_EMPTY: &str = "PlacementDecisionEmpty";
+    /// ManifestworkApplied is False: works are under way.
+    pub const REASON_PROCESSING: &str = "Processing";
+    /// PlacementRolledOut is False.
+    pub const REASON_PROGRESSING: &str = "Progressing";
+    /// PlacementRolledOut is True.
+    pub const REASON_COMPLETE: &str = "Complete";
+    /// ManifestworkApplied is False: the names of namespace and set, or the name of a placement, do not fit into a label.
+    pub const REASON_INVALID_NAME: &str = "InvalidManifestWorkName";
 }

@@ -1,5 +1,9 @@
 //! Every decision, no I/O: pure functions from what is observed (and `now`) to what is to be done.
 
 pub mod election;
+pub mod placement;
 pub mod registration;
+pub mod rollout;
+pub mod selector;
+pub mod sets;
 pub mod work;

@@ -32,12 +32,13 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Names, WorkCache};
 use crate::clusters::Clusters;
 use crate::events::Events;
+use crate::expiry::Expiring;
 use crate::objects::{Objects, Served};
 use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
 use crate::tokens::Tokens;
 use crate::works::{Memory, Works};
-use crate::{HubError, broker, install};
+use crate::{HubError, broker, install, placement};
 
 /// Rounds of one controller that run at the same time.
 const WORKERS: usize = 16;
@@ -92,12 +93,15 @@ impl Hub {
         let clusters_queue = Arc::new(WorkQueue::<String>::new());
         let requests_queue = Arc::new(WorkQueue::<String>::new());
         let works_queue = Arc::new(WorkQueue::<String>::new());
+        let expiry_queue = Arc::new(WorkQueue::<String>::new());
         let source_queues: Vec<Arc<WorkQueue<String>>> =
             self.work_sources.iter().map(|_| Arc::default()).collect();
         let objects_queue = Arc::new(WorkQueue::<String>::new());
 
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
         let waiting = requests_queue.clone();
+        let changes: Arc<placement::Changes> = Arc::default();
+        let placing = changes.clone();
         let (clusters, task) = mirror(
             Api::all(self.client.clone()),
             Config::default(),
@@ -106,9 +110,11 @@ impl Hub {
                 queue.add(found.name_any());
                 told.add(format!("managedclusters/{}", found.name_any()));
                 waiting.add(format!("{OF_CLUSTER}{}", found.name_any()));
+                placement::cluster_changed(&placing, found);
             },
         );
         tasks.run("the cache of clusters", task);
+        placement::start(&self.client, &self.clock, clusters.clone(), &changes, tasks);
 
         let queue = clusters_queue.clone();
         let labelled = Config::default().labels(names::CLUSTER_NAME_LABEL);
@@ -138,7 +144,7 @@ impl Hub {
 
         let queue = clusters_queue.clone();
         let mut told = source_queues.clone();
-        told.push(works_queue.clone());
+        told.extend([works_queue.clone(), expiry_queue.clone()]);
         let names = Arc::new(Names::default());
         let noted = names.clone();
         let (works, task) = mirror(
@@ -245,6 +251,11 @@ impl Hub {
             })
             .collect();
 
+        let expiring = Expiring {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            works: works.clone(),
+        };
         let acceptance = Clusters {
             client: self.client.clone(),
             policy: self.acceptance,
@@ -283,10 +294,10 @@ impl Hub {
                 () = stop.cancelled() => return,
             }
             caches.open();
-            let (acceptance, approval, bundles, objects) =
-                (&acceptance, &approval, &bundles, &objects);
-            let (sources, clusters_queue, requests_queue) =
-                (&sources, &clusters_queue, &requests_queue);
+            let (acceptance, approval, bundles, objects, expiring) =
+                (&acceptance, &approval, &bundles, &objects, &expiring);
+            let (sources, clusters_queue, requests_queue, expiry_queue) =
+                (&sources, &clusters_queue, &requests_queue, &expiry_queue);
             // What writes by its own decision, and what has one name at a broker: on the leader only.
             let leading = leadership.each_term(&stop, |term| async move {
                 tokio::join!(
@@ -304,6 +315,13 @@ impl Hub {
                         WORKERS,
                         term.clone(),
                         |key| async move { approval.reconcile(&key).await }
+                    ),
+                    controller::run(
+                        "works that are done",
+                        expiry_queue.clone(),
+                        WORKERS,
+                        term.clone(),
+                        |key| async move { expiring.reconcile(&key).await }
                     ),
                 );
             });

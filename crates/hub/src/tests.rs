@@ -229,6 +229,24 @@ async fn a_report_claims_the_work_and_is_written_once() {
 }
 
 #[tokio::test]
+async fn a_hub_that_starts_anew_knows_which_report_was_the_newest() {
+    let mut hub = bundles();
+    hub.know(&work("w-u", "u", 2, json!({"finalizers": [CLEANUP]})));
+    hub.report("u", 2, "8388608", "Applied").await;
+    assert_eq!(hub.written(), ["PATCH /w-u/status \"Applied\""]);
+    // Another copy of the hub, or this one later: it knows the API alone.
+    hub.works.memory = Memory::default();
+    let found = hub.api.0.lock().unwrap().objects[&format!("{WORKS}/w-u")].clone();
+    hub.know(&found);
+    for stale in ["8388608", "4194304"] {
+        hub.report("u", 2, stale, "Late").await;
+        assert!(hub.written().is_empty(), "{stale} is not newer");
+    }
+    hub.report("u", 2, "12582912", "Newer").await;
+    assert_eq!(hub.written(), ["PATCH /w-u/status \"Newer\""]);
+}
+
+#[tokio::test]
 async fn a_conflict_is_solved_by_the_hub_itself() {
     let mut hub = bundles();
     hub.know(&work("w-u", "u", 1, json!({})));

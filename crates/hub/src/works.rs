@@ -1,18 +1,21 @@
 //! Manifest works as the API has them, for agents: specs out, statuses in (ocm: pkg/server/services/work).
 
+mod reports;
+
+pub(crate) use reports::wire_status;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use drover_api::names;
 use drover_api::work::v1::ManifestWork;
 use drover_client::span;
 use drover_protocol::ids::Ids;
 use drover_protocol::resync::{Versions, must_send};
 use drover_protocol::{
     Action, CloudEvent, Codec, DataType, EventType, SourceBundleCodec, Stamp, SubResource,
-    TraceContext, Work, WorkStatus, sequence,
+    TraceContext, Work,
 };
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::Next;
@@ -21,9 +24,9 @@ use drover_transport::authn::Caller;
 use drover_transport::broker::Listing;
 use drover_transport::{Service, ServiceError};
 use jiff::Timestamp;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ListParams, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -53,10 +56,19 @@ pub(crate) struct Works<O> {
 pub(crate) struct Memory {
     /// What agents were told of each work last, by `namespace/name`.
     told: Mutex<HashMap<String, (Told, Timestamp)>>,
-    /// The sequence id of the last status of each work, by uid.
-    sequences: Mutex<HashMap<String, String>>,
+    /// What became of the last status of each work, by uid.
+    written: Mutex<HashMap<String, Written>>,
     /// One report about a work at a time: what is older must not be written later.
     turns: [tokio::sync::Mutex<()>; TURNS],
+}
+
+/// A status as this hub wrote it last.
+#[derive(Clone, Default)]
+struct Written {
+    /// Its sequence id.
+    sequence: String,
+    /// The version of the work that it made.
+    version: Option<String>,
 }
 
 impl Memory {
@@ -142,7 +154,7 @@ impl<O: Outlet> Works<O> {
                 let deletion = self.deletion(namespace, name, &gone);
                 self.outlet.tell(deletion).await?;
             }
-            lock(&self.memory.sequences).remove(&gone.uid);
+            lock(&self.memory.written).remove(&gone.uid);
             lock(&self.memory.told).remove(key);
         }
         let Some((work, now)) = found.zip(now) else {
@@ -192,12 +204,13 @@ impl<O: Outlet> Works<O> {
     }
 
     fn spec(&self, work: &ManifestWork, action: Action) -> Result<CloudEvent, ServiceError> {
+        let heard = self.last_sequence(work);
         let mut work = Work::from_object(work).map_err(ServiceError::internal)?;
         let kind = DataType::MANIFEST_BUNDLES.event(SubResource::Spec, action);
         // An agent that starts anew with a clock that went back must know which ids it used.
-        if let Some(heard) = lock(&self.memory.sequences).get(&work.metadata.uid) {
+        if !heard.is_empty() {
             let key = drover_protocol::names::ANNOTATION_SEQUENCE_ID.to_owned();
-            work.metadata.annotations.insert(key, heard.clone());
+            work.metadata.annotations.insert(key, heard);
         }
         let mut event = SourceBundleCodec
             .encode(self.stamp(), &kind, &work)
@@ -276,157 +289,6 @@ impl<O: Outlet> Works<O> {
         Ok(list.items)
     }
 
-    /// Takes the report of an agent.
-    pub(crate) async fn take(&self, event: &CloudEvent) -> Result<Taken, ServiceError> {
-        let reported = SourceBundleCodec
-            .decode(event)
-            .map_err(|e| ServiceError::bad_request(e.to_string()))?;
-        let cluster = event.cluster().unwrap_or_default();
-        let uid = reported.metadata.uid.as_str();
-        let _turn = self.memory.turn(uid).await;
-        let Some(mut work) = self.find(cluster, &reported).await? else {
-            return Ok(Taken::Unknown);
-        };
-        for tried in 1.. {
-            let outcome = self.note(&work, &reported).await;
-            match outcome {
-                // Somebody else wrote the work: once more, from what is there now.
-                Err(error) if error.code == 409 && tried < TRIES => {
-                    let newest = self.newest(cluster, &work.name_any(), uid).await?;
-                    let Some(newest) = newest else {
-                        return Ok(Taken::Unknown);
-                    };
-                    work = newest;
-                }
-                other => return other.map(|()| Taken::Noted),
-            }
-        }
-        Ok(Taken::Noted)
-    }
-
-    async fn note(&self, work: &Arc<ManifestWork>, reported: &Work) -> Result<(), ServiceError> {
-        if reported.status.is_deleted() {
-            return self.ended(work).await;
-        }
-        // A status of an older spec says nothing of this one.
-        if reported.metadata.generation < work.metadata.generation.unwrap_or(0)
-            && reported.metadata.generation != 0
-        {
-            return Ok(());
-        }
-        let uid = reported.metadata.uid.as_str();
-        let annotations = &reported.metadata.annotations;
-        let sequence_id = annotations
-            .get(drover_protocol::names::ANNOTATION_SEQUENCE_ID)
-            .cloned()
-            .unwrap_or_default();
-        let last = lock(&self.memory.sequences)
-            .get(uid)
-            .cloned()
-            .unwrap_or_default();
-        if !sequence::is_newer(&last, &sequence_id).unwrap_or(true) {
-            return Ok(());
-        }
-        self.claim(work).await?;
-        self.write_status(work, reported).await?;
-        lock(&self.memory.sequences).insert(uid.to_owned(), sequence_id);
-        Ok(())
-    }
-
-    /// An agent is done with a work for ever. One that shall still be is sent again.
-    async fn ended(&self, work: &Arc<ManifestWork>) -> Result<(), ServiceError> {
-        if work.metadata.deletion_timestamp.is_some() {
-            return self.release(work).await;
-        }
-        let (cluster, uid) = (
-            work.namespace().unwrap_or_default(),
-            work.uid().unwrap_or_default(),
-        );
-        match self.newest(&cluster, &work.name_any(), &uid).await? {
-            Some(newest) if newest.metadata.deletion_timestamp.is_some() => {
-                self.release(&newest).await
-            }
-            Some(newest) => {
-                tracing::info!(
-                    cluster,
-                    work = newest.name_any(),
-                    "an agent removed a work that shall be there; it is sent again"
-                );
-                self.tell_again(&newest);
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// An agent holds the work: it must not vanish before the agent has cleaned up.
-    async fn claim(&self, work: &ManifestWork) -> Result<(), ServiceError> {
-        if work.metadata.deletion_timestamp.is_some()
-            || work
-                .finalizers()
-                .iter()
-                .any(|f| f == names::work::FINALIZER)
-        {
-            return Ok(());
-        }
-        let mut finalizers = work.finalizers().to_vec();
-        finalizers.push(names::work::FINALIZER.to_owned());
-        let patch = json!({"metadata": {"resourceVersion": work.resource_version(), "finalizers": finalizers}});
-        self.patch(work, patch).await
-    }
-
-    async fn release(&self, work: &ManifestWork) -> Result<(), ServiceError> {
-        let mut finalizers = work.finalizers().to_vec();
-        finalizers.retain(|finalizer| finalizer != names::work::FINALIZER);
-        if finalizers.len() == work.finalizers().len() {
-            return Ok(());
-        }
-        let patch = json!({"metadata": {"uid": work.uid(), "resourceVersion": work.resource_version(), "finalizers": finalizers}});
-        self.patch(work, patch).await
-    }
-
-    async fn patch(
-        &self,
-        work: &ManifestWork,
-        patch: serde_json::Value,
-    ) -> Result<(), ServiceError> {
-        let api = self.api(work);
-        match api
-            .patch(&work.name_any(), &params(), &Patch::Merge(patch))
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(refusal(error)),
-        }
-    }
-
-    async fn write_status(&self, work: &ManifestWork, reported: &Work) -> Result<(), ServiceError> {
-        if work.status.is_some() && wire_status(work).is_ok_and(|known| known == reported.status) {
-            return Ok(());
-        }
-        // No resource version: the agent is the only writer of a status, and the uid keeps it from a namesake.
-        let mut status = json!(reported.status);
-        // What is not said any more must not stay.
-        for part in ["/conditions", "/resourceStatus/manifests"] {
-            if let Some((parent, name)) = part.rsplit_once('/')
-                && let Some(Value::Object(fields)) = status.pointer_mut(parent)
-            {
-                fields.entry(name).or_insert(Value::Null);
-            }
-        }
-        let patch = json!({"metadata": {"uid": work.uid()}, "status": status});
-        let api = self.api(work);
-        match api
-            .patch_status(&work.name_any(), &params(), &Patch::Merge(patch))
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(refusal(error)),
-        }
-    }
-
     /// What an agent that holds `known` lacks.
     pub(crate) async fn listing(
         &self,
@@ -477,15 +339,6 @@ fn slower(repeat: Duration, work: &ManifestWork, now: Timestamp) -> Duration {
         now.duration_since(since.0).unsigned_abs()
     });
     (age / 4).clamp(repeat, RAREST.max(repeat))
-}
-
-/// The status of a work as it travels.
-pub(crate) fn wire_status(work: &ManifestWork) -> Result<WorkStatus, serde_json::Error> {
-    let status = work.status.as_ref();
-    status.map_or_else(
-        || Ok(WorkStatus::default()),
-        |status| serde_json::to_value(status).and_then(serde_json::from_value),
-    )
 }
 
 #[drover_transport::async_trait]

@@ -9,6 +9,7 @@ mod compile;
 mod cost;
 mod eval;
 mod expression;
+mod library;
 mod path;
 mod room;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::types::{Node, Schema, Shape, TypeId};
 use crate::validate::Correlated;
 
 pub use expression::{EvalError, Expression, Outcome, Variables};
+pub use library::SCORES;
 pub use path::field_path;
 
 /// Steps that the rules may take for one object, in iterations of their innermost loops

@@ -4,14 +4,15 @@ use drover_api::work::v1::{AppliedManifestResourceMeta, ManifestResourceMeta};
 use kube::{
     Client,
     api::{
-        DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+        DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+        PropagationPolicy,
     },
     core::Request,
 };
 use serde_json::Value;
 
 use drover_api::names::work::FIELD_MANAGER;
-use drover_core::work::apply::Write;
+use drover_core::work::{apply::Write, health::Pods};
 
 /// Where an object lives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +87,15 @@ impl From<kube::Error> for ClusterError {
     }
 }
 
+/// More pods of one object are not looked at.
+const MAX_PODS: u32 = 50;
+
+#[derive(serde::Deserialize)]
+struct PodList {
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
 /// The cluster's API.
 #[derive(Clone)]
 pub struct Cluster {
@@ -118,6 +128,21 @@ impl Cluster {
             Err(ClusterError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Some of the pods that tell why an object is not healthy.
+    pub async fn pods(&self, wanted: &Pods) -> Result<Vec<Value>, ClusterError> {
+        if !is_segment(&wanted.namespace) {
+            return Err(ClusterError::BadName(wanted.namespace.clone()));
+        }
+        let params = ListParams::default()
+            .labels(&wanted.selector)
+            .limit(MAX_PODS);
+        let request = Request::new(format!("/api/v1/namespaces/{}/pods", wanted.namespace))
+            .list(&params)
+            .map_err(build)?;
+        let list = self.client.request::<PodList>(request).await?;
+        Ok(list.items)
     }
 
     /// Writes the object; the answer is the object as it is now.

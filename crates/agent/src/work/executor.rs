@@ -14,6 +14,8 @@ use super::cluster::{Cluster, ClusterError, Place};
 
 /// What upstream asks for before it applies (ocm, pkg/work/spoke/auth/basic).
 const VERBS: [&str; 4] = ["create", "update", "patch", "get"];
+/// What it asks for besides where the object goes with the work.
+const VERB_OF_OWNER: &str = "delete";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Why a manifest must not be applied.
@@ -49,12 +51,24 @@ pub enum Denied {
     Unanswered(#[from] kube::Error),
 }
 
-/// Asks whether the executor may apply the object.
+impl Denied {
+    /// Whether asking again soon may give another answer without anybody granting a right.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Verb { .. } | Self::Nobody => false,
+            Self::Escalates { source, .. } => !matches!(source, ClusterError::Refused(_)),
+            Self::Unanswered(_) => true,
+        }
+    }
+}
+
+/// Asks whether the executor may apply the object. `owned` tells whether the object goes with the work.
 pub async fn permit(
     cluster: &Cluster,
     executor: &ManifestWorkExecutor,
     place: &Place,
     object: &Value,
+    owned: bool,
 ) -> Result<(), Denied> {
     let account = executor
         .subject
@@ -66,7 +80,7 @@ pub async fn permit(
         account.namespace, account.name
     );
     let reviews: Api<SubjectAccessReview> = Api::all(cluster.client().clone());
-    for verb in VERBS {
+    for verb in VERBS.into_iter().chain(owned.then_some(VERB_OF_OWNER)) {
         let review = SubjectAccessReview {
             spec: question(&user, account, place, verb),
             ..SubjectAccessReview::default()

@@ -16,6 +16,8 @@ use super::{Key, cluster::Place, watches::Watches};
 
 /// After this time a work is looked at even where the watches tell of no change (ocm, pkg/work/spoke: resync of works).
 const RESYNC: Duration = Duration::from_mins(4);
+/// The same where an executor's rights, of which no watch tells, decide.
+const RESYNC_OF_EXECUTOR: Duration = Duration::from_mins(1);
 /// How many corrections a work may make in [`CALM`] before it slows down: two parties that want different things of one object
 /// would otherwise fight as fast as they can.
 const MAX_CORRECTIONS: u32 = 10;
@@ -90,7 +92,9 @@ impl Memory {
         let Some(settled) = known.get(key).and_then(|known| known.settled.as_ref()) else {
             return false;
         };
-        settled.at.elapsed() < RESYNC
+        let executor = work.is_some_and(|work| work.spec.executor.is_some());
+        let resync = if executor { RESYNC_OF_EXECUTOR } else { RESYNC };
+        settled.at.elapsed() < resync
             && settled.work == work.map(|work| Version::of(&work.metadata))
             && settled.applied == applied.map(|applied| Version::of(&applied.metadata))
             && settled

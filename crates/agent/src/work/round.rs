@@ -1,25 +1,21 @@
 //! One round of one work: observe, plan, do, and observe again until nothing but waiting is left.
 
+mod traces;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use drover_api::{
     Time,
     names::work as names,
-    work::v1::{
-        AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork,
-    },
+    work::v1::{AppliedManifestResourceMeta, AppliedManifestWork, ManifestWork},
 };
 use drover_core::work::{
     apply::{Write, content_hash},
-    eviction::{self, Eviction},
-    manifest,
+    health, manifest,
     plan::{self, Action, Attempt, Live, Needs, Observed, Seen},
 };
 use drover_runtime::{clock::Clock, controller::Next};
-use kube::{
-    Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-};
+use kube::{Api, ResourceExt, api::PatchParams};
 use serde_json::{Value, json};
 
 use super::{
@@ -37,6 +33,9 @@ use super::{
 const MAX_STEPS: usize = 24;
 /// How often a write that met a newer object is tried again at once.
 const MAX_CONFLICTS: u32 = 5;
+/// When an executor that lacks a right is asked about again (ocm, pkg/work/spoke/auth/basic).
+const DENIED_FOR: Duration = Duration::from_mins(1);
+
 /// Why a round must be repeated soon.
 #[derive(Debug, thiserror::Error)]
 pub enum RoundError {
@@ -146,6 +145,9 @@ impl<H: HubWorks> Round<'_, H> {
             {
                 return Ok(Next::After(self.all.poll(self.key)));
             }
+            if applied.as_deref().is_some_and(|it| self.is_of_another(it)) {
+                return Ok(Next::OnChange);
+            }
             if let Some(applied) = applied.as_deref()
                 && self.evict(work.as_deref(), applied).await?
             {
@@ -225,6 +227,7 @@ impl<H: HubWorks> Round<'_, H> {
                 served: None,
                 live: Live::Absent,
                 attempt: Attempt::None,
+                pods: Vec::new(),
             };
             if let Ok(desired) = &observed.parsed {
                 match self.all.kinds.find(&desired.gvk, self.key).await {
@@ -247,12 +250,34 @@ impl<H: HubWorks> Round<'_, H> {
             if observed.served.is_none() || observed.failure().is_some() {
                 continue;
             }
-            let place = Place::from(&observed.meta(at));
+            let meta = observed.meta(at);
+            let place = Place::from(&meta);
             observed.live = self.read(&place).await;
-            if let (Live::Present(live), Ok(desired)) = (&observed.live, &observed.parsed)
-                && self.was_written(&place, &desired.object, of.as_deref(), live)
-            {
+            let Ok(desired) = &observed.parsed else {
+                continue;
+            };
+            if let Some(executor) = &work.spec.executor {
+                let owned = plan::owns(work, &meta);
+                let object = &desired.object;
+                let may = executor::permit(&self.all.cluster, executor, &place, object, owned);
+                if let Err(denied) = may.await {
+                    observed.attempt = if denied.is_passing() {
+                        Attempt::Failed(denied.to_string())
+                    } else {
+                        Attempt::Denied(denied.to_string())
+                    };
+                    continue;
+                }
+            }
+            let Live::Present(live) = &observed.live else {
+                continue;
+            };
+            if self.was_written(&place, &desired.object, of.as_deref(), live) {
                 observed.attempt = Attempt::Done;
+            }
+            if let Some(pods) = health::pods(&desired.gvk, live) {
+                // Without them less is told, no more.
+                observed.pods = self.all.cluster.pods(&pods).await.unwrap_or_default();
             }
         }
         all
@@ -296,7 +321,7 @@ impl<H: HubWorks> Round<'_, H> {
     ) -> Result<bool, RoundError> {
         match (action, work, applied) {
             (Action::Write { ordinal, write }, ..) => {
-                self.write(work, ordinal, &write).await;
+                self.write(ordinal, &write).await;
                 Ok(true)
             }
             (Action::Refuse { ordinal, why }, ..) => {
@@ -342,6 +367,12 @@ impl<H: HubWorks> Round<'_, H> {
                 self.patch_applied(applied, json!({ "metadata": { "finalizers": finalizers, "resourceVersion": applied.resource_version() } })).await?;
                 Ok(true)
             }
+            (Action::AdoptApplied, Some(work), Some(applied)) => {
+                let agent = &self.all.config.identity.agent_id;
+                let patch = json!({ "metadata": { "uid": applied.uid(), "labels": work.labels() }, "spec": { "agentID": agent } });
+                self.patch_applied(applied, patch).await?;
+                Ok(true)
+            }
             (Action::RemoveAppliedFinalizer, _, Some(applied)) => {
                 let finalizers: Vec<_> = applied
                     .finalizers()
@@ -369,6 +400,7 @@ impl<H: HubWorks> Round<'_, H> {
                 | Action::RemoveFinalizer
                 | Action::PatchStatus(_)
                 | Action::AddAppliedFinalizer
+                | Action::AdoptApplied
                 | Action::RemoveAppliedFinalizer
                 | Action::DeleteApplied
                 | Action::PatchApplied(_),
@@ -377,7 +409,7 @@ impl<H: HubWorks> Round<'_, H> {
         }
     }
 
-    async fn write(&mut self, work: Option<&ManifestWork>, ordinal: usize, write: &Write) {
+    async fn write(&mut self, ordinal: usize, write: &Write) {
         let Some((_, manifests)) = &self.manifests else {
             return;
         };
@@ -385,14 +417,6 @@ impl<H: HubWorks> Round<'_, H> {
             return;
         };
         let place = Place::from(&observed.meta(ordinal));
-        if let Some(executor) = work.and_then(|work| work.spec.executor.as_ref())
-            && let Ok(desired) = &observed.parsed
-            && let Err(denied) =
-                executor::permit(&self.all.cluster, executor, &place, &desired.object).await
-        {
-            self.attempted(ordinal, Attempt::Failed(denied.to_string()), None);
-            return;
-        }
         let outcome = self.all.cluster.write(&place, write).await;
         self.wrote |= matches!(write, Write::Replace(_) | Write::Apply { .. });
         match outcome {
@@ -426,158 +450,20 @@ impl<H: HubWorks> Round<'_, H> {
         }
     }
 
-    async fn create_applied(&self, applied: &AppliedManifestWork) -> Result<(), RoundError> {
-        let params = PostParams {
-            field_manager: Some(names::FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match self.all.traces().create(&params, applied).await {
-            Ok(created) => {
-                self.all.applied.learn(created);
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                // The watch has not told of it yet.
-                let found = self
-                    .all
-                    .traces()
-                    .get(&applied.name_any())
-                    .await
-                    .map_err(ClusterError::from)?;
-                self.all.applied.learn(found);
-                Ok(())
-            }
-            Err(error) => Err(ClusterError::from(error).into()),
-        }
-    }
-
-    async fn patch_applied(
-        &self,
-        applied: &AppliedManifestWork,
-        patch: Value,
-    ) -> Result<(), RoundError> {
-        let answer = self
-            .all
-            .traces()
-            .patch(&applied.name_any(), &params(), &Patch::Merge(patch))
-            .await;
-        self.learn_applied(applied, answer)
-    }
-
-    async fn patch_applied_status(
-        &self,
-        applied: &AppliedManifestWork,
-        status: &AppliedManifestWorkStatus,
-    ) -> Result<(), RoundError> {
-        // Absent members must go, so they are said as null.
-        let patch = json!({
-            "metadata": { "uid": applied.uid() },
-            "status": { "appliedResources": status.applied_resources, "evictionStartTime": status.eviction_start_time },
-        });
-        let answer = self
-            .all
-            .traces()
-            .patch_status(&applied.name_any(), &params(), &Patch::Merge(patch))
-            .await;
-        self.learn_applied(applied, answer)
-    }
-
-    fn learn_applied(
-        &self,
-        applied: &AppliedManifestWork,
-        answer: Result<AppliedManifestWork, kube::Error>,
-    ) -> Result<(), RoundError> {
-        match answer {
-            Ok(answer) => {
-                self.all.applied.learn_known(answer);
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
-                self.all.applied.forget(&applied.name_any());
-                Ok(())
-            }
-            Err(error) => Err(ClusterError::from(error).into()),
-        }
-    }
-
-    async fn delete_applied(&self, applied: &AppliedManifestWork) -> Result<(), RoundError> {
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: applied.uid(),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        let name = applied.name_any();
-        match self.all.traces().delete(&name, &params).await {
-            Ok(either) => {
-                either.map_left(|applied| self.all.applied.learn_known(applied));
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
-                self.all.applied.forget(&name);
-                Ok(())
-            }
-            Err(error) => Err(ClusterError::from(error).into()),
-        }
-    }
-
-    /// Looks after a trace whose work is gone, or is back. Tells whether to look again at once.
-    async fn evict(
-        &mut self,
-        work: Option<&ManifestWork>,
-        applied: &AppliedManifestWork,
-    ) -> Result<bool, RoundError> {
-        let identity = &self.all.config.identity;
-        let ours = applied.spec.hub_hash == identity.hub_hash;
-        if !ours && applied.spec.agent_id != identity.agent_id {
-            return Ok(false);
-        }
-        let mut status = applied.status.clone().unwrap_or_default();
-        match eviction::decide(
-            applied,
-            ours && work.is_some(),
-            self.all.config.eviction_grace,
-            &self.all.now(),
-        ) {
-            Eviction::Keep => Ok(false),
-            Eviction::Wait(time) => {
-                self.wait(time);
-                Ok(false)
-            }
-            Eviction::Stamp(now) => {
-                status.eviction_start_time = Some(now);
-                self.patch_applied_status(applied, &status).await?;
-                Ok(true)
-            }
-            Eviction::Clear => {
-                status.eviction_start_time = None;
-                self.patch_applied_status(applied, &status).await?;
-                Ok(true)
-            }
-            Eviction::Evict => {
-                self.delete_applied(applied).await?;
-                Ok(true)
-            }
-        }
-    }
-
     fn wait(&mut self, time: Duration) {
         self.wait = Some(self.wait.map_or(time, |known| known.min(time)));
     }
 
     fn finish(&mut self) -> Result<Next, RoundError> {
-        let failed: Vec<String> = self
-            .manifests
-            .iter()
-            .flat_map(|(_, manifests)| manifests)
-            .filter_map(Observed::failure)
-            .collect();
-        if let Some(first) = failed.first() {
-            return Err(RoundError::Manifests {
-                count: failed.len(),
-                first: first.clone(),
-            });
+        let manifests = || self.manifests.iter().flat_map(|(_, manifests)| manifests);
+        let others = manifests().filter(|it| it.denied().is_none());
+        let mut failed = others.filter_map(Observed::failure);
+        if let Some(first) = failed.next() {
+            let count = failed.count() + 1;
+            return Err(RoundError::Manifests { count, first });
+        }
+        if manifests().any(|it| it.denied().is_some()) {
+            return Ok(Next::After(DENIED_FOR));
         }
         if self.wrote && self.all.memory.is_fighting(self.key) {
             return Ok(Next::After(CALM));
@@ -599,6 +485,8 @@ impl<H: HubWorks> Round<'_, H> {
         let (work, applied) = self.observed();
         let objects = self.manifests.as_ref().and_then(|(_, manifests)| {
             let place = |(at, observed): (usize, &Observed)| match &observed.live {
+                // Its pods may say more than its version tells.
+                Live::Present(live) if awaits_pods(observed, live) => None,
                 Live::Present(live) => Some((
                     Place::from(&observed.meta(at)),
                     version_of(live)?.to_owned(),
@@ -661,6 +549,12 @@ impl Planned {
             applied: applied.uid(),
         })
     }
+}
+
+/// Whether the object's health depends on its pods.
+fn awaits_pods(observed: &Observed, live: &Value) -> bool {
+    let desired = observed.parsed.as_ref();
+    desired.is_ok_and(|desired| health::pods(&desired.gvk, live).is_some())
 }
 
 /// What tells one spec of a work from another.

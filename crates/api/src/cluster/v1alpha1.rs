@@ -1,6 +1,10 @@
 //! `cluster.open-cluster-management.io/v1alpha1` (upstream: api, cluster/v1alpha1/types.go and
 //! types_addonplacementscore.go).
 
+mod rollout;
+
+pub use rollout::*;
+
 use crate::{
     Condition, Time, null_as_default,
     object::{NoStatus, resource},

@@ -7,6 +7,7 @@
 mod compare;
 mod ignore;
 
+pub(crate) use compare::sorted;
 pub use compare::{content_hash, covers, hex_digest};
 
 use drover_api::{

@@ -38,8 +38,8 @@ pub fn decide(
         return Eviction::Keep;
     }
     match (wanted, since, grace) {
-        (true, Some(_), _) => Eviction::Clear,
-        (true, None, _) | (false, _, None) => Eviction::Keep,
+        (true, Some(_), _) | (_, Some(_), None) => Eviction::Clear,
+        (_, None, None) | (true, None, _) => Eviction::Keep,
         (false, None, Some(_)) => Eviction::Stamp(now.clone()),
         (false, Some(since), Some(grace)) => {
             // A start in the future (the clock was set back) counts as now.
@@ -102,6 +102,7 @@ mod tests {
         );
         check(Some(100), false, Some(60), 160, Eviction::Evict);
         check(Some(100), true, Some(60), 160, Eviction::Clear);
-        check(Some(100), false, None, 1_000_000, Eviction::Keep);
+        check(None, false, None, 1_000_000, Eviction::Keep);
+        check(Some(100), false, None, 1_000_000, Eviction::Clear);
     }
 }

@@ -8,10 +8,12 @@ use drover_api::{
 use drover_schema::jsonpath::JsonPath;
 use serde_json::Value;
 
-use super::manifest::Gvk;
+use super::{apply::sorted, manifest::Gvk};
 
-/// The longest JSON text that is reported, in characters (ocm, pkg/work/spoke `MaxJSONRawLength`; the CRD has the same limit).
+/// The longest JSON text that is reported, in bytes (ocm, pkg/work/spoke `MaxJSONRawLength`; the CRD has the same limit).
 pub const MAX_JSON_RAW: usize = 1024;
+/// The longest text that is reported, in bytes: a status has to fit into the API.
+pub const MAX_TEXT: usize = 16 * 1024;
 
 /// What came of the rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,18 @@ pub struct Feedback {
     pub reason: &'static str,
     /// Its message.
     pub message: String,
+}
+
+impl Feedback {
+    /// Nothing is told, because of this.
+    pub fn withheld(why: &str) -> Self {
+        Self {
+            values: Vec::new(),
+            status: Status::False,
+            reason: REASON_FEEDBACK_FAILED,
+            message: format!("Sync status feedback failed with error {why}"),
+        }
+    }
 }
 
 /// Reads what the rules ask for from the live object.
@@ -63,12 +77,9 @@ pub fn collect(rules: &[FeedbackRule], gvk: &Gvk, live: &Value, raw: bool) -> Fe
                     .for_each(|field| keep(field.name, field.read(live, raw))),
             },
             FeedbackType::JSONPaths => {
-                rule.json_paths
-                    .iter()
-                    .filter(|path| path.version.is_empty() || path.version == gvk.version)
-                    .for_each(|path| {
-                        keep(&path.name, at_path(path, live, raw));
-                    });
+                for path in &rule.json_paths {
+                    keep(&path.name, at_path(path, gvk, live, raw));
+                }
             }
         }
     }
@@ -91,7 +102,19 @@ pub fn collect(rules: &[FeedbackRule], gvk: &Gvk, live: &Value, raw: bool) -> Fe
     }
 }
 
-fn at_path(rule: &JsonPathRule, live: &Value, raw: bool) -> Result<Option<FieldValue>, String> {
+/// What is not there is no error. Of several values the first is reported, or with `raw` all of them as a list.
+fn at_path(
+    rule: &JsonPathRule,
+    gvk: &Gvk,
+    live: &Value,
+    raw: bool,
+) -> Result<Option<FieldValue>, String> {
+    if !rule.version.is_empty() && rule.version != gvk.version {
+        return Err(format!(
+            "version set in the path {} is not matched for the related resource",
+            rule.name
+        ));
+    }
     let path = JsonPath::compile(&rule.path).map_err(|why| {
         format!(
             "failed to parse json path {} of {} with error: {why}",
@@ -99,21 +122,17 @@ fn at_path(rule: &JsonPathRule, live: &Value, raw: bool) -> Result<Option<FieldV
         )
     })?;
     match path.find(live).as_slice() {
-        [] => Err(format!(
-            "failed to find value {} with path {}",
-            rule.name, rule.path
-        )),
-        [value] => field_value(&rule.name, value, raw).map(Some),
-        several => Err(format!(
-            "the path {} of {} gives {} values, one is expected",
-            rule.path,
-            rule.name,
-            several.len()
-        )),
+        [] => Ok(None),
+        [first, _, ..] if !raw => field_value(&rule.name, first, raw),
+        [only] => field_value(&rule.name, only, raw),
+        several => {
+            let several = several.iter().map(|value| Value::clone(value)).collect();
+            field_value(&rule.name, &Value::Array(several), raw)
+        }
     }
 }
 
-fn field_value(name: &str, value: &Value, raw: bool) -> Result<FieldValue, String> {
+fn field_value(name: &str, value: &Value, raw: bool) -> Result<Option<FieldValue>, String> {
     let empty = FieldValue {
         type_: ValueType::String,
         integer: None,
@@ -121,36 +140,47 @@ fn field_value(name: &str, value: &Value, raw: bool) -> Result<FieldValue, Strin
         boolean: None,
         json_raw: None,
     };
-    match value {
-        Value::Bool(truth) => Ok(FieldValue {
+    let value = match value {
+        Value::Null => return Ok(None),
+        Value::Bool(truth) => FieldValue {
             type_: ValueType::Boolean,
             boolean: Some(*truth),
             ..empty
-        }),
-        Value::String(text) => Ok(FieldValue {
+        },
+        Value::String(text) if text.len() > MAX_TEXT => {
+            return Err(format!(
+                "the value of {name} has {} bytes, at most {MAX_TEXT} are reported",
+                text.len()
+            ));
+        }
+        Value::String(text) => FieldValue {
             string: Some(text.clone()),
             ..empty
-        }),
-        Value::Number(number) if number.is_i64() => Ok(FieldValue {
+        },
+        Value::Number(number) if number.is_i64() => FieldValue {
             type_: ValueType::Integer,
             integer: number.as_i64(),
             ..empty
-        }),
-        other if raw => match other.to_string() {
-            text if text.chars().count() <= MAX_JSON_RAW => Ok(FieldValue {
+        },
+        other if raw => match sorted(other).to_string() {
+            text if text.len() <= MAX_JSON_RAW => FieldValue {
                 type_: ValueType::JsonRaw,
                 json_raw: Some(text),
                 ..empty
-            }),
-            text => Err(format!(
-                "the value of {name} has {} characters of JSON, at most {MAX_JSON_RAW} are reported",
-                text.chars().count()
-            )),
+            },
+            _ => {
+                return Err(format!(
+                    "the length of returned json raw string for name {name} is larger than the maximum length {MAX_JSON_RAW}"
+                ));
+            }
         },
-        _ => Err(format!(
-            "the value of {name} is neither an integer, a string nor a boolean"
-        )),
-    }
+        _ => {
+            return Err(format!(
+                "the value of {name} is neither an integer, a string nor a boolean"
+            ));
+        }
+    };
+    Ok(Some(value))
 }
 
 /// One entry of the fixed lists.
@@ -199,9 +229,7 @@ impl Field {
                 })
                 .and_then(|condition| condition.get("status")),
         };
-        found
-            .map(|value| field_value(self.name, value, raw))
-            .transpose()
+        found.map_or(Ok(None), |value| field_value(self.name, value, raw))
     }
 }
 

@@ -4,6 +4,7 @@
 //! is not attempted again; its failure is reported instead.
 
 mod removal;
+mod settle;
 
 use drover_api::{
     ObjectMeta, Time, conditions,
@@ -24,6 +25,7 @@ use super::{
     status,
 };
 use removal::Removal;
+use settle::settle;
 
 /// How long to wait before an object that is on its way out is looked at again; a watch usually tells earlier.
 pub const REMOVAL_POLL: Duration = Duration::from_secs(1);
@@ -48,6 +50,8 @@ pub enum Attempt {
     Done,
     /// The write failed; why.
     Failed(String),
+    /// The executor may not do it; why.
+    Denied(String),
     /// A path of an ignored field is wrong; why.
     BadIgnoreField(String),
 }
@@ -63,12 +67,22 @@ pub struct Observed {
     pub live: Live,
     /// What was tried.
     pub attempt: Attempt,
+    /// The pods that tell why the object is not healthy, where [`super::health::pods`] asks for them.
+    pub pods: Vec<Value>,
 }
 
 impl Observed {
     /// The manifest's entry in the status.
     pub fn meta(&self, ordinal: usize) -> ManifestResourceMeta {
         manifest::meta(ordinal, self.parsed.as_ref(), self.served.as_ref())
+    }
+
+    /// Why the executor may not apply the manifest; none when it may.
+    pub fn denied(&self) -> Option<&str> {
+        match &self.attempt {
+            Attempt::Denied(why) => Some(why),
+            Attempt::None | Attempt::Done | Attempt::Failed(_) | Attempt::BadIgnoreField(_) => None,
+        }
     }
 
     /// Why the manifest is not applied; none when it is, or nothing was tried because nothing had to be.
@@ -89,7 +103,7 @@ impl Observed {
                     served.resource
                 ))
             }
-            (_, Attempt::Failed(why) | Attempt::BadIgnoreField(why), _)
+            (_, Attempt::Failed(why) | Attempt::Denied(why) | Attempt::BadIgnoreField(why), _)
             | (_, Attempt::None, Live::Unread(why)) => Some(why.clone()),
             (_, Attempt::Done, _) | (_, Attempt::None, Live::Absent | Live::Present(_)) => None,
         }
@@ -153,6 +167,8 @@ pub enum Action {
     AddAppliedFinalizer,
     /// Take it off.
     RemoveAppliedFinalizer,
+    /// Put the labels of the work and the name of the agent on the trace.
+    AdoptApplied,
     /// Delete the trace; its finalizer keeps it until its objects are gone.
     DeleteApplied,
     /// Bring the object of a manifest nearer to it.
@@ -194,6 +210,9 @@ pub enum Action {
 /// What must be observed for the next plan.
 pub fn needs(work: Option<&ManifestWork>, applied: Option<&AppliedManifestWork>) -> Needs {
     match (work, applied) {
+        (Some(work), _) if is_too_large(work) && work.metadata.deletion_timestamp.is_none() => {
+            Needs::Nothing
+        }
         (_, Some(applied)) if applied.metadata.deletion_timestamp.is_some() => Needs::Trace,
         (Some(work), Some(_)) if work.metadata.deletion_timestamp.is_some() => Needs::Trace,
         (Some(work), Some(applied))
@@ -231,6 +250,13 @@ pub fn residue(
     }
 }
 
+/// Works with more manifests are not applied: neither their status nor their trace fits into one object.
+pub const MAX_MANIFESTS: usize = 4000;
+
+fn is_too_large(work: &ManifestWork) -> bool {
+    work.spec.workload.manifests.len() > MAX_MANIFESTS
+}
+
 /// Whether the manifest is, or while its kind is not served may be, the object of the entry.
 fn may_be(meta: &ManifestResourceMeta, entry: &AppliedManifestResourceMeta) -> bool {
     meta.group == entry.group
@@ -255,6 +281,9 @@ pub fn plan(seen: &Seen<'_>, now: &Time) -> Vec<Action> {
     if !has_finalizer(&work.metadata, names::FINALIZER) {
         return vec![Action::AddFinalizer];
     }
+    if is_too_large(work) {
+        return refuse(work, now);
+    }
     let Some(applied) = seen.applied else {
         return vec![Action::CreateApplied(Box::new(new_trace(
             seen.identity,
@@ -263,6 +292,9 @@ pub fn plan(seen: &Seen<'_>, now: &Time) -> Vec<Action> {
     };
     if applied.metadata.deletion_timestamp.is_some() {
         return tear_down(seen, applied);
+    }
+    if applied.spec.agent_id != seen.identity.agent_id || !carries_labels(work, applied) {
+        return vec![Action::AdoptApplied];
     }
     if !has_finalizer(&applied.metadata, names::APPLIED_FINALIZER) {
         return vec![Action::AddAppliedFinalizer];
@@ -281,6 +313,7 @@ fn new_trace(identity: &Identity, work: &ManifestWork) -> AppliedManifestWork {
         metadata: ObjectMeta {
             name: Some(identity.applied_name(&name)),
             finalizers: Some(vec![names::APPLIED_FINALIZER.to_owned()]),
+            labels: work.metadata.labels.clone(),
             ..ObjectMeta::default()
         },
         spec: AppliedManifestWorkSpec {
@@ -290,6 +323,27 @@ fn new_trace(identity: &Identity, work: &ManifestWork) -> AppliedManifestWork {
         },
         status: None,
     }
+}
+
+fn refuse(work: &ManifestWork, now: &Time) -> Vec<Action> {
+    let count = work.spec.workload.manifests.len();
+    let why = format!("it has {count} manifests, at most {MAX_MANIFESTS} are applied; split it");
+    let status = status::refused(work, &why, now);
+    let told = work.status.as_ref() == Some(&status);
+    (!told)
+        .then(|| Action::PatchStatus(Box::new(status)))
+        .into_iter()
+        .collect()
+}
+
+/// Whether the trace has the labels of the work; it may have more.
+fn carries_labels(work: &ManifestWork, applied: &AppliedManifestWork) -> bool {
+    let has = applied.metadata.labels.as_ref();
+    work.metadata
+        .labels
+        .iter()
+        .flatten()
+        .all(|(key, value)| has.is_some_and(|has| has.get(key) == Some(value)))
 }
 
 fn owner_of(applied: &AppliedManifestWork) -> Owner {
@@ -347,14 +401,7 @@ fn plan_write(
         return None;
     }
     let options = manifest::options(&work.spec, &meta);
-    let owned = !is_orphaned(
-        work,
-        &meta.group,
-        &meta.resource,
-        &meta.namespace,
-        &meta.name,
-    );
-    match apply::write(desired, live, options.strategy, owner, owned) {
+    match apply::write(desired, live, options.strategy, owner, owns(work, &meta)) {
         Ok(write) => write.map(|write| Action::Write {
             ordinal,
             write: Box::new(write),
@@ -364,6 +411,17 @@ fn plan_write(
             why: format!("{path:?}: {why}"),
         }),
     }
+}
+
+/// Whether the work is to own the object, which then goes with it.
+pub fn owns(work: &ManifestWork, meta: &ManifestResourceMeta) -> bool {
+    !is_orphaned(
+        work,
+        &meta.group,
+        &meta.resource,
+        &meta.namespace,
+        &meta.name,
+    )
 }
 
 /// Whether the delete option lets the object stay when the work goes.
@@ -386,95 +444,6 @@ fn is_orphaned(
             .flat_map(|orphans| &orphans.orphaning_rules)
             .any(|rule| manifest::identifies(rule, group, resource, namespace, name)),
     }
-}
-
-/// After the writes: remove what left the spec, record what is there, report.
-fn settle(
-    seen: &Seen<'_>,
-    work: &ManifestWork,
-    applied: &AppliedManifestWork,
-    owner: &Owner,
-    now: &Time,
-) -> Vec<Action> {
-    let mut actions = Vec::new();
-    let mut waits = false;
-    let mut staying = Vec::new();
-    for (entry, live) in seen.residue {
-        let removal = removal::decide(entry, live, owner);
-        if removal != Removal::Gone {
-            staying.push(entry.clone());
-        }
-        waits |= removal != Removal::Gone;
-        actions.extend(removal.action(entry));
-    }
-    let old = applied.status.clone().unwrap_or_default();
-    let recorded = trace_of(work, seen.manifests, &old.applied_resources, owner, staying);
-    if recorded != old.applied_resources {
-        // Recorded before anything is deleted: what is on its way out is still in the record.
-        actions.insert(
-            0,
-            Action::PatchApplied(AppliedManifestWorkStatus {
-                applied_resources: recorded,
-                eviction_start_time: old.eviction_start_time,
-            }),
-        );
-    }
-    let status = status::report(work, seen.manifests, seen.raw_feedback, now);
-    if work.status.as_ref() != Some(&status) {
-        actions.push(Action::PatchStatus(Box::new(status)));
-    }
-    let returning = seen.manifests.iter().any(|one| matches!(&one.live, Live::Present(live) if live.pointer("/metadata/deletionTimestamp").is_some()));
-    if waits || returning {
-        actions.push(Action::Wait(REMOVAL_POLL));
-    }
-    actions
-}
-
-/// The record of the objects that are in the cluster for the work.
-fn trace_of(
-    work: &ManifestWork,
-    manifests: &[Observed],
-    old: &[AppliedManifestResourceMeta],
-    owner: &Owner,
-    staying: Vec<AppliedManifestResourceMeta>,
-) -> Vec<AppliedManifestResourceMeta> {
-    let mut all = staying;
-    for (at, observed) in manifests.iter().enumerate() {
-        let meta = observed.meta(at);
-        let uid = match &observed.live {
-            Live::Present(live) => {
-                let read_only = apply::read_only(manifest::options(&work.spec, &meta).strategy);
-                (owners::owns(owner, live) || read_only).then(|| {
-                    live.pointer("/metadata/uid")
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                        .to_owned()
-                })
-            }
-            Live::Absent | Live::Unread(_) => None,
-        };
-        match uid {
-            Some(uid) => all.push(AppliedManifestResourceMeta {
-                group: meta.group,
-                version: meta.version,
-                resource: meta.resource,
-                name: meta.name,
-                namespace: meta.namespace,
-                uid,
-            }),
-            // What cannot be told now stays as it was recorded.
-            None if observed.live != Live::Absent || observed.served.is_none() => {
-                all.extend(old.iter().filter(|entry| may_be(&meta, entry)).cloned());
-            }
-            None => (),
-        }
-    }
-    all.sort();
-    all.dedup_by(|one, other| {
-        (&one.group, &one.resource, &one.namespace, &one.name)
-            == (&other.group, &other.resource, &other.namespace, &other.name)
-    });
-    all
 }
 
 fn plan_deletion(seen: &Seen<'_>, work: &ManifestWork, now: &Time) -> Vec<Action> {

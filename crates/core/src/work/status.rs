@@ -1,20 +1,24 @@
 //! What the hub is told of a work: one entry for each manifest, and their sum.
 
+mod limit;
+mod sum;
+
 use drover_api::{
     Condition, Time,
     conditions::{self, Status, condition},
     names::work as names,
     work::v1::{
-        ConditionRule, ConditionRuleType, ManifestCondition, ManifestResourceMeta,
-        ManifestResourceStatus, ManifestWork, ManifestWorkStatus,
+        FeedbackValue, ManifestCondition, ManifestResourceMeta, ManifestResourceStatus,
+        ManifestWork, ManifestWorkStatus,
     },
 };
-use serde_json::Value;
 
 use super::{
-    feedback,
-    manifest::{self, Gvk},
+    feedback::{self, Feedback},
+    health::{self, Health},
+    manifest,
     plan::{Attempt, Live, Observed},
+    rules,
 };
 
 /// The status of a work whose manifests were observed (and, where needed, attempted). Transition times are kept where the status stays.
@@ -34,26 +38,44 @@ pub fn report(
         complete,
         now,
     };
-    let entries: Vec<ManifestCondition> = manifests
+    let mut entries: Vec<ManifestCondition> = manifests
         .iter()
         .enumerate()
-        .map(|(ordinal, observed)| {
+        .filter_map(|(ordinal, observed)| {
             let meta = observed.meta(ordinal);
             let before = find_entry(&old.resource_status.manifests, &meta);
-            judge.manifest(meta, observed, before)
+            // What came into the spec of a work that is done is not applied any more.
+            (before.is_some() || !complete).then(|| judge.manifest(meta, observed, before))
         })
         .collect();
+    limit::messages(&mut entries);
 
     let mut all = old.conditions;
     if !complete {
-        conditions::set(&mut all, applied(&entries, generation, now));
+        conditions::set(&mut all, sum::applied(&entries, generation, now));
     }
-    conditions::set(&mut all, available(&entries, generation, now));
-    aggregate_rules(&mut all, &entries, generation, now);
+    conditions::set(&mut all, sum::available(&entries, generation, now));
+    sum::healthy(&mut all, &entries, generation, now);
+    sum::rules(&mut all, &entries, generation, now);
     ManifestWorkStatus {
         conditions: all,
         resource_status: ManifestResourceStatus { manifests: entries },
     }
+}
+
+/// The status of a work that is not even looked at: why.
+pub fn refused(work: &ManifestWork, why: &str, now: &Time) -> ManifestWorkStatus {
+    let mut status = work.status.clone().unwrap_or_default();
+    let verdict = condition(
+        names::APPLIED,
+        Status::False,
+        names::REASON_WORK_APPLY_FAILED,
+        format!("Failed to apply manifest work: {why}"),
+        work.metadata.generation,
+        now,
+    );
+    conditions::set(&mut status.conditions, verdict);
+    status
 }
 
 /// The status of a work that is being deleted.
@@ -122,27 +144,38 @@ impl Judge<'_> {
         if !done || conditions::find(&all, names::APPLIED).is_none() {
             conditions::set(&mut all, self.applied(observed));
         }
-        conditions::set(&mut all, self.available(observed));
-
+        let live = match (&observed.live, &observed.parsed) {
+            (Live::Present(live), Ok(desired)) => Some((live, &desired.gvk)),
+            _ => None,
+        };
+        let denied = observed.denied();
+        let verdicts = match live {
+            Some((live, gvk)) if denied.is_none() => rules::judge(options.conditions, gvk, live),
+            _ => Vec::new(),
+        };
+        // A rule may say what Available means for this object.
+        if verdicts.iter().all(|it| it.type_ != names::AVAILABLE) {
+            conditions::set(&mut all, self.available(observed));
+        }
+        for it in verdicts {
+            let verdict = self.condition(&it.type_, it.status, it.reason, it.message);
+            conditions::set(&mut all, verdict);
+        }
         let mut status_feedback = before
             .map(|entry| entry.status_feedback.clone())
             .unwrap_or_default();
-        if let (Live::Present(live), Ok(desired)) = (&observed.live, &observed.parsed) {
-            let found = feedback::collect(options.feedback, &desired.gvk, live, self.raw_feedback);
-            status_feedback.values = found.values;
-            conditions::set(
-                &mut all,
-                self.condition(
-                    names::STATUS_FEEDBACK_SYNCED,
-                    found.status,
-                    found.reason,
-                    found.message,
-                ),
-            );
-            for rule in options.conditions {
-                if let Some(verdict) = self.rule(rule, &desired.gvk, live) {
-                    conditions::set(&mut all, verdict);
-                }
+        conditions::remove(&mut all, names::HEALTHY);
+        if let Some((live, gvk)) = live {
+            let found = match denied {
+                None => feedback::collect(options.feedback, gvk, live, self.raw_feedback),
+                Some(why) => Feedback::withheld(why),
+            };
+            self.feedback(&mut all, &mut status_feedback.values, found);
+            let health = health::of(gvk, live, &observed.pods).filter(|_| denied.is_none());
+            if let Some(health) = health {
+                let earlier = before.map_or(&[][..], |entry| &entry.conditions);
+                all.extend(conditions::find(earlier, names::HEALTHY).cloned());
+                conditions::set(&mut all, self.healthy(health));
             }
         }
         ManifestCondition {
@@ -150,6 +183,34 @@ impl Judge<'_> {
             status_feedback,
             conditions: all,
         }
+    }
+
+    fn feedback(&self, all: &mut Vec<Condition>, values: &mut Vec<FeedbackValue>, found: Feedback) {
+        // New values are news, even where the status of the condition stays (ocm, pkg/work/spoke/controllers/statuscontroller).
+        if *values != found.values {
+            conditions::remove(all, names::STATUS_FEEDBACK_SYNCED);
+        }
+        *values = found.values;
+        let synced = self.condition(
+            names::STATUS_FEEDBACK_SYNCED,
+            found.status,
+            found.reason,
+            found.message,
+        );
+        conditions::set(all, synced);
+    }
+
+    fn healthy(&self, health: Health) -> Condition {
+        let (status, reason, message) = match health {
+            Health::Good => (
+                Status::True,
+                names::REASON_HEALTHY.to_owned(),
+                "Resource is healthy".to_owned(),
+            ),
+            Health::Waits(why) => (Status::Unknown, why.reason, why.message),
+            Health::Bad(why) => (Status::False, why.reason, why.message),
+        };
+        self.condition(names::HEALTHY, status, &reason, message)
     }
 
     fn applied(&self, observed: &Observed) -> Condition {
@@ -163,7 +224,7 @@ impl Judge<'_> {
             Some(why) => {
                 let reason = match observed.attempt {
                     Attempt::BadIgnoreField(_) => names::REASON_IGNORE_FIELD_ERROR,
-                    Attempt::None | Attempt::Done | Attempt::Failed(_) => {
+                    Attempt::None | Attempt::Done | Attempt::Failed(_) | Attempt::Denied(_) => {
                         names::REASON_MANIFEST_APPLY_FAILED
                     }
                 };
@@ -203,199 +264,8 @@ impl Judge<'_> {
         self.condition(names::AVAILABLE, status, reason, message)
     }
 
-    /// The verdict of a rule; none where the rule has nothing to say about the kind.
-    fn rule(&self, rule: &ConditionRule, gvk: &Gvk, live: &Value) -> Option<Condition> {
-        match rule.type_ {
-            ConditionRuleType::WellKnownConditions => {
-                if rule.condition != names::COMPLETE {
-                    return None;
-                }
-                let complete = well_known_complete(gvk, live)?;
-                let message = match (complete, rule.message.as_str()) {
-                    (_, message) if !message.is_empty() => message.to_owned(),
-                    (true, _) => "Manifest is complete".to_owned(),
-                    (false, _) => "Manifest is not complete".to_owned(),
-                };
-                Some(self.condition(
-                    &rule.condition,
-                    complete.into(),
-                    names::REASON_RULE_EVALUATED,
-                    message,
-                ))
-            }
-            ConditionRuleType::Cel => {
-                let message = "CEL condition rules are not evaluated by this agent".to_owned();
-                Some(self.condition(
-                    &rule.condition,
-                    Status::Unknown,
-                    names::REASON_RULE_INTERNAL_ERROR,
-                    message,
-                ))
-            }
-        }
-    }
-
     fn condition(&self, type_: &str, status: Status, reason: &str, message: String) -> Condition {
         condition(type_, status, reason, message, self.generation, self.now)
-    }
-}
-
-/// Whether an object of a kind that ends has ended; none for other kinds (ocm, pkg/work/spoke/conditions).
-fn well_known_complete(gvk: &Gvk, live: &Value) -> Option<bool> {
-    let status = live.get("status");
-    match (gvk.group.as_str(), gvk.version.as_str(), gvk.kind.as_str()) {
-        ("batch", "v1", "Job") => Some(
-            status
-                .and_then(|status| status.get("conditions")?.as_array())
-                .is_some_and(|all| {
-                    all.iter().any(|one| {
-                        matches!(
-                            one.get("type").and_then(Value::as_str),
-                            Some("Complete" | "Failed")
-                        ) && one.get("status").and_then(Value::as_str) == Some("True")
-                    })
-                }),
-        ),
-        ("", "v1", "Pod") => Some(
-            status
-                .and_then(|status| status.get("phase")?.as_str())
-                .is_some_and(|phase| matches!(phase, "Succeeded" | "Failed")),
-        ),
-        _ => None,
-    }
-}
-
-fn applied(entries: &[ManifestCondition], generation: Option<i64>, now: &Time) -> Condition {
-    if entries
-        .iter()
-        .all(|entry| conditions::is_true(&entry.conditions, names::APPLIED))
-    {
-        condition(
-            names::APPLIED,
-            Status::True,
-            names::REASON_WORK_APPLIED,
-            "Apply manifest work complete",
-            generation,
-            now,
-        )
-    } else {
-        condition(
-            names::APPLIED,
-            Status::False,
-            names::REASON_WORK_APPLY_FAILED,
-            "Failed to apply manifest work",
-            generation,
-            now,
-        )
-    }
-}
-
-fn available(entries: &[ManifestCondition], generation: Option<i64>, now: &Time) -> Condition {
-    let count = |status| {
-        entries
-            .iter()
-            .filter(|entry| conditions::is(&entry.conditions, names::AVAILABLE, status))
-            .count()
-    };
-    let (missing, unknown, there, total) = (
-        count(Status::False),
-        count(Status::Unknown),
-        count(Status::True),
-        entries.len(),
-    );
-    let (status, reason, message) = if missing > 0 {
-        (
-            Status::False,
-            names::REASON_RESOURCES_NOT_AVAILABLE,
-            format!("{missing} of {total} resources are not available"),
-        )
-    } else if unknown > 0 {
-        (
-            Status::Unknown,
-            names::REASON_RESOURCES_UNKNOWN,
-            format!("{unknown} of {total} resources have unknown status"),
-        )
-    } else if there == 0 {
-        (
-            Status::Unknown,
-            names::REASON_RESOURCES_UNKNOWN,
-            "cannot get any available resource".to_owned(),
-        )
-    } else {
-        (
-            Status::True,
-            names::REASON_RESOURCES_AVAILABLE,
-            "All resources are available".to_owned(),
-        )
-    };
-    condition(names::AVAILABLE, status, reason, message, generation, now)
-}
-
-/// Sums up the verdicts of rules. What no rule says any more is removed.
-fn aggregate_rules(
-    all: &mut Vec<Condition>,
-    entries: &[ManifestCondition],
-    generation: Option<i64>,
-    now: &Time,
-) {
-    let verdicts = || {
-        entries
-            .iter()
-            .flat_map(|entry| &entry.conditions)
-            .filter(|condition| condition.reason.starts_with("ConditionRule"))
-    };
-    let mut types: Vec<&str> = verdicts()
-        .map(|condition| condition.type_.as_str())
-        .collect();
-    types.sort_unstable();
-    types.dedup();
-    all.retain(|condition| {
-        condition.reason != names::REASON_RULES_AGGREGATED
-            || types.contains(&condition.type_.as_str())
-    });
-    for type_ in types {
-        let of_type: Vec<&Condition> = verdicts()
-            .filter(|condition| condition.type_ == type_)
-            .collect();
-        let has = |status: Status| {
-            of_type
-                .iter()
-                .any(|condition| condition.status == status.as_str())
-        };
-        let order = if type_ == names::PROGRESSING {
-            [Status::True, Status::Unknown, Status::False]
-        } else {
-            [Status::False, Status::Unknown, Status::True]
-        };
-        let status = order
-            .into_iter()
-            .find(|&status| has(status))
-            .unwrap_or(Status::Unknown);
-        let message = match of_type.as_slice() {
-            [only] => only.message.clone(),
-            several => {
-                let agree = several
-                    .iter()
-                    .filter(|condition| condition.status == status.as_str())
-                    .count();
-                format!(
-                    "{agree} of {} manifests have condition {type_} with status {}",
-                    several.len(),
-                    status.as_str()
-                )
-            }
-        };
-        conditions::set(
-            all,
-            condition(
-                type_,
-                status,
-                names::REASON_RULES_AGGREGATED,
-                message,
-                generation,
-                now,
-            ),
-        );
     }
 }
 

@@ -7,7 +7,7 @@ use kube_cel::cel::{Context, ExecutionError, Program, Value as Cel};
 use serde_json::Value;
 
 use super::cost::{Bound, estimate};
-use super::{compile, convert, eval, room};
+use super::{compile, convert, eval, library, room};
 
 /// All functions: those of rules, and those that OCM adds.
 static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
@@ -16,6 +16,7 @@ static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
         "hasConditions",
         |status: Cel| -> Result<Cel, ExecutionError> { Ok(Cel::Bool(has_conditions(&status))) },
     );
+    library::add(&mut context);
     context
 });
 
@@ -171,6 +172,37 @@ mod tests {
         check("object.missing", Err("no such key: missing"));
         check("subject.a", Err("undeclared reference to 'subject'"));
         check("object.", Err("Syntax error"));
+    }
+
+    #[test]
+    fn functions_on_clusters() {
+        let cluster = json!({"metadata": {"name": "c", "labels": {"json": "[1, {\"a\": \"b\"}]"}}, "@scores": {"demo": [{"name": "cpu", "value": 81}]}});
+        let check =
+            |source: &str, expected: Result<bool, &str>| match (run(source, &cluster), expected) {
+                (found, Ok(expected)) => assert_eq!(found, Ok(Outcome::Bool(expected)), "{source}"),
+                (Err(said), Err(part)) => assert!(said.contains(part), "{source}: {said}"),
+                (found, expected) => panic!("{source}: {found:?} instead of {expected:?}"),
+            };
+        let above = "object.scores('demo').filter(s, s.name == 'cpu').all(s, s.value > 80)";
+        check(above, Ok(true));
+        check("object.scores('demo').exists(s, s.value > 81)", Ok(false));
+        check(
+            "object.scores('other').size() == 0",
+            Err("failed to get score"),
+        );
+        check(
+            "object.metadata.scores('demo').size() == 0",
+            Err("failed to get score"),
+        );
+        check(
+            "object.metadata.labels['json'].parseJSON()[0] == 1",
+            Ok(true),
+        );
+        check(
+            "object.metadata.labels['json'].parseJSON()[1].a == 'b'",
+            Ok(true),
+        );
+        check("'{'.parseJSON() == 1", Err("failed to parse json"));
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub fn hex_digest(bytes: &[u8]) -> String {
 }
 
 /// The value with the members of every object in the order of their names, so that equal values give equal texts.
-fn sorted(value: &Value) -> Value {
+pub(crate) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let members: BTreeMap<&String, Value> = members

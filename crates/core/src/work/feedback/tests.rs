@@ -95,7 +95,10 @@ fn no_rules_no_values() {
 fn values_have_a_type_or_are_refused() {
     let check = |value: Value, raw: bool, expected: Option<ValueType>| {
         assert_eq!(
-            field_value("x", &value, raw).ok().map(|value| value.type_),
+            field_value("x", &value, raw)
+                .ok()
+                .flatten()
+                .map(|value| value.type_),
             expected,
             "{value}"
         );
@@ -139,22 +142,50 @@ fn json_paths_give_one_value_or_say_why_not() {
         Ok("True"),
     );
     check(
-        ".status.absent",
-        Err("failed to find value x with path .status.absent"),
-    );
-    check(
         ".status.list",
         Err("neither an integer, a string nor a boolean"),
     );
-    check(".status.list[*]", Err("gives 2 values"));
+    check(".status.list[*]", Ok("1"));
     check(".status[", Err("failed to parse json path"));
 }
 
 #[test]
-fn a_path_of_another_version_is_skipped() {
+fn raw_values() {
+    let live = json!({"list": [{"b": 1, "a": null}, 2], "none": null, "text": "x".repeat(20_000)});
+    let check = |path: &str, expected: Option<&str>, reason: &str| {
+        let rules =
+            rules(json!([{"type": "JSONPaths", "jsonPaths": [{"name": "x", "path": path}]}]));
+        let feedback = collect(&rules, &gvk("", "Thing"), &live, true);
+        let (values, seen) = shown(&feedback);
+        let value = values.first().map(|(_, text)| text.as_str());
+        assert_eq!((value, seen), (expected, reason), "{path}");
+    };
+    check(
+        ".list",
+        Some(r#"[{"a":null,"b":1},2]"#),
+        REASON_FEEDBACK_SYNCED,
+    );
+    check(
+        ".list[*]",
+        Some(r#"[{"a":null,"b":1},2]"#),
+        REASON_FEEDBACK_SYNCED,
+    );
+    check(".list[1]", Some("2"), REASON_FEEDBACK_SYNCED);
+    check(".none", None, REASON_FEEDBACK_SYNCED);
+    check(".absent.deep", None, REASON_FEEDBACK_SYNCED);
+    check(".text", None, REASON_FEEDBACK_FAILED);
+}
+
+#[test]
+fn a_path_of_another_version_is_told() {
     let rules = rules(
         json!([{"type": "JSONPaths", "jsonPaths": [{"name": "x", "path": ".a", "version": "v2"}]}]),
     );
     let feedback = collect(&rules, &gvk("", "Thing"), &json!({"a": 1}), false);
-    assert_eq!((feedback.values.len(), feedback.status), (0, Status::True));
+    assert_eq!((feedback.values.len(), feedback.status), (0, Status::False));
+    assert!(
+        feedback
+            .message
+            .contains("version set in the path x is not matched")
+    );
 }

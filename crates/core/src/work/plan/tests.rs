@@ -77,6 +77,7 @@ impl World {
                 served,
                 live,
                 attempt: attempts.get(&at).cloned().unwrap_or(Attempt::None),
+                pods: Vec::new(),
             }
         };
         parsed.into_iter().enumerate().map(observe).collect()
@@ -151,6 +152,11 @@ impl World {
                     Some(vec![names::APPLIED_FINALIZER.to_owned()]);
             }
             Action::RemoveAppliedFinalizer => self.applied = None,
+            Action::AdoptApplied => {
+                let labels = self.work_mut().metadata.labels.clone();
+                self.applied_mut().metadata.labels = labels;
+                self.applied_mut().spec.agent_id = identity().agent_id;
+            }
             Action::DeleteApplied => {
                 let now = self.now();
                 self.applied_mut().metadata.deletion_timestamp = Some(now);
@@ -478,4 +484,39 @@ impl World {
             }
         }
     }
+}
+
+#[test]
+fn a_work_with_too_many_manifests_is_refused_once() {
+    let manifests = vec![json!({}); MAX_MANIFESTS + 1];
+    let mut work: ManifestWork = serde_json::from_value(json!({
+        "metadata": {"name": "w", "finalizers": [names::FINALIZER]}, "spec": {"workload": {"manifests": manifests}},
+    }))
+    .expect("the work is valid");
+    let identity = identity();
+    let now = Time(jiff::Timestamp::UNIX_EPOCH);
+    let planned = |work: &ManifestWork| {
+        assert_eq!(needs(Some(work), None), Needs::Nothing);
+        let seen = Seen {
+            work: Some(work),
+            applied: None,
+            identity: &identity,
+            manifests: &[],
+            residue: &[],
+            raw_feedback: false,
+        };
+        plan(&seen, &now)
+    };
+    let actions = planned(&work);
+    let [Action::PatchStatus(status)] = actions.as_slice() else {
+        panic!("it is only told: {actions:?}")
+    };
+    let applied = conditions::find(&status.conditions, names::APPLIED).expect("it is told");
+    assert!(
+        applied.message.contains("at most 4000 are applied"),
+        "{}",
+        applied.message
+    );
+    work.status = Some(*status.clone());
+    assert_eq!(planned(&work), Vec::new());
 }

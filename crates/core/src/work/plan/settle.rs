@@ -1,0 +1,118 @@
+//! After the writes: what left the spec goes, what is there is recorded and reported.
+
+use drover_api::{
+    Time, conditions,
+    names::work as names,
+    work::v1::{
+        AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork,
+    },
+};
+use serde_json::Value;
+
+use super::{
+    Action, Live, Observed, REMOVAL_POLL, Seen, may_be,
+    removal::{self, Removal},
+};
+use crate::work::{
+    apply, manifest,
+    owners::{self, Owner},
+    status,
+};
+
+/// After the writes: remove what left the spec, record what is there, report.
+pub(super) fn settle(
+    seen: &Seen<'_>,
+    work: &ManifestWork,
+    applied: &AppliedManifestWork,
+    owner: &Owner,
+    now: &Time,
+) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let mut waits = false;
+    let mut staying = Vec::new();
+    let done = work
+        .status
+        .as_ref()
+        .is_some_and(|status| conditions::is_true(&status.conditions, names::COMPLETE));
+    for (entry, live) in seen.residue {
+        // What a work that is done has left behind stays until the work goes.
+        if done {
+            staying.push(entry.clone());
+            continue;
+        }
+        let removal = removal::decide(entry, live, owner);
+        if removal != Removal::Gone {
+            staying.push(entry.clone());
+        }
+        waits |= removal != Removal::Gone;
+        actions.extend(removal.action(entry));
+    }
+    let old = applied.status.clone().unwrap_or_default();
+    let recorded = trace_of(work, seen.manifests, &old.applied_resources, owner, staying);
+    if recorded != old.applied_resources {
+        // Recorded before anything is deleted: what is on its way out is still in the record.
+        actions.insert(
+            0,
+            Action::PatchApplied(AppliedManifestWorkStatus {
+                applied_resources: recorded,
+                eviction_start_time: old.eviction_start_time,
+            }),
+        );
+    }
+    let status = status::report(work, seen.manifests, seen.raw_feedback, now);
+    if work.status.as_ref() != Some(&status) {
+        actions.push(Action::PatchStatus(Box::new(status)));
+    }
+    let returning = seen.manifests.iter().any(|one| matches!(&one.live, Live::Present(live) if live.pointer("/metadata/deletionTimestamp").is_some()));
+    if waits || returning {
+        actions.push(Action::Wait(REMOVAL_POLL));
+    }
+    actions
+}
+
+/// The record of the objects that are in the cluster for the work.
+fn trace_of(
+    work: &ManifestWork,
+    manifests: &[Observed],
+    old: &[AppliedManifestResourceMeta],
+    owner: &Owner,
+    staying: Vec<AppliedManifestResourceMeta>,
+) -> Vec<AppliedManifestResourceMeta> {
+    let mut all = staying;
+    for (at, observed) in manifests.iter().enumerate() {
+        let meta = observed.meta(at);
+        let uid = match &observed.live {
+            Live::Present(live) => {
+                let read_only = apply::read_only(manifest::options(&work.spec, &meta).strategy);
+                (owners::owns(owner, live) || read_only).then(|| {
+                    live.pointer("/metadata/uid")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .to_owned()
+                })
+            }
+            Live::Absent | Live::Unread(_) => None,
+        };
+        match uid {
+            Some(uid) => all.push(AppliedManifestResourceMeta {
+                group: meta.group,
+                version: meta.version,
+                resource: meta.resource,
+                name: meta.name,
+                namespace: meta.namespace,
+                uid,
+            }),
+            // What cannot be told now stays as it was recorded.
+            None if observed.live != Live::Absent || observed.served.is_none() => {
+                all.extend(old.iter().filter(|entry| may_be(&meta, entry)).cloned());
+            }
+            None => (),
+        }
+    }
+    all.sort();
+    all.dedup_by(|one, other| {
+        (&one.group, &one.resource, &one.namespace, &one.name)
+            == (&other.group, &other.resource, &other.namespace, &other.name)
+    });
+    all
+}
