@@ -133,6 +133,9 @@ impl<H: HubWorks> Round<'_, H> {
             let (work, applied) = self.observed();
             if work.is_none() && applied.is_none() {
                 self.forget();
+                if let Key::Work(name) = self.key {
+                    self.all.hub.forget(name);
+                }
                 return Ok(Next::OnChange);
             }
             if self.manifests.is_none()

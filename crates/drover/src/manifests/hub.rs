@@ -187,6 +187,11 @@ fn fleet_rules() -> Vec<PolicyRule> {
             &["managedclusters"],
             &["get", "list", "watch", "create", "update", "patch"],
         ),
+        // Whoever asks to join puts its cluster into the set that everybody is in.
+        only(
+            rule(&[CLUSTERS], &["managedclustersets/join"], &["create"]),
+            &["default"],
+        ),
         rule(
             &[CLUSTERS],
             &["managedclusters/status"],

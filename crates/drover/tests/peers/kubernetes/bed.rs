@@ -63,7 +63,8 @@ fn arguments(printed: &str, others: &[(&str, String)]) -> Vec<String> {
         .iter()
         .map(|arg| arg.as_str().unwrap().to_owned())
         .collect();
-    for (flag, value) in others {
+    let log = std::env::var("DROVER_LOG").unwrap_or_else(|_| "info".to_owned());
+    for (flag, value) in others.iter().chain(&[("--log", log)]) {
         let prefix = format!("{flag}=");
         let place = args.iter_mut().find(|arg| arg.starts_with(&prefix));
         *place.unwrap_or_else(|| panic!("{flag} is not among the arguments")) =

@@ -13,49 +13,103 @@ type Right = String;
 
 /// Rights of the hub that the suite does not use, and why it has them.
 const HUB_KEEPS: &[(&str, &str)] = &[
-    ("create /events", "handed on to agents"),
-    ("patch /events", "handed on to agents"),
-    ("update /events", "handed on to agents"),
+    ("create /events", HANDED_ON),
+    ("patch /events", HANDED_ON),
+    ("update /events", HANDED_ON),
+    ("update events.k8s.io/events", HANDED_ON),
     ("create events.k8s.io/events", "records what agents report"),
     (
         "patch events.k8s.io/events",
         "counts what agents report again",
     ),
-    ("update events.k8s.io/events", "handed on to agents"),
-    ("update coordination.k8s.io/leases", "handed on to agents"),
+    ("update coordination.k8s.io/leases", HANDED_ON),
     (
-        "get coordination.k8s.io/leases",
-        "handed on to agents, and the lease of the leader",
+        "get certificates.k8s.io/certificatesigningrequests",
+        HANDED_ON,
     ),
     (
-        "create rbac.authorization.k8s.io/clusterroles",
-        "the first apply creates",
+        "renew register.open-cluster-management.io/managedclusters/clientcertificates",
+        HANDED_ON,
     ),
+    (
+        "update cluster.open-cluster-management.io/managedclusters",
+        HANDED_ON,
+    ),
+    (
+        "update cluster.open-cluster-management.io/managedclusters/status",
+        HANDED_ON,
+    ),
+    (
+        "update work.open-cluster-management.io/manifestworks",
+        HANDED_ON,
+    ),
+    (
+        "update work.open-cluster-management.io/manifestworks/status",
+        HANDED_ON,
+    ),
+    (
+        "get addon.open-cluster-management.io/managedclusteraddons",
+        HANDED_ON,
+    ),
+    (
+        "patch addon.open-cluster-management.io/managedclusteraddons/status",
+        HANDED_ON,
+    ),
+    (
+        "update addon.open-cluster-management.io/managedclusteraddons/status",
+        HANDED_ON,
+    ),
+    (
+        "create cluster.open-cluster-management.io/managedclustersets/join",
+        HANDED_ON,
+    ),
+    ("create rbac.authorization.k8s.io/clusterroles", CREATES),
     (
         "create rbac.authorization.k8s.io/clusterrolebindings",
-        "the first apply creates",
+        CREATES,
     ),
-    (
-        "create rbac.authorization.k8s.io/rolebindings",
-        "the first apply creates",
-    ),
-    (
-        "delete rbac.authorization.k8s.io/clusterroles",
-        "a cluster leaves",
-    ),
+    ("create rbac.authorization.k8s.io/rolebindings", CREATES),
+    ("create /namespaces", CREATES),
+    ("delete rbac.authorization.k8s.io/clusterroles", LEAVES),
     (
         "delete rbac.authorization.k8s.io/clusterrolebindings",
-        "a cluster leaves",
+        LEAVES,
+    ),
+    ("delete rbac.authorization.k8s.io/rolebindings", LEAVES),
+    (
+        "delete work.open-cluster-management.io/manifestworks",
+        LEAVES,
+    ),
+    ("approve certificates.k8s.io/signers", ASKED),
+    ("sign certificates.k8s.io/signers", ASKED),
+    (
+        "update register.open-cluster-management.io/managedclusters/accept",
+        ASKED,
     ),
     (
-        "delete rbac.authorization.k8s.io/rolebindings",
-        "a cluster is denied or leaves",
+        "watch apiextensions.k8s.io/customresourcedefinitions",
+        "waits for a definition that is not served yet",
     ),
-    ("create /namespaces", "the first apply creates"),
 ];
 
 /// Rights of the agent that the suite does not use, and why it has them.
-const AGENT_KEEPS: &[(&str, &str)] = &[];
+const AGENT_KEEPS: &[(&str, &str)] = &[
+    ("create /secrets", CREATES),
+    ("create authorization.k8s.io/subjectaccessreviews", EXECUTOR),
+    ("impersonate /groups", EXECUTOR),
+    ("impersonate /serviceaccounts", EXECUTOR),
+];
+
+/// Nobody can give a right that he does not have himself.
+const HANDED_ON: &str = "handed on to agents";
+/// The API server asks for it when an object that is applied is not there; the record shows the patch alone.
+const CREATES: &str = "the first apply creates";
+/// No cluster leaves in the suite.
+const LEAVES: &str = "a cluster leaves or is shut out";
+/// Asked by an admission rule; the record shows the write alone.
+const ASKED: &str = "admission asks for it";
+/// No work of the suite has an executor.
+const EXECUTOR: &str = "works with an executor";
 
 /// Nothing was refused, and everything that is granted was asked for or is in the list.
 pub(super) async fn compare(bed: &Bed) {
