@@ -5,8 +5,11 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod admission;
 #[path = "../it/hub.rs"]
 mod hub;
+#[path = "../it/judged.rs"]
+mod judged;
 mod kubectl;
 mod kubernetes;
 mod ocm;
@@ -17,5 +20,6 @@ mod roles;
 mod sdkgo;
 #[path = "../common/suite.rs"]
 mod suite;
+mod work_semantics;
 #[path = "../it/world.rs"]
 mod world;

@@ -53,7 +53,7 @@ pub(crate) fn manifests(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The arguments of the program in the Deployment that is printed, with other values for some.
+/// The arguments of the program in the Deployment that is printed, with others for some.
 fn arguments(printed: &str, others: &[(&str, String)]) -> Vec<String> {
     let objects: Vec<Value> = serde_saphyr::from_multiple(printed).unwrap();
     let found = objects.iter().find(|object| object["kind"] == "Deployment");
@@ -64,11 +64,12 @@ fn arguments(printed: &str, others: &[(&str, String)]) -> Vec<String> {
         .map(|arg| arg.as_str().unwrap().to_owned())
         .collect();
     let log = std::env::var("DROVER_LOG").unwrap_or_else(|_| "info".to_owned());
-    for (flag, value) in others.iter().chain(&[("--log", log)]) {
+    for (flag, other) in others.iter().chain(&[("--log", format!("--log={log}"))]) {
         let prefix = format!("{flag}=");
         let place = args.iter_mut().find(|arg| arg.starts_with(&prefix));
-        *place.unwrap_or_else(|| panic!("{flag} is not among the arguments")) =
-            format!("{flag}={value}");
+        place
+            .unwrap_or_else(|| panic!("{flag} is not among the arguments"))
+            .clone_from(other);
     }
     args
 }
@@ -86,6 +87,29 @@ pub(crate) fn probe(port: u16, path: &str) -> Result<String> {
     Ok(answer)
 }
 
+/// Where the copies of the hub are reached.
+pub(crate) struct Doors {
+    brokers: Vec<u16>,
+    webhooks: Vec<u16>,
+    /// In front of the brokers.
+    pub(crate) joins: Balancer,
+    /// In front of the webhooks.
+    asks: Balancer,
+}
+
+impl Doors {
+    async fn new() -> Self {
+        let ports = || -> Vec<u16> { (0..3).map(|_| free_port().unwrap()).collect() };
+        let (brokers, webhooks) = (ports(), ports());
+        Self {
+            joins: Balancer::start(&brokers).await.unwrap(),
+            asks: Balancer::start(&webhooks).await.unwrap(),
+            brokers,
+            webhooks,
+        }
+    }
+}
+
 /// One copy of the hub.
 pub(crate) struct Copy {
     name: String,
@@ -96,11 +120,19 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    fn start(number: usize, broker: u16, kubeconfig: &Path, folder: &Path) -> Self {
+    fn start(number: usize, doors: &Doors, kubeconfig: &Path, folder: &Path) -> Self {
         let (name, health) = (format!("hub{number}"), free_port().unwrap());
+        let (broker, webhook) = (doors.brokers[number], doors.webhooks[number]);
+        // There is no network of pods: the balancers are the services.
+        let url = format!("--webhook-url=https://{}", doors.asks.address());
         let others = [
-            ("--listen", format!("127.0.0.1:{broker}")),
-            ("--health", format!("127.0.0.1:{health}")),
+            ("--listen", format!("--listen=127.0.0.1:{broker}")),
+            ("--health", format!("--health=127.0.0.1:{health}")),
+            (
+                "--webhook-listen",
+                format!("--webhook-listen=127.0.0.1:{webhook}"),
+            ),
+            ("--webhook-service", url),
         ];
         let mut args = arguments(&manifests(HUB), &others);
         args.push(format!("--kubeconfig={}", kubeconfig.display()));
@@ -144,7 +176,7 @@ pub(crate) struct Bed {
     pub(crate) hub: Client,
     pub(crate) cluster: Client,
     pub(crate) copies: Vec<Copy>,
-    pub(crate) balancer: Balancer,
+    pub(crate) doors: Doors,
     agent: Process,
     nodes: CancellationToken,
     _folder: TempDir,
@@ -171,17 +203,14 @@ impl Bed {
         let folder = tempfile::tempdir().unwrap();
 
         let kubeconfig = hub_api.account(HUB_SPACE, "drover-hub").await.unwrap();
-        let ports: Vec<u16> = (0..3).map(|_| free_port().unwrap()).collect();
-        let mut copies: Vec<Copy> = ports
-            .iter()
-            .enumerate()
-            .map(|(number, port)| Copy::start(number, *port, &kubeconfig, folder.path()))
+        let doors = Doors::new().await;
+        let mut copies: Vec<Copy> = (0..3)
+            .map(|number| Copy::start(number, &doors, &kubeconfig, folder.path()))
             .collect();
         for copy in &mut copies {
             copy.ready().await;
         }
-        let balancer = Balancer::start(&ports).await.unwrap();
-        let agent = agent(&hub_api, &cluster_api, &hub, &balancer, folder.path()).await;
+        let agent = agent(&hub_api, &cluster_api, &hub, &doors.joins, folder.path()).await;
 
         // There are no nodes: something must say that pods run.
         let nodes = CancellationToken::new();
@@ -196,7 +225,7 @@ impl Bed {
             hub,
             cluster,
             copies,
-            balancer,
+            doors,
             agent,
             nodes,
             _folder: folder,
@@ -270,10 +299,13 @@ async fn agent(
     let account = cluster_api.account(AGENT_SPACE, "drover-agent");
     let health = free_port().unwrap();
     let others = [
-        ("--hub", balancer.address().to_string()),
-        ("--hub-ca", ca.display().to_string()),
-        ("--bootstrap-token-file", token.display().to_string()),
-        ("--health", format!("127.0.0.1:{health}")),
+        ("--hub", format!("--hub={}", balancer.address())),
+        ("--hub-ca", format!("--hub-ca={}", ca.display())),
+        (
+            "--bootstrap-token-file",
+            format!("--bootstrap-token-file={}", token.display()),
+        ),
+        ("--health", format!("--health=127.0.0.1:{health}")),
     ];
     let mut args = arguments(&manifests(AGENT), &others);
     args.push(format!("--kubeconfig={}", account.await.unwrap().display()));

@@ -145,7 +145,7 @@ async fn copies_of_a_hub_restart_in_turn_and_no_work_is_lost_or_doubled() {
         };
         assert!(fine, "{name} was made {lives} times");
     }
-    let carried = bed.balancer.carried();
+    let carried = bed.doors.joins.carried();
     assert!(carried.iter().sum::<usize>() > 3, "{carried:?}");
     stop.cancel();
     bed.stop().await;
