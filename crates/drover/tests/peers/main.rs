@@ -10,6 +10,7 @@ mod admission;
 mod hub;
 #[path = "../it/judged.rs"]
 mod judged;
+mod csr;
 mod kubectl;
 mod ocm;
 mod ocm_hub;
@@ -18,5 +19,7 @@ mod real;
 mod roles;
 mod sdkgo;
 mod work_semantics;
+#[path = "../it/rights.rs"]
+mod rights;
 #[path = "../it/world.rs"]
 mod world;
