@@ -283,11 +283,11 @@ impl Hub {
         tasks.run("the controllers and the broker", async move {
             // Nobody is answered from a cache that is not filled yet.
             let ready = async {
-                clusters.wait_until_ready().await.ok();
-                namespaces.wait_until_ready().await.ok();
-                leases.wait_until_ready().await.ok();
-                requests.wait_until_ready().await.ok();
-                addons.wait_until_ready().await.ok();
+                drover_runtime::mirror::ready(&clusters).await;
+                drover_runtime::mirror::ready(&namespaces).await;
+                drover_runtime::mirror::ready(&leases).await;
+                drover_runtime::mirror::ready(&requests).await;
+                drover_runtime::mirror::ready(&addons).await;
                 works.ready().await;
             };
             tokio::select! {

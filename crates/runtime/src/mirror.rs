@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
@@ -11,6 +12,23 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+
+/// How long to wait for the one sign that a cache is filled before it is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits until a cache was filled once; false when it never will be. Any number of tasks may wait for the same cache: of
+/// those that wait by [`Store::wait_until_ready`] only the last one is woken.
+pub async fn ready<K>(cache: &Store<K>) -> bool
+where
+    K: Lookup + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    loop {
+        if let Ok(outcome) = tokio::time::timeout(LOOK, cache.wait_until_ready()).await {
+            return outcome.is_ok();
+        }
+    }
+}
 
 /// Fills a cache by list and watch, and keeps it so until `cancel`.
 ///

@@ -106,12 +106,12 @@ impl Caches {
 
     /// Waits until all were read once. A cache that ends before was told to stop.
     pub(super) async fn ready(&self) {
-        self.clusters.wait_until_ready().await.ok();
-        self.sets.wait_until_ready().await.ok();
-        self.bindings.wait_until_ready().await.ok();
-        self.placements.wait_until_ready().await.ok();
-        self.decisions.wait_until_ready().await.ok();
-        self.scores.wait_until_ready().await.ok();
+        drover_runtime::mirror::ready(&self.clusters).await;
+        drover_runtime::mirror::ready(&self.sets).await;
+        drover_runtime::mirror::ready(&self.bindings).await;
+        drover_runtime::mirror::ready(&self.placements).await;
+        drover_runtime::mirror::ready(&self.decisions).await;
+        drover_runtime::mirror::ready(&self.scores).await;
     }
 
     pub(super) fn decision(&self, namespace: &str, name: &str) -> Option<Arc<PlacementDecision>> {
