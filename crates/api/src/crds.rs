@@ -63,7 +63,7 @@ pub fn import() -> Vec<CustomResourceDefinition> {
     let look = Look {
         short_names: &[],
         columns: vec![age()],
-        status: true,
+        status: false,
     };
     vec![look.render::<KlusterletConfig>(Scope::Cluster, &[])]
 }

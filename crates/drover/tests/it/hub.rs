@@ -146,7 +146,15 @@ impl TestHub {
             clock: Clock::system(),
         };
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(hub.run(cancel.clone()));
+        let running = hub.run(cancel.clone());
+        let task = tokio::spawn(async move {
+            let outcome = running.await;
+            if let Err(error) = &outcome {
+                // Whoever waits for what the hub does shall read why it does not.
+                tracing::error!(%error, "the hub ended");
+            }
+            outcome
+        });
         self.running = Some((cancel, task));
     }
 }

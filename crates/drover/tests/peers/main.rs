@@ -10,6 +10,7 @@ mod admission;
 mod hub;
 #[path = "../it/judged.rs"]
 mod judged;
+mod csr;
 mod kubectl;
 mod kubernetes;
 mod ocm;
@@ -24,5 +25,7 @@ mod sdkgo;
 #[path = "../common/suite.rs"]
 mod suite;
 mod work_semantics;
+#[path = "../it/rights.rs"]
+mod rights;
 #[path = "../it/world.rs"]
 mod world;
