@@ -15,6 +15,7 @@ mod kinds;
 mod placement;
 mod placing;
 mod replicasets;
+mod serving;
 mod source;
 #[path = "../common/suite.rs"]
 mod suite;
