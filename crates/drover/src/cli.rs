@@ -258,6 +258,45 @@ pub struct Hub {
     pub work_source: WorkSource,
     #[command(flatten)]
     pub webhooks: Webhooks,
+    #[command(flatten)]
+    pub serving: Serving,
+}
+
+/// What the event service of a hub shows, and its limits.
+#[derive(Debug, Clone, Args)]
+pub struct Serving {
+    /// Certificate of the event service, PEM, read again when it changes; agents need its authority then. By default the hub makes one
+    #[arg(
+        long,
+        env = "DROVER_HUB_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(
+        long,
+        env = "DROVER_HUB_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Further authorities whose client certificates are believed, PEM; those of the hub itself always are
+    #[arg(
+        long,
+        env = "DROVER_HUB_CLIENT_CA",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub client_ca: Option<PathBuf>,
+    /// Certificates, TLS and limits of the event service in the format of OCM's sdk-go; its port is --listen's
+    #[arg(
+        long,
+        env = "DROVER_HUB_SERVER_CONFIG",
+        value_name = "FILE",
+        conflicts_with = "tls_cert"
+    )]
+    pub server_config: Option<PathBuf>,
 }
 
 /// The admission webhooks of a hub whose API is not Drover's own.

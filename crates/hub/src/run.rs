@@ -17,6 +17,7 @@ use drover_runtime::metrics::Metrics;
 use drover_runtime::mirror::{filled, mirror};
 use drover_runtime::queue::WorkQueue;
 use drover_runtime::supervise::Tasks;
+use drover_transport::broker::ServerOptions;
 use drover_transport::tls::ServerTls;
 use futures::future::join_all;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -54,6 +55,8 @@ pub struct Hub {
     pub listener: TcpListener,
     /// The listener's certificate and the authority of its clients.
     pub tls: Option<ServerTls>,
+    /// Limits of connections and calls, when they are not the usual ones.
+    pub serving: Option<ServerOptions>,
     /// Signs the certificates of agents.
     pub sign: Sign,
     /// Which clusters are let in when they ask.
@@ -207,7 +210,7 @@ impl Hub {
         );
         tasks.run("the cache of add-ons", task);
 
-        let broker = broker::new(&self.client);
+        let broker = broker::new(&self.client, self.serving.as_ref());
         if let Some(metrics) = &self.metrics {
             metrics.register(|registry| broker.register_metrics(registry));
         }

@@ -131,6 +131,7 @@ impl TestHub {
             client: self.client.clone(),
             listener,
             tls: Some(tls.unwrap()),
+            serving: None,
             sign,
             acceptance: drover_core::registration::cluster::Policy {
                 accept: vec!["*".to_owned()],

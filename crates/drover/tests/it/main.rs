@@ -17,6 +17,7 @@ mod placing;
 mod replicasets;
 mod registration;
 mod rights;
+mod serving;
 mod source;
 #[path = "../common/suite.rs"]
 mod suite;
