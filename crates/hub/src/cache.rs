@@ -65,12 +65,17 @@ impl WorkCache {
 
     /// Waits until the works were read once, and knows them all from then on.
     pub(crate) async fn ready(&self) {
-        if self.store.wait_until_ready().await.is_err() {
+        if drover_runtime::mirror::filled(&self.store).await.is_err() {
             tracing::debug!("the cache of works ended before it was filled");
         }
         for work in self.store.state() {
             self.names.note(&work);
         }
+    }
+
+    /// All works, in any order.
+    pub(crate) fn all(&self) -> Vec<Arc<ManifestWork>> {
+        self.store.state()
     }
 
     /// A work by name.

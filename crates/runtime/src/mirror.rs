@@ -3,14 +3,36 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
+use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+
+/// How often a cache that others wait for too is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits until a cache was filled once. Any number may wait: `Store::wait_until_ready` of kube-runtime wakes only the one who asked
+/// last, so whoever else waits looks again after a while.
+///
+/// # Errors
+/// When the cache ended before it was filled.
+pub async fn filled<K>(store: &Store<K>) -> Result<(), WriterDropped>
+where
+    K: Lookup + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    loop {
+        if let Ok(outcome) = tokio::time::timeout(LOOK, store.wait_until_ready()).await {
+            return outcome;
+        }
+    }
+}
 
 /// Fills a cache by list and watch, and keeps it so until `cancel`.
 ///
@@ -62,4 +84,30 @@ where
         }
     };
     (store, task)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event;
+
+    use super::filled;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_wait_for_a_cache_hear_that_it_is_filled() {
+        let (store, mut writer) = reflector::store::<Pod>();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move { filled(&store).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        for one in waiting {
+            one.await.expect("it ends").expect("it is filled");
+        }
+    }
 }

@@ -14,6 +14,8 @@ pub mod ocm;
 pub mod pki;
 pub mod probe;
 pub mod process;
+pub mod proxy;
+pub mod rabbitmq;
 
 pub use balancer::Balancer;
 pub use fleet::{Fleet, eventually};
@@ -22,3 +24,5 @@ pub use kube_api::{KubeApi, KubeOptions};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use probe::Probe;
 pub use process::{Process, program};
+pub use proxy::{Line, Proxy};
+pub use rabbitmq::RabbitMq;

@@ -235,7 +235,9 @@ fn fleet_rules() -> Vec<PolicyRule> {
         rule(
             &[WORKS],
             &["manifestworks"],
-            &["get", "list", "watch", "update", "patch", "delete"],
+            &[
+                "get", "list", "watch", "create", "update", "patch", "delete",
+            ],
         ),
         rule(&[WORKS], &["manifestworks/status"], &["patch", "update"]),
         // For works with an executor that the hub makes itself.
@@ -271,6 +273,12 @@ fn fleet_rules() -> Vec<PolicyRule> {
         ),
         // Decisions keep their placement until they are gone.
         rule(&[CLUSTERS], &["placements/finalizers"], &["update"]),
+        rule(
+            &[WORKS],
+            &["manifestworkreplicasets"],
+            &["list", "watch", "patch"],
+        ),
+        rule(&[WORKS], &["manifestworkreplicasets/status"], &["patch"]),
     ]
 }
 

@@ -16,7 +16,10 @@ mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
 mod real;
+
+mod replicaset;
 mod roles;
+mod rollout;
 mod sdkgo;
 #[path = "../common/suite.rs"]
 mod suite;

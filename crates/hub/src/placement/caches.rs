@@ -10,7 +10,7 @@ use drover_api::cluster::v1alpha1::AddOnPlacementScore;
 use drover_api::cluster::v1beta1::{Placement, PlacementDecision};
 use drover_api::cluster::v1beta2::{ManagedClusterSet, ManagedClusterSetBinding};
 use drover_api::names::placement::PLACEMENT_LABEL;
-use drover_runtime::mirror::mirror;
+use drover_runtime::mirror::{filled, mirror};
 use drover_runtime::queue::WorkQueue;
 use drover_runtime::supervise::Tasks;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -106,12 +106,12 @@ impl Caches {
 
     /// Waits until all were read once. A cache that ends before was told to stop.
     pub(super) async fn ready(&self) {
-        self.clusters.wait_until_ready().await.ok();
-        self.sets.wait_until_ready().await.ok();
-        self.bindings.wait_until_ready().await.ok();
-        self.placements.wait_until_ready().await.ok();
-        self.decisions.wait_until_ready().await.ok();
-        self.scores.wait_until_ready().await.ok();
+        filled(&self.clusters).await.ok();
+        filled(&self.sets).await.ok();
+        filled(&self.bindings).await.ok();
+        filled(&self.placements).await.ok();
+        filled(&self.decisions).await.ok();
+        filled(&self.scores).await.ok();
     }
 
     pub(super) fn decision(&self, namespace: &str, name: &str) -> Option<Arc<PlacementDecision>> {
