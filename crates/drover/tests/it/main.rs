@@ -11,6 +11,7 @@ mod fleet;
 mod hub;
 mod kinds;
 mod source;
+mod status;
 #[path = "../common/suite.rs"]
 mod suite;
 mod works;
