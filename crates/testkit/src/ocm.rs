@@ -302,6 +302,18 @@ impl OcmHub {
         self.run("ocm-work", more).await
     }
 
+    /// Starts the controllers that make works of sets of works in the hub's API.
+    ///
+    /// # Errors
+    /// When they do not come up.
+    pub async fn work_kube(&self) -> Result<Process> {
+        let more = vec![
+            "manager".to_owned(),
+            "--feature-gates=ManifestWorkReplicaSet=true".to_owned(),
+        ];
+        self.run("ocm-work", more).await
+    }
+
     async fn run(&self, name: &str, args: Vec<String>) -> Result<Process> {
         run(
             name,
@@ -312,6 +324,27 @@ impl OcmHub {
         )
         .await
     }
+}
+
+/// Starts OCM's admission webhooks for the hub of this kubeconfig; the answer is where they are asked, `https://HOST:PORT`.
+/// They show a certificate of an authority that nobody knows.
+///
+/// # Errors
+/// When they do not come up.
+pub async fn webhooks(kubeconfig: &Path, folder: &Path) -> Result<(Process, String)> {
+    let shown = folder.join("webhooks");
+    let pair = Authority::new(&shown)?.server("tls")?;
+    let port = free_port()?;
+    let args = [
+        format!("--kubeconfig={}", kubeconfig.display()),
+        format!("--port={port}"),
+        format!("--certdir={}", shown.display()),
+    ];
+    let mut process = Process::start("ocm-webhook", &program("ocm-webhook")?, args, folder)?;
+    process
+        .wait_for(START, async || answers(port).await && pair.cert.exists())
+        .await?;
+    Ok((process, format!("https://127.0.0.1:{port}")))
 }
 
 /// Starts one of OCM's processes and waits until it serves its health.

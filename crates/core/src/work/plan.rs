@@ -536,7 +536,7 @@ fn tear_down(seen: &Seen<'_>, applied: &AppliedManifestWork) -> Vec<Action> {
     let removals: Vec<_> = seen
         .residue
         .iter()
-        .map(|(entry, live)| (entry, removal::decide(entry, live, &owner)))
+        .map(|(entry, live)| (entry, removal::decide(live, &owner)))
         .collect();
     if removals
         .iter()
