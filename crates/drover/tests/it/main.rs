@@ -19,6 +19,7 @@ mod registration;
 mod rights;
 mod serving;
 mod source;
+mod status;
 #[path = "../common/suite.rs"]
 mod suite;
 mod works;
