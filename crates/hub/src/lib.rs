@@ -9,6 +9,7 @@ mod clusters;
 mod requests;
 mod sets;
 mod placement;
+mod replicaset;
 mod broker;
 mod outlet;
 mod works;
@@ -19,6 +20,7 @@ mod objects;
 mod addons;
 mod events;
 mod tokens;
+pub mod webhook;
 
 pub use requests::Sign;
 pub use run::Hub;

@@ -13,6 +13,8 @@ pub mod ocm;
 pub mod pki;
 pub mod probe;
 pub mod process;
+pub mod proxy;
+pub mod rabbitmq;
 
 pub use fleet::{Fleet, eventually};
 pub use kafka::{Kafka, KafkaOptions};
@@ -20,3 +22,5 @@ pub use kube_api::{KubeApi, KubeOptions};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use probe::Probe;
 pub use process::{Process, program};
+pub use proxy::{Line, Proxy};
+pub use rabbitmq::RabbitMq;

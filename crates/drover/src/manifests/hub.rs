@@ -203,9 +203,22 @@ fn fleet_rules() -> Vec<PolicyRule> {
         rule(
             &[WORKS],
             &["manifestworks"],
-            &["get", "list", "watch", "update", "patch", "delete"],
+            &[
+                "get", "list", "watch", "create", "update", "patch", "delete",
+            ],
         ),
         rule(&[WORKS], &["manifestworks/status"], &["patch", "update"]),
+        rule(
+            &[WORKS],
+            &["manifestworkreplicasets"],
+            &["get", "list", "watch", "patch"],
+        ),
+        rule(&[WORKS], &["manifestworkreplicasets/status"], &["patch"]),
+        rule(
+            &[CLUSTERS],
+            &["placements", "placementdecisions"],
+            &["get", "list", "watch"],
+        ),
     ]
 }
 

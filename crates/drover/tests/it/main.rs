@@ -5,11 +5,18 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod admission;
 mod apiserver;
 mod faults;
 mod fleet;
 mod hub;
+mod judged;
 mod kinds;
+mod placement;
+mod placing;
+mod replicasets;
+mod registration;
+mod rights;
 mod source;
 #[path = "../common/suite.rs"]
 mod suite;

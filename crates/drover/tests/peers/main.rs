@@ -5,14 +5,21 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod admission;
+mod faults;
 #[path = "../it/hub.rs"]
 mod hub;
+#[path = "../it/judged.rs"]
+mod judged;
 mod kubectl;
 mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
 mod real;
+
+mod replicaset;
 mod roles;
+mod rollout;
 mod sdkgo;
 mod work_semantics;
 #[path = "../it/world.rs"]
