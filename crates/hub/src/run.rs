@@ -116,7 +116,14 @@ impl Hub {
             },
         );
         tasks.run("the cache of clusters", task);
-        placement::start(&self.client, &self.clock, clusters.clone(), &changes, tasks);
+        placement::start(
+            &self.client,
+            &self.clock,
+            clusters.clone(),
+            &changes,
+            self.leadership.clone(),
+            tasks,
+        );
 
         let queue = clusters_queue.clone();
         let labelled = Config::default().labels(names::CLUSTER_NAME_LABEL);
