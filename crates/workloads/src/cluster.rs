@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::local::{Ended, Local, Runs};
+use crate::local::{Ended, Local, Runs, State};
 use crate::template::is_controlled_by;
 use crate::{autoscaler, budget, daemonset, deployment, job, pod, replicaset, statefulset};
 
@@ -259,11 +259,12 @@ impl Cluster {
     ) -> Result<Next, WorkloadsError> {
         let uid = found.uid().unwrap_or_default();
         let ended = match runs.state(&uid) {
-            Some(state) => state,
-            None if pod::was_started(found) => {
+            State::Going => None,
+            State::Over(ended) => Some(ended),
+            State::Unknown if pod::was_started(found) => {
                 Some(Ended::killed("NodeRestarted", "the node was started anew"))
             }
-            None => {
+            State::Unknown => {
                 let key = Key::Pod(found.namespace().unwrap_or_default(), found.name_any());
                 let queue = self.queue.clone();
                 let over = move || queue.add(key);
