@@ -45,7 +45,11 @@ pub fn rules(pods: bool) -> Vec<PolicyRule> {
             &["pods"],
             &["get", "list", "watch", "create", "delete"],
         ));
-        rules.push(rule("", &["configmaps"], &["list", "create", "delete"]));
+        rules.push(rule(
+            "",
+            &["configmaps"],
+            &["get", "list", "create", "delete"],
+        ));
     }
     rules
 }
