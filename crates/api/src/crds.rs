@@ -19,6 +19,7 @@ use crate::{
         v1beta1::{Placement, PlacementDecision},
         v1beta2::{ManagedClusterSet, ManagedClusterSetBinding},
     },
+    config::v1alpha1::KlusterletConfig,
     fedora::v1alpha1::FedoraMessage,
     names,
     object::Shape,
@@ -57,11 +58,22 @@ pub fn publisher() -> Vec<CustomResourceDefinition> {
     vec![fedora_message()]
 }
 
+/// What a hub serves for who imports clusters. It is no part of OCM: the product that brings it has the same.
+pub fn import() -> Vec<CustomResourceDefinition> {
+    let look = Look {
+        short_names: &[],
+        columns: vec![age()],
+        status: true,
+    };
+    vec![look.render::<KlusterletConfig>(Scope::Cluster, &[])]
+}
+
 /// Everything, each definition once.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     hub()
         .into_iter()
         .chain(managed())
+        .chain(import())
         .chain(publisher())
         .collect()
 }

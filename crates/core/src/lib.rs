@@ -5,6 +5,7 @@ pub mod election;
 pub mod placement;
 pub mod registration;
 pub mod publish;
+pub mod replicaset;
 pub mod rollout;
 pub mod selector;
 pub mod sets;

@@ -13,6 +13,7 @@ use drover_api::cluster::v1beta1::{Placement, PlacementDecision, PlacementStatus
 use drover_core::placement::{self, Action, Seen};
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::{self, Next};
+use drover_runtime::election::Leadership;
 use drover_runtime::queue::WorkQueue;
 use drover_runtime::supervise::Tasks;
 use jiff::Timestamp;
@@ -52,6 +53,7 @@ pub(crate) fn start(
     clock: &Clock,
     clusters: Store<ManagedCluster>,
     changes: &Arc<Changes>,
+    leadership: Leadership,
     tasks: &mut Tasks,
 ) {
     let stop = tasks.cancel_token();
@@ -85,28 +87,36 @@ pub(crate) fn start(
             () = caches.ready() => {}
             () = stop.cancelled() => return,
         }
-        sets_queue.add(Sets::FIRST.to_owned());
         let (placements, triggers, sets) = (&placements, &triggers, &sets);
-        tokio::join!(
-            controller::run(
-                "changes of clusters",
-                changes,
-                1,
-                stop.clone(),
-                |key| async move { triggers.reconcile(&key) }
-            ),
-            controller::run(
-                "cluster sets",
-                sets_queue,
-                4,
-                stop.clone(),
-                |key| async move { sets.reconcile(&key).await }
-            ),
-            // One at a time: each shall see what the others chose.
-            controller::run("placements", queue, 1, stop.clone(), |key| async move {
-                placements.reconcile(&key).await
-            }),
-        );
+        let (queue, sets_queue, changes) = (&queue, &sets_queue, &changes);
+        let leading = leadership.each_term(&stop, |term| async move {
+            sets_queue.add(Sets::FIRST.to_owned());
+            tokio::join!(
+                controller::run(
+                    "changes of clusters",
+                    changes.clone(),
+                    1,
+                    term.clone(),
+                    |key| async move { triggers.reconcile(&key) }
+                ),
+                controller::run(
+                    "cluster sets",
+                    sets_queue.clone(),
+                    4,
+                    term.clone(),
+                    |key| async move { sets.reconcile(&key).await }
+                ),
+                // One at a time: each shall see what the others chose.
+                controller::run(
+                    "placements",
+                    queue.clone(),
+                    1,
+                    term.clone(),
+                    |key| async move { placements.reconcile(&key).await }
+                ),
+            );
+        });
+        leading.await;
     });
 }
 
