@@ -23,6 +23,8 @@ const MANY: u32 = 50_000;
 const FEW: u32 = 1_000;
 /// FedoraMessages of a burst; there are two bursts, the second of which shows what stays in memory.
 const BURST: u32 = 10_000;
+/// Resources that are made on one connection.
+const RENEW: u32 = 500;
 const PATIENCE: Duration = Duration::from_mins(10);
 const LOOK: Duration = Duration::from_millis(200);
 const PATH: &str = "/apis/apps.fedoraproject.org/v1alpha1/namespaces/default/fedoramessages";
@@ -164,6 +166,10 @@ async fn burst(drover: &Path, broker: &RabbitMq, report: &mut Report) -> Result<
     {
         let start = Instant::now();
         for number in 0..BURST {
+            // A connection does not live for ever.
+            if number % RENEW == 0 {
+                connection = endpoint.connect().await?;
+            }
             let message = json!({
                 "apiVersion": "apps.fedoraproject.org/v1alpha1", "kind": "FedoraMessage",
                 "metadata": {"name": format!("m{round}-{number}")},
@@ -175,7 +181,7 @@ async fn burst(drover: &Path, broker: &RabbitMq, report: &mut Report) -> Result<
         let made = start.elapsed();
         let mut sent = 0;
         // They go after a while, so what the broker got is counted, and that nothing of them is left.
-        while sent < BURST || left(&mut connection).await? {
+        while sent < BURST || left(&mut endpoint.connect().await?).await? {
             sent += reader.purge(CAPTURE).await?;
             if start.elapsed() > PATIENCE {
                 bail!("{sent} of {BURST} arrived");
