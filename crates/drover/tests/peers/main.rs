@@ -11,6 +11,9 @@ mod kubectl;
 mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
+mod placement;
+#[path = "../it/placing.rs"]
+mod placing;
 mod real;
 mod roles;
 mod sdkgo;
