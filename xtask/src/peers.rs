@@ -104,6 +104,12 @@ const PEERS: &[Peer] = &[
         definitions_of: None,
     },
     Peer {
+        name: "ocm-webhook",
+        programs: &[("./server", "ocm-webhook")],
+        ldflags: "-s -w",
+        definitions_of: None,
+    },
+    Peer {
         name: "ocm-api",
         programs: &[],
         ldflags: "",

@@ -173,7 +173,9 @@ fn proofs(root: &Path, findings: &mut Vec<String>) -> Result<()> {
                     .collect()
             })
             .unwrap_or_default();
-        if tests.is_empty() || cells.len() != 4 {
+        // A dash: there is nothing that a test could show.
+        let none = cells.get(3).is_some_and(|cell| cell.trim() == "–");
+        if (tests.is_empty() && !none) || cells.len() != 4 {
             findings.push(format!(
                 "docs/compatibility.md: no test is named in the last of four columns: {row}"
             ));

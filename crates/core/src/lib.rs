@@ -1,5 +1,6 @@
 //! Every decision, no I/O: pure functions from what is observed (and `now`) to what is to be done.
 
+pub mod admission;
 pub mod election;
 pub mod placement;
 pub mod registration;

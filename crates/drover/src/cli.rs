@@ -72,6 +72,15 @@ pub enum Output {
     Json,
     /// YAML
     Yaml,
+    /// For people, with more columns and nothing cut off
+    Wide,
+}
+
+impl Output {
+    /// Whether people read it.
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
 }
 
 /// How log lines look.
@@ -100,11 +109,13 @@ pub enum Command {
     /// Run only the embedded Kubernetes API
     Apiserver(Apiserver),
     /// Run a hub: its controllers, and the event service that its agents connect to
-    Hub(Hub),
+    Hub(Box<Hub>),
     /// Run the agent of a cluster
     Agent(Agent),
     /// Let clusters in that asked to join, or shut them out
     Clusters(Clusters),
+    /// List works, what is wrong first
+    Works(Works),
     /// Print what installs a hub or an agent on Kubernetes, for `kubectl apply --server-side -f -`
     Manifests(Manifests),
     /// Show the fleet as a tree: hubs, clusters, works, what is wrong first
@@ -239,6 +250,47 @@ pub struct Hub {
     pub health: Option<SocketAddr>,
     #[command(flatten)]
     pub work_source: WorkSource,
+    #[command(flatten)]
+    pub webhooks: Webhooks,
+}
+
+/// The admission webhooks of a hub whose API is not Drover's own.
+#[derive(Debug, Clone, Args)]
+pub struct Webhooks {
+    /// Address on which the hub's API asks whether it may take a write; without it, nothing is judged
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_LISTEN",
+        value_name = "ADDRESS",
+        requires = "webhook_target"
+    )]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Service by which the hub's API reaches that address: [NAMESPACE/]NAME[:PORT]
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_SERVICE",
+        value_name = "SERVICE",
+        group = "webhook_target",
+        requires = "webhook_listen"
+    )]
+    pub webhook_service: Option<String>,
+    /// URL by which an API outside of the hub's cluster reaches that address: https://HOST:PORT
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_URL",
+        value_name = "URL",
+        group = "webhook_target",
+        requires = "webhook_listen"
+    )]
+    pub webhook_url: Option<String>,
+    /// Secret with the certificates of that address, which the hub makes and renews: [NAMESPACE/]NAME
+    #[arg(
+        long,
+        env = "DROVER_HUB_WEBHOOK_SECRET",
+        value_name = "SECRET",
+        default_value = "drover-hub-webhook"
+    )]
+    pub webhook_secret: String,
 }
 
 /// A hub in several copies.
@@ -382,18 +434,65 @@ pub struct Agent {
 
 /// `drover clusters`
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Clusters {
     #[command(subcommand)]
-    pub command: ClustersCommand,
+    pub command: Option<ClustersCommand>,
+    #[command(flatten)]
+    pub list: ClustersList,
 }
 
 /// What to do with clusters.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ClustersCommand {
+    /// List clusters, what is wrong first
+    List(ClustersList),
     /// Let clusters in, and approve the certificates that their agents wait for
     Accept(ClustersAccept),
     /// Shut clusters out; they stay known, and can be accepted again
     Deny(ClustersDeny),
+}
+
+/// `drover clusters list`
+#[derive(Debug, Clone, Args)]
+pub struct ClustersList {
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Follow {
+    /// Goes on and shows what changes: in place on a terminal, else a line for each change
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// `drover works`
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Works {
+    #[command(subcommand)]
+    pub command: Option<WorksCommand>,
+    #[command(flatten)]
+    pub list: WorksList,
+}
+
+/// What to do with works.
+#[derive(Debug, Clone, Subcommand)]
+pub enum WorksCommand {
+    /// List works, what is wrong first
+    List(WorksList),
+}
+
+/// `drover works list`
+#[derive(Debug, Clone, Args)]
+pub struct WorksList {
+    /// Only the works of this cluster
+    #[arg(long, short, value_name = "CLUSTER")]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub follow: Follow,
 }
 
 /// `drover clusters accept`
@@ -460,9 +559,14 @@ pub enum ManifestRole {
 /// `drover status`
 #[derive(Debug, Clone, Args)]
 pub struct Status {
-    /// Only this managed cluster, with its works' conditions
+    /// Only this managed cluster, with everything that is known of it
     #[arg(value_name = "CLUSTER")]
     pub cluster: Option<String>,
+    /// Every cluster and every work, also where nothing is wrong
+    #[arg(long, short = 'A')]
+    pub all: bool,
+    #[command(flatten)]
+    pub follow: Follow,
 }
 
 /// `drover apply`

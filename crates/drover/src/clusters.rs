@@ -10,18 +10,27 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
 use crate::cli::{self, Global};
-use crate::{connect, print};
+use crate::{connect, print, status};
 
 /// The manager of the fields that this command writes.
 const FIELD_MANAGER: &str = "drover-clusters";
 
 /// Does what was asked.
 pub async fn run(args: cli::Clusters, global: &Global) -> Result<()> {
-    let client = connect::client(&connect::kubeconfig(global)?, global.context.as_deref()).await?;
     match args.command {
-        cli::ClustersCommand::Accept(accept) => self::accept(&client, &accept).await,
-        cli::ClustersCommand::Deny(deny) => self::deny(&client, &deny.names).await,
+        Some(cli::ClustersCommand::Accept(accept)) => {
+            self::accept(&client(global).await?, &accept).await
+        }
+        Some(cli::ClustersCommand::Deny(deny)) => {
+            self::deny(&client(global).await?, &deny.names).await
+        }
+        Some(cli::ClustersCommand::List(list)) => status::clusters(list, global).await,
+        None => status::clusters(args.list, global).await,
     }
+}
+
+async fn client(global: &Global) -> Result<Client> {
+    connect::client(&connect::kubeconfig(global)?, global.context.as_deref()).await
 }
 
 /// Lets clusters in: approves what their agents asked for, then says so in the cluster.

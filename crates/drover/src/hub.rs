@@ -97,6 +97,9 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
     };
     hub.work_sources = args.work_source.source()?.into_iter().collect();
     hub.metrics = serve_metrics(args.metrics, &mut tasks).await?;
+    // Every copy answers, whoever leads.
+    let home = namespace.as_deref().unwrap_or(client.default_namespace());
+    args.webhooks.start(&client, home, &mut tasks).await?;
     if let Some(namespace) = namespace.filter(|_| !args.copies.disable_leader_election) {
         let (election, leadership) = args.copies.election(client, &namespace)?;
         if let Some(metrics) = &hub.metrics {

@@ -4,6 +4,7 @@
     reason = "a program has no outside that could reach anything"
 )]
 
+mod admission;
 mod agent;
 mod apiserver;
 mod cli;
@@ -12,11 +13,16 @@ mod config;
 mod connect;
 mod hub;
 mod kinds;
+mod look;
 mod manifests;
 mod objects;
 mod print;
+mod screen;
+mod show;
 mod status;
 mod up;
+mod view;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -88,9 +94,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Up(args) => up::run(args, cli.global.output).await,
         Command::Apiserver(args) => apiserver::run(args).await,
-        Command::Hub(args) => hub::run(args, &cli.global).await,
+        Command::Hub(args) => hub::run(*args, &cli.global).await,
         Command::Agent(args) => agent::run(args, &cli.global).await,
         Command::Clusters(args) => clusters::run(args, &cli.global).await,
+        Command::Works(args) => status::works(args, &cli.global).await,
         Command::Manifests(args) => manifests::run(&args),
         Command::Status(args) => status::run(args, &cli.global).await,
         Command::Apply(args) => objects::apply(args, &cli.global).await,

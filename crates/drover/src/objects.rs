@@ -8,7 +8,7 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::cli::{self, Global, Output};
+use crate::cli::{self, Global};
 use crate::kinds::{Kind, Kinds};
 use crate::{connect, print};
 
@@ -88,7 +88,7 @@ pub async fn get(args: cli::Get, global: &Global) -> Result<()> {
             .clone()
             .unwrap_or_else(|| client.default_namespace().to_owned())
     });
-    if global.output == Output::Table {
+    if global.output.is_for_people() {
         return table(&client, kind, &args, namespace.as_deref()).await;
     }
     let api = match &namespace {

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use crate::cli::Output;
+use crate::show::columns;
 
 /// The reader went away: the program ends without a complaint.
 #[derive(Debug, thiserror::Error)]
@@ -45,17 +45,7 @@ pub fn value(value: &Value, output: Output) -> Result<()> {
 
 /// Writes rows under headings, in columns as kubectl does.
 pub fn table(headings: &[String], rows: Vec<Vec<String>>) -> Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
-    }
-    for text in table.lines() {
-        line(text.trim_end())?;
-    }
-    Ok(())
+    let headings = headings.iter().map(|text| text.to_uppercase()).collect();
+    let lines = columns(Some(headings), rows.into_iter());
+    lines.iter().try_for_each(|text| line(text))
 }

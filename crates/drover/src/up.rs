@@ -175,7 +175,7 @@ impl Fleet {
     /// What to do next.
     fn tell(&self, place: &Place, output: Output, start: Instant) -> Result<()> {
         let file = place.kubeconfig();
-        if output != Output::Table {
+        if !output.is_for_people() {
             let brokers: serde_json::Map<_, _> = self
                 .hubs
                 .iter()

@@ -359,7 +359,7 @@ pub(crate) async fn apply_all(client: &Client, objects: &[Value]) -> Result<(), 
     Ok(())
 }
 
-fn dynamic(
+pub(crate) fn dynamic(
     client: &Client,
     version: &str,
     kind: &str,

@@ -19,6 +19,7 @@ mod objects;
 mod addons;
 mod events;
 mod tokens;
+pub mod webhook;
 
 pub use requests::Sign;
 pub use run::Hub;

@@ -3,7 +3,7 @@
 //! Agents write here what is theirs and nothing else: a new cluster is never accepted by its own word, a request carries
 //! the name of who really asked, a lease is only renewed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -180,7 +180,7 @@ impl Objects {
         let made = json!({
             "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
             "metadata": {
-                "name": cluster.name_any(), "labels": cluster.labels(), "annotations": cluster.annotations(),
+                "name": cluster.name_any(), "labels": own_labels(&cluster), "annotations": cluster.annotations(),
             },
             "spec": {
                 "hubAcceptsClient": false,
@@ -200,7 +200,7 @@ impl Objects {
     /// A cluster renews what it says of itself: addresses, labels and annotations.
     async fn update_cluster(&self, cluster: ManagedCluster) -> Result<(), ServiceError> {
         let patch = json!({
-            "metadata": {"labels": cluster.labels(), "annotations": cluster.annotations()},
+            "metadata": {"labels": own_labels(&cluster), "annotations": cluster.annotations()},
             "spec": {"managedClusterClientConfigs": cluster.spec.managed_cluster_client_configs},
         });
         let api: Api<ManagedCluster> = Api::all(self.client.clone());
@@ -286,6 +286,13 @@ impl Objects {
             .map(|_| ())
             .map_err(refusal)
     }
+}
+
+/// The labels that an agent may give its cluster: which set it is in decides the administrator.
+fn own_labels(cluster: &ManagedCluster) -> BTreeMap<String, String> {
+    let mut labels = cluster.labels().clone();
+    labels.remove(names::CLUSTER_SET_LABEL);
+    labels
 }
 
 #[drover_transport::async_trait]

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use drover_api::cluster::v1::ManagedCluster;
+use drover_api::names;
 use drover_api::work::v1::ManifestWork;
 use drover_protocol::resync::Versions;
 use drover_protocol::{Action, CloudEvent, DataType, SubResource};
@@ -447,7 +448,7 @@ async fn an_agent_does_not_accept_itself() {
     let api = Api::default();
     let path = "/apis/cluster.open-cluster-management.io/v1/managedclusters";
     let wish = json!({
-        "metadata": {"name": "c1", "finalizers": ["f"], "labels": {"a": "b"}},
+        "metadata": {"name": "c1", "finalizers": ["f"], "labels": {"a": "b", names::CLUSTER_SET_LABEL: "others"}},
         "spec": {"hubAcceptsClient": true, "taints": [{"key": "k", "effect": "NoSelect"}]},
         "status": {"conditions": [
             {"type": "HubAcceptedManagedCluster", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-05-30T09:00:00Z"},
@@ -465,7 +466,7 @@ async fn an_agent_does_not_accept_itself() {
     .unwrap();
     let (_, made) = api.writes().remove(0);
     assert_eq!(made["spec"]["hubAcceptsClient"], false);
-    assert_eq!(made["metadata"]["labels"]["a"], "b");
+    assert_eq!(made["metadata"]["labels"], json!({"a": "b"}));
     assert!(made["metadata"]["finalizers"].is_null() && made["status"]["conditions"].is_null());
     let there = json!({
         "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
@@ -482,6 +483,7 @@ async fn an_agent_does_not_accept_itself() {
     .unwrap();
     let (_, patch) = api.writes().remove(0);
     assert!(patch["spec"]["hubAcceptsClient"].is_null() && patch["spec"]["taints"].is_null());
+    assert_eq!(patch["metadata"]["labels"], json!({"a": "b"}));
     say(
         &api,
         clusters(),

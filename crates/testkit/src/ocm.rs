@@ -123,16 +123,27 @@ impl OcmAgents {
     /// # Errors
     /// When it does not come up.
     pub async fn work(&self, driver: &str, config: &Path) -> Result<Process> {
+        // The shortest that it does not complain about.
         let more = [
+            "--status-sync-interval=2s",
+            "--appliedmanifestwork-eviction-grace-period=30s",
+        ];
+        self.work_with(driver, config, &more).await
+    }
+
+    /// Starts the work agent like [`Self::work`], but with no other settings than these.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn work_with(&self, driver: &str, config: &Path, more: &[&str]) -> Result<Process> {
+        let mut args = vec![
             format!("--workload-source-driver={driver}"),
             format!("--workload-source-config={}", config.display()),
             format!("--cloudevents-client-id={}-work-agent", self.cluster),
             "--cloudevents-client-codecs=manifestbundle".to_owned(),
-            // The shortest that it does not complain about.
-            "--status-sync-interval=2s".to_owned(),
-            "--appliedmanifestwork-eviction-grace-period=30s".to_owned(),
         ];
-        self.start("ocm-work", &more).await
+        args.extend(more.iter().map(|&text| text.to_owned()));
+        self.start("ocm-work", &args).await
     }
 
     /// Starts the registration agent, which joins over the event service with a bootstrap configuration.
@@ -310,6 +321,27 @@ impl OcmHub {
         )
         .await
     }
+}
+
+/// Starts OCM's admission webhooks for the hub of this kubeconfig; the answer is where they are asked, `https://HOST:PORT`.
+/// They show a certificate of an authority that nobody knows.
+///
+/// # Errors
+/// When they do not come up.
+pub async fn webhooks(kubeconfig: &Path, folder: &Path) -> Result<(Process, String)> {
+    let shown = folder.join("webhooks");
+    let pair = Authority::new(&shown)?.server("tls")?;
+    let port = free_port()?;
+    let args = [
+        format!("--kubeconfig={}", kubeconfig.display()),
+        format!("--port={port}"),
+        format!("--certdir={}", shown.display()),
+    ];
+    let mut process = Process::start("ocm-webhook", &program("ocm-webhook")?, args, folder)?;
+    process
+        .wait_for(START, async || answers(port).await && pair.cert.exists())
+        .await?;
+    Ok((process, format!("https://127.0.0.1:{port}")))
 }
 
 /// Starts one of OCM's processes and waits until it serves its health.

@@ -102,7 +102,9 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Cache<K> {
     }
 
     /// Takes an object unless a newer one is known; the answer is the object if it was news.
-    pub fn learn(&self, object: K) -> Option<Arc<K>> {
+    pub fn learn(&self, mut object: K) -> Option<Arc<K>> {
+        // Nobody here asks who wrote what, and it is most of the object.
+        object.meta_mut().managed_fields = None;
         let mut state = self.state();
         let name = object.name_any();
         if let Some(known) = state.objects.get(&name)
@@ -150,8 +152,9 @@ pub(crate) fn newer(one: Option<&str>, other: Option<&str>) -> bool {
     }
 }
 
-fn read<K: DeserializeOwned>(object: kube::core::DynamicObject) -> Option<K> {
+fn read<K: DeserializeOwned>(mut object: kube::core::DynamicObject) -> Option<K> {
     let name = object.name_any();
+    object.metadata.managed_fields = None;
     let read = serde_json::to_value(object).and_then(serde_json::from_value);
     read.map_err(
         |error| tracing::warn!(%name, %error, "an object cannot be read and is left alone"),

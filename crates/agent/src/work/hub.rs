@@ -5,6 +5,8 @@ use std::sync::Arc;
 use drover_api::work::v1::{ManifestWork, ManifestWorkStatus};
 use tokio_util::sync::CancellationToken;
 
+use super::memory::Version;
+
 /// Why the hub did not take a write.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
@@ -20,6 +22,11 @@ pub enum HubError {
 pub trait HubWorks: Send + Sync + 'static {
     /// The work of this name as it was last heard of.
     fn get(&self, name: &str) -> Option<Arc<ManifestWork>>;
+
+    /// Tells one state of the work from another, without reading it; there is one also for a work that cannot be read.
+    fn version(&self, name: &str) -> Option<Version> {
+        self.get(name).map(|work| Version::of(&work.metadata))
+    }
 
     /// Whether all works were heard of once: only then is one that is missing gone.
     fn is_synced(&self) -> bool;

@@ -1,9 +1,9 @@
 //! Works that arrive as CloudEvents.
 
 use std::{
-    collections::HashMap,
+    collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -16,16 +16,27 @@ use drover_client::{AgentWorks, Change, ClientError, Work, WorkStatus};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::hub::{HubError, HubWorks};
+use super::{
+    hub::{HubError, HubWorks},
+    memory::Version,
+};
+
+/// How many works are kept as they read: those that are looked after right now. To read one once more costs less than to keep all,
+/// which would take several times the memory that they came in.
+const READ: usize = 64;
 
 /// A work as it came, and as it reads.
-type Copies = (Arc<Work>, Arc<ManifestWork>);
+struct Copies {
+    name: String,
+    of: Arc<Work>,
+    reads: Arc<ManifestWork>,
+}
 
 /// The works of one cluster, from a broker. The driver of the client is run by whoever made it.
 pub struct HubEvents {
     works: AgentWorks,
-    /// Each work as it was read last, with the copy it was read from.
-    read: Mutex<HashMap<String, Copies>>,
+    /// The works that were read last, the newest at the end.
+    read: Mutex<VecDeque<Copies>>,
     connected: AtomicBool,
 }
 
@@ -39,35 +50,42 @@ impl HubEvents {
         }
     }
 
-    /// Reads a work once for each change.
+    /// Reads a work; one that was read of late is not read again.
     fn read(&self, name: &str, work: Arc<Work>) -> Option<Arc<ManifestWork>> {
-        // No code panics while it holds the lock, and the map is valid after every statement.
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, known)) = read.get(name)
-            && Arc::ptr_eq(of, &work)
+        if let Some(known) = self.recent().iter().find(|copies| copies.name == name)
+            && Arc::ptr_eq(&known.of, &work)
         {
-            return Some(known.clone());
+            return Some(known.reads.clone());
         }
-        match work.to_object::<ManifestWork>() {
-            Ok(object) => {
-                let object = Arc::new(object);
-                read.insert(name.to_owned(), (work, object.clone()));
-                Some(object)
-            }
+        let reads = match work.to_object::<ManifestWork>() {
+            Ok(object) => Arc::new(object),
             Err(error) => {
                 tracing::warn!(%name, %error, "a work cannot be read and is left alone");
-                read.get(name).map(|(_, known)| known.clone())
+                return None;
             }
+        };
+        let mut recent = self.recent();
+        recent.retain(|copies| copies.name != name);
+        if recent.len() >= READ {
+            recent.pop_front();
         }
+        recent.push_back(Copies {
+            name: name.to_owned(),
+            of: work,
+            reads: reads.clone(),
+        });
+        Some(reads)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, VecDeque<Copies>> {
+        // No code panics while it holds the lock, and the list is valid after every statement.
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hear(&self, change: &Change<Work>) -> String {
         let name = change.object().metadata.name.clone();
         if matches!(change, Change::Deleted(_)) {
-            self.read
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&name);
+            self.recent().retain(|copies| copies.name != name);
         }
         name
     }
@@ -88,6 +106,17 @@ fn uid(work: &ManifestWork) -> &str {
 impl HubWorks for HubEvents {
     fn get(&self, name: &str) -> Option<Arc<ManifestWork>> {
         self.read(name, self.works.get(name)?)
+    }
+
+    fn version(&self, name: &str) -> Option<Version> {
+        let work = self.works.get(name)?;
+        let meta = &work.metadata;
+        Some(Version {
+            uid: Some(meta.uid.clone()),
+            resource: Some(meta.resource_version.clone()),
+            generation: Some(meta.generation),
+            deleting: meta.deletion_timestamp.is_some(),
+        })
     }
 
     /// A broker does not say when it has told of all works. A work that is late is missing for a moment only, which the grace of

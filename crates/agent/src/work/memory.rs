@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use drover_api::{
-    ObjectMeta,
-    work::v1::{AppliedManifestWork, ManifestWork},
-};
+use drover_api::{ObjectMeta, work::v1::AppliedManifestWork};
 use tokio::time::Instant;
 
 use super::{Key, cluster::Place, watches::Watches};
@@ -32,34 +29,54 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The state in which nothing was left to do.
+    /// The state in which nothing was left to do, while the objects have these versions.
     settled: Option<Settled>,
-    /// For each object that was written: the print of what was written, and the version that came of it.
-    written: HashMap<Place, (String, String)>,
+    /// The objects that were written or settled, by place.
+    objects: Vec<Object>,
     /// Corrections since the time.
     corrections: Option<(Instant, u32)>,
 }
 
-/// The versions of everything that a plan depends on, and when they were read.
+#[derive(Debug)]
+struct Object {
+    place: Place,
+    version: Box<str>,
+    /// The print of what was written when this version came of it; none when it came of something else.
+    print: Option<Box<str>>,
+}
+
+/// The versions of what a plan depends on beside the objects, when they were read, and how long that is good for.
 #[derive(Debug)]
 struct Settled {
     at: Instant,
+    resync: Duration,
     work: Option<Version>,
     applied: Option<Version>,
-    objects: Vec<(Place, String)>,
+}
+
+impl Known {
+    fn find(&self, place: &Place) -> Result<usize, usize> {
+        self.objects
+            .binary_search_by(|object| object.place.cmp(place))
+    }
 }
 
 /// Tells one state of an object from another, also where works come from a broker that counts generations only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
-    uid: Option<String>,
-    resource: Option<String>,
-    generation: Option<i64>,
-    deleting: bool,
+pub struct Version {
+    /// `metadata.uid`.
+    pub uid: Option<String>,
+    /// `metadata.resourceVersion`.
+    pub resource: Option<String>,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// Whether there is a `metadata.deletionTimestamp`.
+    pub deleting: bool,
 }
 
 impl Version {
-    fn of(meta: &ObjectMeta) -> Self {
+    /// The version of the object with this metadata.
+    pub fn of(meta: &ObjectMeta) -> Self {
         Self {
             uid: meta.uid.clone(),
             resource: meta.resource_version.clone(),
@@ -84,62 +101,91 @@ impl Memory {
     pub fn is_settled(
         &self,
         key: &Key,
-        work: Option<&ManifestWork>,
+        work: Option<&Version>,
         applied: Option<&AppliedManifestWork>,
         watches: &Watches,
     ) -> bool {
         let known = self.known();
-        let Some(settled) = known.get(key).and_then(|known| known.settled.as_ref()) else {
+        let Some(known) = known.get(key) else {
             return false;
         };
-        let executor = work.is_some_and(|work| work.spec.executor.is_some());
-        let resync = if executor { RESYNC_OF_EXECUTOR } else { RESYNC };
-        settled.at.elapsed() < resync
-            && settled.work == work.map(|work| Version::of(&work.metadata))
+        let Some(settled) = &known.settled else {
+            return false;
+        };
+        settled.at.elapsed() < settled.resync
+            && settled.work.as_ref() == work
             && settled.applied == applied.map(|applied| Version::of(&applied.metadata))
-            && settled
+            && known
                 .objects
                 .iter()
-                .all(|(place, version)| watches.version(place).as_ref() == Some(version))
+                .all(|object| watches.is_at(&object.place, &object.version))
     }
 
-    /// Remembers that nothing is left to do while the objects have these versions; none when some have no version.
+    /// Remembers that nothing is left to do while the objects have these versions; none when some have no version. Rights of an
+    /// executor, of which no watch tells, are not trusted for long.
     pub fn settle(
         &self,
         key: &Key,
-        work: Option<&ManifestWork>,
+        work: Option<Version>,
         applied: Option<&AppliedManifestWork>,
         objects: Option<Vec<(Place, String)>>,
+        executor: bool,
     ) {
         let mut known = self.known();
         let known = known.entry(key.clone()).or_default();
-        known.settled = objects.map(|objects| {
-            known
-                .written
-                .retain(|place, _| objects.iter().any(|(of, _)| of == place));
-            Settled {
-                at: Instant::now(),
-                work: work.map(|work| Version::of(&work.metadata)),
-                applied: applied.map(|applied| Version::of(&applied.metadata)),
-                objects,
+        known.settled = None;
+        let Some(mut objects) = objects else { return };
+        objects.sort();
+        objects.dedup_by(|one, other| one.0 == other.0);
+        let mut before = std::mem::take(&mut known.objects).into_iter().peekable();
+        let all = objects.into_iter().map(|(place, version)| {
+            while before.next_if(|object| object.place < place).is_some() {}
+            let same =
+                before.next_if(|object| object.place == place && *object.version == *version);
+            Object {
+                place,
+                version: version.into(),
+                print: same.and_then(|object| object.print),
             }
+        });
+        known.objects = all.collect();
+        known.settled = Some(Settled {
+            at: Instant::now(),
+            resync: if executor { RESYNC_OF_EXECUTOR } else { RESYNC },
+            work,
+            applied: applied.map(|applied| Version::of(&applied.metadata)),
         });
     }
 
     /// Remembers what was written, by its print, and the version that came of it.
     pub fn wrote(&self, key: &Key, place: Place, print: String, version: &str) {
-        let written = (print, version.to_owned());
         let mut known = self.known();
         let known = known.entry(key.clone()).or_default();
-        known.written.insert(place, written);
+        // What follows a write is not done yet.
+        known.settled = None;
+        let found = known.find(&place);
+        let object = Object {
+            place,
+            version: version.into(),
+            print: Some(print.into()),
+        };
+        match found {
+            Ok(at) => known.objects[at] = object,
+            Err(at) => known.objects.insert(at, object),
+        }
     }
 
     /// Whether the object is still what came of writing this: then writing it again changes nothing, even where the API server
     /// keeps a value in another form.
     pub fn was_written(&self, key: &Key, place: &Place, print: &str, version: &str) -> bool {
         let known = self.known();
-        let written = known.get(key).and_then(|known| known.written.get(place));
-        written.is_some_and(|(of, at)| of == print && at == version)
+        let written = known.get(key).and_then(|known| {
+            let at = known.find(place).ok()?;
+            known.objects.get(at)
+        });
+        written.is_some_and(|object| {
+            object.print.as_deref() == Some(print) && &*object.version == version
+        })
     }
 
     /// Counts a correction; tells whether there were too many of late.
@@ -159,6 +205,44 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn place(name: &str) -> Place {
+        Place {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: "configmaps".to_owned(),
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_is_remembered_while_its_version_stands() {
+        let (memory, key) = (Memory::default(), Key::Work("w".to_owned()));
+        for name in ["c", "a", "b"] {
+            memory.wrote(&key, place(name), format!("print of {name}"), "1");
+        }
+        let check = |name: &str, print: &str, version: &str, expected: bool| {
+            let found = memory.was_written(&key, &place(name), print, version);
+            assert_eq!(found, expected, "{name} {print} {version}");
+        };
+        let settle = |objects: &[(&str, &str)]| {
+            let object = |(name, version): &(&str, &str)| (place(name), (*version).to_owned());
+            let objects = objects.iter().map(object).collect();
+            memory.settle(&key, None, None, Some(objects), false);
+        };
+        check("a", "print of a", "1", true);
+        check("a", "print of b", "1", false);
+        settle(&[("c", "1"), ("a", "1"), ("b", "2"), ("d", "1")]);
+        check("a", "print of a", "1", true);
+        check("c", "print of c", "1", true);
+        // Somebody else wrote it since.
+        check("b", "print of b", "2", false);
+        check("d", "", "1", false);
+        settle(&[("c", "1")]);
+        check("a", "print of a", "1", false);
+        check("c", "print of c", "1", true);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_fight_is_seen_and_forgotten() {

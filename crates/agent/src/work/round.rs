@@ -25,7 +25,7 @@ use super::{
     executor,
     hub::{HubError, HubWorks},
     kinds::Kinds,
-    memory::{CALM, Memory},
+    memory::{CALM, Memory, Version},
     watches::Watches,
 };
 
@@ -84,6 +84,8 @@ struct Round<'r, H> {
     key: &'r Key,
     /// The manifests, and the version of the work that they are of.
     manifests: Option<(Option<String>, Vec<Observed>)>,
+    /// Objects that are taken to be absent and were not asked for.
+    presumed: HashSet<Place>,
     planned: Option<Planned>,
     conflicts: u32,
     wait: Option<Duration>,
@@ -100,6 +102,7 @@ impl<H: HubWorks> Rounds<H> {
             all: self,
             key: &key,
             manifests: None,
+            presumed: HashSet::new(),
             planned: None,
             conflicts: 0,
             wait: None,
@@ -130,20 +133,26 @@ impl<H: HubWorks> Rounds<H> {
 impl<H: HubWorks> Round<'_, H> {
     async fn run(&mut self) -> Result<Next, RoundError> {
         for _ in 0..MAX_STEPS {
-            let (work, applied) = self.observed();
-            if work.is_none() && applied.is_none() {
-                self.forget();
-                return Ok(Next::OnChange);
-            }
+            // First the version: what is read afterwards is of this one or of a newer one.
+            let version = self.version();
             if self.manifests.is_none()
                 && self.all.memory.is_settled(
                     self.key,
-                    work.as_deref(),
-                    applied.as_deref(),
+                    version.as_ref(),
+                    self.applied().as_deref(),
                     &self.all.watches,
                 )
             {
                 return Ok(Next::After(self.all.poll(self.key)));
+            }
+            let (work, applied) = self.observed();
+            if work.is_none() && version.is_some() {
+                // It cannot be read: what was applied for it stays.
+                return Ok(Next::OnChange);
+            }
+            if work.is_none() && applied.is_none() {
+                self.forget();
+                return Ok(Next::OnChange);
             }
             if applied.as_deref().is_some_and(|it| self.is_of_another(it)) {
                 return Ok(Next::OnChange);
@@ -162,14 +171,27 @@ impl<H: HubWorks> Round<'_, H> {
     }
 
     fn observed(&self) -> (Option<Arc<ManifestWork>>, Option<Arc<AppliedManifestWork>>) {
+        let work = match self.key {
+            Key::Work(name) => self.all.hub.get(name),
+            Key::Foreign(_) => None,
+        };
+        (work, self.applied())
+    }
+
+    fn applied(&self) -> Option<Arc<AppliedManifestWork>> {
         match self.key {
-            Key::Work(name) => (
-                self.all.hub.get(name),
-                self.all
-                    .applied
-                    .get(&self.all.config.identity.applied_name(name)),
-            ),
-            Key::Foreign(name) => (None, self.all.applied.get(name)),
+            Key::Work(name) => {
+                let name = self.all.config.identity.applied_name(name);
+                self.all.applied.get(&name)
+            }
+            Key::Foreign(name) => self.all.applied.get(name),
+        }
+    }
+
+    fn version(&self) -> Option<Version> {
+        match self.key {
+            Key::Work(name) => self.all.hub.version(name),
+            Key::Foreign(_) => None,
         }
     }
 
@@ -189,7 +211,8 @@ impl<H: HubWorks> Round<'_, H> {
                     .as_ref()
                     .is_none_or(|(of, _)| *of != generation)
                 {
-                    self.manifests = Some((generation, self.observe(work).await));
+                    let manifests = self.observe(work, applied).await;
+                    self.manifests = Some((generation, manifests));
                 }
             }
             _ => self.manifests = None,
@@ -217,7 +240,11 @@ impl<H: HubWorks> Round<'_, H> {
         Ok(again)
     }
 
-    async fn observe(&self, work: &ManifestWork) -> Vec<Observed> {
+    async fn observe(
+        &mut self,
+        work: &ManifestWork,
+        applied: Option<&AppliedManifestWork>,
+    ) -> Vec<Observed> {
         let of = generation_of(work);
         let mut all = Vec::new();
         let mut places = HashSet::new();
@@ -252,6 +279,10 @@ impl<H: HubWorks> Round<'_, H> {
             }
             let meta = observed.meta(at);
             let place = Place::from(&meta);
+            if plan::is_new(work, applied, &meta) {
+                self.presumed.insert(place);
+                continue;
+            }
             observed.live = self.read(&place).await;
             let Ok(desired) = &observed.parsed else {
                 continue;
@@ -417,6 +448,7 @@ impl<H: HubWorks> Round<'_, H> {
             return;
         };
         let place = Place::from(&observed.meta(ordinal));
+        let presumed = self.presumed.remove(&place);
         let outcome = self.all.cluster.write(&place, write).await;
         self.wrote |= matches!(write, Write::Replace(_) | Write::Apply { .. });
         match outcome {
@@ -427,13 +459,26 @@ impl<H: HubWorks> Round<'_, H> {
             }
             // A server-side apply that meets other managers' fields meets them again.
             Err(ClusterError::Conflict(_))
-                if !matches!(write, Write::Apply { .. }) && self.conflicts < MAX_CONFLICTS =>
+                if !matches!(write, Write::Apply { .. })
+                    && (presumed || self.conflicts < MAX_CONFLICTS) =>
             {
-                self.conflicts += 1;
+                self.conflicts += u32::from(!presumed);
                 let live = self.read(&place).await;
                 self.attempted(ordinal, Attempt::None, Some(live));
             }
-            Err(error) => self.attempted(ordinal, Attempt::Failed(error.to_string()), None),
+            Err(error) => {
+                let live = self.reread(&place, presumed).await;
+                self.attempted(ordinal, Attempt::Failed(error.to_string()), live);
+            }
+        }
+    }
+
+    /// The object, if it was only presumed to be absent: what is reported of it must be so.
+    async fn reread(&self, place: &Place, presumed: bool) -> Option<Live> {
+        if presumed {
+            Some(self.read(place).await)
+        } else {
+            None
         }
     }
 
@@ -482,6 +527,7 @@ impl<H: HubWorks> Round<'_, H> {
 
     /// Remembers that nothing is left to do, if every object is there and the work is still the one that was looked at.
     fn settle(&self) {
+        let version = self.version();
         let (work, applied) = self.observed();
         let objects = self.manifests.as_ref().and_then(|(_, manifests)| {
             let place = |(at, observed): (usize, &Observed)| match &observed.live {
@@ -501,9 +547,10 @@ impl<H: HubWorks> Round<'_, H> {
         });
         let planned = self.planned.is_some()
             && self.planned == Planned::of(work.as_deref(), applied.as_deref());
-        let (work, applied) = (work.as_deref(), applied.as_deref());
+        let executor = work.is_some_and(|work| work.spec.executor.is_some());
+        let objects = objects.filter(|_| planned);
         let memory = &self.all.memory;
-        memory.settle(self.key, work, applied, objects.filter(|_| planned));
+        memory.settle(self.key, version, applied.as_deref(), objects, executor);
     }
 
     fn remember_write(&self, place: Place, ordinal: usize, live: &Value) {

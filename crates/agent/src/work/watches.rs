@@ -63,14 +63,15 @@ struct Object {
     gone: Option<String>,
     /// Whether the list that is being read has shown it.
     shown: bool,
-    keys: HashSet<Key>,
+    /// Whom to tell: one, as a rule.
+    keys: Vec<Key>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     watches: HashMap<Collection, Watch>,
-    /// What each key names, to find what it names no more.
-    names: HashMap<Key, HashSet<Place>>,
+    /// What each key names, to find what it names no more; in order.
+    names: HashMap<Key, Box<[Place]>>,
 }
 
 /// The watches of one agent.
@@ -117,17 +118,15 @@ impl Watches {
 
     /// From now on `key` is told of changes of these objects, and of no others.
     pub fn follow(&self, key: &Key, places: HashSet<Place>) {
+        let mut places: Box<[Place]> = places.into_iter().collect();
+        places.sort();
         let mut state = self.state();
-        let before = if places.is_empty() {
-            state.names.remove(key)
-        } else {
-            state.names.insert(key.clone(), places.clone())
-        };
-        let before = before.unwrap_or_default();
-        for place in before.difference(&places) {
+        let before = state.names.remove(key).unwrap_or_default();
+        let lacks = |list: &[Place], place: &Place| list.binary_search(place).is_err();
+        for place in before.iter().filter(|place| lacks(&places, place)) {
             state.drop_name(key, place);
         }
-        for place in places.difference(&before) {
+        for place in places.iter().filter(|place| lacks(&before, place)) {
             let collection = Collection::from(place);
             if !state.watches.contains_key(&collection) {
                 if state.watches.len() >= self.limit {
@@ -145,13 +144,15 @@ impl Watches {
                 state.watches.insert(collection.clone(), watch);
             }
             if let Some(watch) = state.watches.get_mut(&collection) {
-                watch
-                    .objects
-                    .entry((place.namespace.clone(), place.name.clone()))
-                    .or_default()
-                    .keys
-                    .insert(key.clone());
+                let name = (place.namespace.clone(), place.name.clone());
+                let keys = &mut watch.objects.entry(name).or_default().keys;
+                if !keys.contains(key) {
+                    keys.push(key.clone());
+                }
             }
+        }
+        if !places.is_empty() {
+            state.names.insert(key.clone(), places);
         }
     }
 
@@ -175,18 +176,9 @@ impl Watches {
         }
     }
 
-    /// The version of an object that is there, if the watch of its kind is alive and knows it.
-    pub fn version(&self, place: &Place) -> Option<String> {
-        let state = self.state();
-        let watch = state
-            .watches
-            .get(&Collection::from(place))
-            .filter(|watch| watch.live)?;
-        watch
-            .objects
-            .get(&(place.namespace.clone(), place.name.clone()))?
-            .version
-            .clone()
+    /// Whether the watch of its kind is alive and shows the object in this version.
+    pub fn is_at(&self, place: &Place, version: &str) -> bool {
+        self.state().version(place) == Some(version)
     }
 
     fn hear(&self, collection: &Collection, event: Event<PartialObjectMeta<DynamicObject>>) {
@@ -246,6 +238,14 @@ impl Watches {
 }
 
 impl State {
+    /// The version of an object that is there, if the watch of its kind is alive and knows it.
+    fn version(&self, place: &Place) -> Option<&str> {
+        let watch = self.watches.get(&Collection::from(place));
+        let watch = watch.filter(|watch| watch.live)?;
+        let name = (place.namespace.clone(), place.name.clone());
+        watch.objects.get(&name)?.version.as_deref()
+    }
+
     fn drop_name(&mut self, key: &Key, place: &Place) {
         let collection = Collection::from(place);
         let Some(watch) = self.watches.get_mut(&collection) else {
@@ -253,7 +253,7 @@ impl State {
         };
         let name = (place.namespace.clone(), place.name.clone());
         if let Some(object) = watch.objects.get_mut(&name) {
-            object.keys.remove(key);
+            object.keys.retain(|other| other != key);
             if object.keys.is_empty() {
                 watch.objects.remove(&name);
             }
@@ -346,6 +346,10 @@ mod tests {
         serde_json::from_value(seen).expect("it is metadata")
     }
 
+    fn version(watches: &Watches, place: &Place) -> Option<String> {
+        watches.state().version(place).map(ToOwned::to_owned)
+    }
+
     fn work(name: &str) -> Key {
         Key::Work(name.to_owned())
     }
@@ -376,10 +380,10 @@ mod tests {
         watches.hear(&collection, Event::Init);
         watches.hear(&collection, Event::InitApply(seen("a", "1")));
         watches.hear(&collection, Event::InitApply(seen("other", "1")));
-        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        assert_eq!(version(&watches, &place("configmaps", "a")), None);
         watches.hear(&collection, Event::InitDone);
         assert_eq!(
-            watches.version(&place("configmaps", "a")).as_deref(),
+            version(&watches, &place("configmaps", "a")).as_deref(),
             Some("1")
         );
         assert_eq!(watches.queue.len(), 1);
@@ -387,16 +391,16 @@ mod tests {
         watches.note(&place("configmaps", "a"), "2");
         watches.note(&place("configmaps", "a"), "1");
         assert_eq!(
-            watches.version(&place("configmaps", "a")).as_deref(),
+            version(&watches, &place("configmaps", "a")).as_deref(),
             Some("2")
         );
         watches.hear(&collection, Event::Delete(seen("a", "3")));
-        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        assert_eq!(version(&watches, &place("configmaps", "a")), None);
         watches.note(&place("configmaps", "a"), "2");
-        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        assert_eq!(version(&watches, &place("configmaps", "a")), None);
         watches.note(&place("configmaps", "a"), "4");
         assert_eq!(
-            watches.version(&place("configmaps", "a")).as_deref(),
+            version(&watches, &place("configmaps", "a")).as_deref(),
             Some("4")
         );
     }
@@ -414,9 +418,9 @@ mod tests {
         watches.hear(&collection, Event::InitApply(seen("b", "1")));
         assert!(watches.queue.is_empty());
         watches.hear(&collection, Event::InitDone);
-        assert_eq!(watches.version(&place("configmaps", "a")), None);
+        assert_eq!(version(&watches, &place("configmaps", "a")), None);
         assert_eq!(
-            watches.version(&place("configmaps", "b")).as_deref(),
+            version(&watches, &place("configmaps", "b")).as_deref(),
             Some("1")
         );
         assert_eq!(watches.queue.len(), 1);
@@ -442,6 +446,6 @@ mod tests {
         watches.follow(&work("w"), HashSet::from([place("configmaps", "a")]));
         watches.follow(&work("v"), HashSet::from([place("secrets", "a")]));
         assert!(started.try_recv().is_ok() && started.try_recv().is_err());
-        assert_eq!(watches.version(&place("secrets", "a")), None);
+        assert_eq!(version(&watches, &place("secrets", "a")), None);
     }
 }

@@ -125,7 +125,7 @@ pub fn plan(seen: &Seen<'_>, policy: &Policy, now: Timestamp) -> Vec<Action> {
         }
         news.extend(health::clocks(seen.cluster, renewal, now));
     }
-    health::taints(seen.cluster, &news, now, &mut actions);
+    health::taints(seen.cluster, &news, &mut actions);
     let current = conditions_of(seen.cluster);
     if conditions::merge(current, news.clone()) != current {
         actions.push(Action::SetConditions(news));

@@ -37,8 +37,17 @@ pub fn of_the_hub() -> Vec<Value> {
         &["managedclusters"],
         &["create", "get", "list", "watch"],
     );
+    // A cluster that names no set is put into this one, in the name of whoever makes it.
+    let set = named(
+        rule(
+            &["cluster.open-cluster-management.io"],
+            &["managedclustersets/join"],
+            &["create"],
+        ),
+        "default",
+    );
     vec![
-        cluster_role(BOOTSTRAP_ROLE, vec![join, csr]),
+        cluster_role(BOOTSTRAP_ROLE, vec![join, set, csr]),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": {"name": BOOTSTRAP_ROLE},

@@ -12,7 +12,7 @@ use drover_api::{
     work::v1::{
         AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkSpec,
         AppliedManifestWorkStatus, DeletePropagationPolicy, ManifestResourceMeta, ManifestWork,
-        ManifestWorkStatus,
+        ManifestWorkStatus, UpdateStrategyType,
     },
 };
 use serde_json::Value;
@@ -248,6 +248,33 @@ pub fn residue(
             .cloned()
             .collect(),
     }
+}
+
+/// Whether nothing was ever applied for this manifest, as far as the work and its trace tell, and it is created before anything
+/// else can be done. Then nobody has to ask whether its object is there: the create tells, in the rare case. Where an executor's
+/// rights decide whether it is created, one has to ask.
+pub fn is_new(
+    work: &ManifestWork,
+    applied: Option<&AppliedManifestWork>,
+    meta: &ManifestResourceMeta,
+) -> bool {
+    let strategy = manifest::options(&work.spec, meta).strategy;
+    let creates = matches!(
+        strategy.map(|strategy| strategy.type_).unwrap_or_default(),
+        UpdateStrategyType::Update | UpdateStrategyType::CreateOnly
+    );
+    let recorded = applied.and_then(|applied| applied.status.as_ref());
+    let recorded = recorded.is_some_and(|status| {
+        status
+            .applied_resources
+            .iter()
+            .any(|entry| may_be(meta, entry))
+    });
+    let reported = work.status.as_ref().is_some_and(|status| {
+        conditions::is_true(&status.conditions, names::COMPLETE)
+            || status::find_entry(&status.resource_status.manifests, meta).is_some()
+    });
+    creates && !recorded && !reported && work.spec.executor.is_none()
 }
 
 /// Works with more manifests are not applied: neither their status nor their trace fits into one object.
@@ -509,7 +536,7 @@ fn tear_down(seen: &Seen<'_>, applied: &AppliedManifestWork) -> Vec<Action> {
     let removals: Vec<_> = seen
         .residue
         .iter()
-        .map(|(entry, live)| (entry, removal::decide(entry, live, &owner)))
+        .map(|(entry, live)| (entry, removal::decide(live, &owner)))
         .collect();
     if removals
         .iter()

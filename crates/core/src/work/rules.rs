@@ -135,7 +135,7 @@ impl Judge<'_> {
                 Outcome::Bool(true) => (),
                 Outcome::Bool(false) => return Ok(false),
                 other => {
-                    let why = format!("expected bool result, got {}", other.type_name());
+                    let why = format!("expected bool result, got {}", type_name(&other));
                     return Err(Wrong::Expression(why));
                 }
             }
@@ -169,7 +169,7 @@ impl Judge<'_> {
             Ok(Outcome::Text(text)) => Ok(text),
             Ok(other) => Err(format!(
                 "expected message expression to have a string result, got {}",
-                other.type_name()
+                type_name(&other)
             )),
             Err(why) => Err(why.to_string()),
         }
@@ -190,6 +190,16 @@ impl From<EvalError> for Wrong {
             EvalError::Budget | EvalError::Failed(_) => Self::Expression(error.to_string()),
             EvalError::Internal => Self::Internal(error.to_string()),
         }
+    }
+}
+
+/// The type as OCM's agent calls it.
+fn type_name(outcome: &Outcome) -> &'static str {
+    match outcome.type_name() {
+        "int" => "int64",
+        "uint" => "uint64",
+        "double" => "float64",
+        other => other,
     }
 }
 

@@ -85,7 +85,7 @@ pub fn deleting(work: &ManifestWork, now: &Time) -> ManifestWorkStatus {
         names::DELETING,
         Status::True,
         names::REASON_DELETING,
-        "The work is being deleted from the managed cluster",
+        "ManifestWork is being deleted",
         work.metadata.generation,
         now,
     );

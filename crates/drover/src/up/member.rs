@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::folder::Folder;
+use crate::admission::Rules;
 
 /// How long the certificate of a listener lives; it is made anew at every start.
 const SERVING_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
@@ -63,6 +64,7 @@ impl Member {
         let config = Config {
             external_address: address.to_string(),
             root_ca: Some(authority.certificate_pem().into()),
+            admission: vec![Rules::new(&auth, &store)],
             ..Config::default()
         };
         let server = ApiServer::new(store, auth, config);

@@ -50,7 +50,7 @@ pub async fn wait(hubs: &[Member], clusters: usize, output: Output) -> Result<()
 }
 
 fn bar(clusters: usize, output: Output) -> ProgressBar {
-    if output != Output::Table || !std::io::stderr().is_terminal() {
+    if !output.is_for_people() || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(clusters as u64);

@@ -5,10 +5,12 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod admission;
 mod apiserver;
 mod faults;
 mod fleet;
 mod hub;
+mod judged;
 mod kinds;
 mod placement;
 mod placing;

@@ -5,8 +5,11 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod admission;
 #[path = "../it/hub.rs"]
 mod hub;
+#[path = "../it/judged.rs"]
+mod judged;
 mod kubectl;
 mod ocm;
 mod ocm_hub;
@@ -17,5 +20,6 @@ mod placing;
 mod real;
 mod roles;
 mod sdkgo;
+mod work_semantics;
 #[path = "../it/world.rs"]
 mod world;

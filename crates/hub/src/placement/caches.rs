@@ -104,9 +104,8 @@ impl Caches {
         })
     }
 
-    /// Waits until all were read once. A cache that ends before was told to stop.
+    /// Waits until all but the clusters were read once. A cache that ends before was told to stop.
     pub(super) async fn ready(&self) {
-        self.clusters.wait_until_ready().await.ok();
         self.sets.wait_until_ready().await.ok();
         self.bindings.wait_until_ready().await.ok();
         self.placements.wait_until_ready().await.ok();

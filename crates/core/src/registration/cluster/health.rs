@@ -119,12 +119,7 @@ pub(super) fn lost(cluster: &ManagedCluster, now: Timestamp) -> Option<Condition
 }
 
 /// A cluster that is not available repels placements.
-pub(super) fn taints(
-    cluster: &ManagedCluster,
-    news: &[Condition],
-    now: Timestamp,
-    actions: &mut Vec<Action>,
-) {
+pub(super) fn taints(cluster: &ManagedCluster, news: &[Condition], actions: &mut Vec<Action>) {
     let available = conditions::find(news, words::AVAILABLE)
         .or_else(|| conditions::find(conditions_of(cluster), words::AVAILABLE));
     let wanted = match available.map(|c| Status::read(&c.status)) {
@@ -150,7 +145,8 @@ pub(super) fn taints(
             key: key.to_owned(),
             value: String::new(),
             effect: TaintEffect::NoSelect,
-            time_added: Some(Time(whole_seconds(now))),
+            // Whoever puts a taint on may not say when: admission does.
+            time_added: None,
         });
     }
     if next != cluster.spec.taints {
@@ -170,8 +166,4 @@ pub fn lease_seconds(cluster: &ManagedCluster) -> i32 {
         .lease_duration_seconds
         .filter(|seconds| *seconds > 0)
         .unwrap_or(DEFAULT_LEASE_SECONDS)
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -214,6 +214,9 @@ fn taints_of_others_stay() {
     hub.cluster.spec.taints.push(theirs);
     hub.settle(&Policy::default(), at(0));
     assert_eq!(hub.taint_keys(), ["gpu", names::taint::UNREACHABLE]);
+    // When a taint was put on says admission, and refuses who says it.
+    let taints = &hub.cluster.spec.taints;
+    assert!(taints.iter().all(|taint| taint.time_added.is_none()));
 }
 
 fn all() -> Policy {

@@ -9,7 +9,7 @@ use crate::work::owners::{self, Owner};
 /// What is left to do for an object that is no longer wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Removal {
-    /// Nothing: it is gone, it is another object of the same name, or it is not the work's.
+    /// Nothing: it is gone, or it is not the work's.
     Gone,
     /// It is on its way out, or nobody can tell.
     Waits,
@@ -35,8 +35,8 @@ impl Removal {
     }
 }
 
-/// Decides about the object of one entry of the record.
-pub(super) fn decide(entry: &AppliedManifestResourceMeta, live: &Live, owner: &Owner) -> Removal {
+/// Decides about the object of an entry of the record.
+pub(super) fn decide(live: &Live, owner: &Owner) -> Removal {
     let live = match live {
         Live::Absent => return Removal::Gone,
         Live::Unread(_) => return Removal::Waits,
@@ -46,7 +46,8 @@ pub(super) fn decide(entry: &AppliedManifestResourceMeta, live: &Live, owner: &O
         .pointer("/metadata/uid")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    if !owners::owns(owner, live) || (!entry.uid.is_empty() && entry.uid != uid) {
+    // Whose it is, it says itself: one that was made anew may not be in the record yet.
+    if !owners::owns(owner, live) {
         return Removal::Gone;
     }
     if owners::shared(owner, live)

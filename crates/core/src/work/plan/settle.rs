@@ -13,11 +13,7 @@ use super::{
     Action, Live, Observed, REMOVAL_POLL, Seen, may_be,
     removal::{self, Removal},
 };
-use crate::work::{
-    apply, manifest,
-    owners::{self, Owner},
-    status,
-};
+use crate::work::{owners::Owner, status};
 
 /// After the writes: remove what left the spec, record what is there, report.
 pub(super) fn settle(
@@ -40,7 +36,7 @@ pub(super) fn settle(
             staying.push(entry.clone());
             continue;
         }
-        let removal = removal::decide(entry, live, owner);
+        let removal = removal::decide(live, owner);
         if removal != Removal::Gone {
             staying.push(entry.clone());
         }
@@ -48,7 +44,7 @@ pub(super) fn settle(
         actions.extend(removal.action(entry));
     }
     let old = applied.status.clone().unwrap_or_default();
-    let recorded = trace_of(work, seen.manifests, &old.applied_resources, owner, staying);
+    let recorded = trace_of(seen.manifests, &old.applied_resources, staying);
     if recorded != old.applied_resources {
         // Recorded before anything is deleted: what is on its way out is still in the record.
         actions.insert(
@@ -72,24 +68,18 @@ pub(super) fn settle(
 
 /// The record of the objects that are in the cluster for the work.
 fn trace_of(
-    work: &ManifestWork,
     manifests: &[Observed],
     old: &[AppliedManifestResourceMeta],
-    owner: &Owner,
     staying: Vec<AppliedManifestResourceMeta>,
 ) -> Vec<AppliedManifestResourceMeta> {
     let mut all = staying;
     for (at, observed) in manifests.iter().enumerate() {
         let meta = observed.meta(at);
         let uid = match &observed.live {
+            // Those that are not owned are recorded too; removal passes them by.
             Live::Present(live) => {
-                let read_only = apply::read_only(manifest::options(&work.spec, &meta).strategy);
-                (owners::owns(owner, live) || read_only).then(|| {
-                    live.pointer("/metadata/uid")
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                        .to_owned()
-                })
+                let uid = live.pointer("/metadata/uid").and_then(Value::as_str);
+                Some(uid.unwrap_or_default().to_owned())
             }
             Live::Absent | Live::Unread(_) => None,
         };

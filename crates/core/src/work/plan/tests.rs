@@ -487,6 +487,53 @@ impl World {
 }
 
 #[test]
+fn only_what_was_never_applied_and_is_created_first_is_new() {
+    let meta = ManifestResourceMeta {
+        group: String::new(),
+        version: "v1".to_owned(),
+        kind: "ConfigMap".to_owned(),
+        resource: "configmaps".to_owned(),
+        namespace: "n".to_owned(),
+        name: "a".to_owned(),
+        ..ManifestResourceMeta::default()
+    };
+    let work = |strategy: &str, status: Value| -> ManifestWork {
+        let config = json!({
+            "resourceIdentifier": {"group": "", "resource": "configmaps", "namespace": "n", "name": "a"},
+            "updateStrategy": {"type": strategy},
+        });
+        let work = json!({
+            "metadata": {"name": "w"}, "spec": {"workload": {"manifests": []}, "manifestConfigs": [config]}, "status": status,
+        });
+        serde_json::from_value(work).expect("the work is valid")
+    };
+    let trace = |name: &str| -> AppliedManifestWork {
+        let entry = json!({"group": "", "version": "v1", "resource": "configmaps", "namespace": "n", "name": name, "uid": "u"});
+        let applied = json!({
+            "metadata": {"name": "t"}, "spec": {"hubHash": "h", "agentID": "h", "manifestWorkName": "w"},
+            "status": {"appliedResources": [entry]},
+        });
+        serde_json::from_value(applied).expect("the trace is valid")
+    };
+    let condition = json!({"type": "Complete", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let reported =
+        json!({"resourceStatus": {"manifests": [{"conditions": [], "resourceMeta": meta}]}});
+    let check = |strategy: &str, status: Value, applied: Option<&str>, expected: bool| {
+        let applied = applied.map(trace);
+        let work = work(strategy, status.clone());
+        let found = is_new(&work, applied.as_ref(), &meta);
+        assert_eq!(found, expected, "{strategy} {status} {applied:?}");
+    };
+    check("Update", json!({}), None, true);
+    check("CreateOnly", json!({}), Some("other"), true);
+    check("Update", json!({}), Some("a"), false);
+    check("Update", reported, None, false);
+    check("Update", json!({"conditions": [condition]}), None, false);
+    check("ServerSideApply", json!({}), None, false);
+    check("ReadOnly", json!({}), None, false);
+}
+
+#[test]
 fn a_work_with_too_many_manifests_is_refused_once() {
     let manifests = vec![json!({}); MAX_MANIFESTS + 1];
     let mut work: ManifestWork = serde_json::from_value(json!({

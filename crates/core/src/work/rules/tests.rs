@@ -60,7 +60,7 @@ fn expressions() {
     check(
         cel("object.status.replicas"),
         &object,
-        Some(("Fine=False", WRONG, "expected bool result, got int")),
+        Some(("Fine=False", WRONG, "expected bool result, got int64")),
     );
     check(
         cel("object.missing"),
@@ -110,7 +110,7 @@ fn messages() {
     check(
         with("", "1"),
         &object,
-        fine("expected message expression to have a string result, got int"),
+        fine("expected message expression to have a string result, got int64"),
     );
 }
 

@@ -1,17 +1,15 @@
 //! Works from a hub to its agents and statuses back, over gRPC and through mosquitto: `perf-role` processes under load.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use drover_testkit::process::free_port;
 use drover_testkit::{Mosquitto, MosquittoOptions};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::process::{processor_time, processor_time_since, resident};
 use crate::report::Report;
+use crate::role::Role;
 
 const BENCH: &str = "events";
 /// Works, and events in each direction.
@@ -132,51 +130,5 @@ impl Rig {
         let seconds = (stamp(&arrived, "t1")? - stamp(&sent, "t0")?) / 1e9;
         let events = WORKS as f64;
         Ok((events / seconds, used.as_secs_f64() * 1e6 / events))
-    }
-}
-
-/// A role process; ends when dropped.
-struct Role {
-    child: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Role {
-    fn start(program: &Path, role: &str, flags: &[String]) -> Result<Self> {
-        let mut child = Command::new(program)
-            .arg(role)
-            .args(flags)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("failed to start {}", program.display()))?;
-        let input = child.stdin.take().context("no input")?;
-        let output = child.stdout.take().context("no output")?;
-        Ok(Self {
-            child,
-            input,
-            output: BufReader::new(output).lines(),
-        })
-    }
-
-    fn id(&self) -> Result<u32> {
-        self.child.id().context("a role has ended")
-    }
-
-    async fn ask(&mut self, command: &str, fields: &Value) -> Result<Value> {
-        let mut order = fields.clone();
-        order["cmd"] = command.into();
-        self.input
-            .write_all(format!("{order}\n").as_bytes())
-            .await?;
-        let line = self.output.next_line().await?;
-        let line = line.with_context(|| format!("a role ended when it was told to {command}"))?;
-        let reply: Value = serde_json::from_str(&line)?;
-        if reply["ok"] != true {
-            bail!("a role failed to {command}: {}", reply["err"]);
-        }
-        Ok(reply)
     }
 }

@@ -106,6 +106,24 @@ impl Connection {
         path: &str,
         body: impl Into<Bytes>,
     ) -> Result<Incoming> {
+        self.send(method, path, "application/json", body.into())
+            .await
+    }
+
+    /// Server-side applies an object.
+    pub(crate) async fn apply(&mut self, path: &str, object: impl Into<Bytes>) -> Result<Bytes> {
+        let kind = "application/apply-patch+yaml";
+        let answer = self.send(Method::PATCH, path, kind, object.into()).await?;
+        Ok(answer.collect().await?.to_bytes())
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<Incoming> {
         self.sender.ready().await?;
         let request = Request::builder()
             .method(method)
@@ -113,8 +131,8 @@ impl Connection {
             .header(HOST, &self.endpoint.address)
             .header(AUTHORIZATION, format!("Bearer {}", self.endpoint.token))
             .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body.into()))?;
+            .header(CONTENT_TYPE, kind)
+            .body(Full::new(body))?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();
         if !status.is_success() {

@@ -2,15 +2,18 @@
 //!
 //! `bench NAME…` runs the named benches and prints a table, then one JSON line for each figure.
 //! The `drover` program is the one beside this one, or what `--drover` or `DROVER_BIN` names; so is
-//! `perf-role`, which `events` needs. The peers come from `DROVER_PEERS`, as in the tests. Nothing
+//! `perf-role`, which `events` and `agent` need. The peers come from `DROVER_PEERS`, as in the tests. Nothing
 //! here asserts: the reader compares.
 
+mod agent;
 mod api;
 mod events;
 mod fanout;
 mod http;
 mod process;
 mod report;
+mod role;
+mod scale;
 mod server;
 mod up;
 mod work;
@@ -37,6 +40,10 @@ enum Bench {
     WorkLatency,
     /// Works to agents and statuses back, over gRPC and through mosquitto
     Events,
+    /// One work agent on a real kube-apiserver, beside OCM's
+    Agent,
+    /// Fleets with 20 works of 5 objects for each cluster, and a change to a work of every cluster
+    Scale,
 }
 
 /// Measures speed and memory.
@@ -57,7 +64,10 @@ struct Args {
     /// Leaves the peers out
     #[arg(long)]
     alone: bool,
-    /// Numbers of clusters for `up`
+    /// Keeps nothing on disk in `scale`
+    #[arg(long)]
+    ephemeral: bool,
+    /// Numbers of clusters for `up` and `scale`
     #[arg(long, value_delimiter = ',', default_values_t = [3, 100])]
     clusters: Vec<u16>,
 }
@@ -103,6 +113,11 @@ async fn measure(args: &Args, report: &mut Report) -> Result<()> {
                 let role = beside("perf-role", "drover-perf")?;
                 events::run(&role, args.rounds, report).await?;
             }
+            Bench::Agent => {
+                let role = beside("perf-role", "drover-perf")?;
+                agent::run(&drover()?, &role, args, report).await?;
+            }
+            Bench::Scale => scale::run(&drover()?, args, report).await?,
         }
     }
     Ok(())

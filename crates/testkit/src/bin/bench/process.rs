@@ -7,16 +7,35 @@ use anyhow::{Context, Result};
 /// Length of a tick in `/proc/PID/stat`: USER_HZ is 100 on every platform that has it.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Which memory of a process is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// All that is resident, pages of the program's file among it.
+    Resident,
+    /// What is resident and of no file.
+    Anonymous,
+    /// The most that ever was resident.
+    Peak,
+}
+
 /// Resident memory of processes together, in MiB.
 pub(crate) fn resident(ids: &[u32]) -> Result<f64> {
+    memory(ids, Memory::Resident)
+}
+
+/// Memory of processes together, in MiB.
+pub(crate) fn memory(ids: &[u32], which: Memory) -> Result<f64> {
+    let field = match which {
+        Memory::Resident => "VmRSS:",
+        Memory::Anonymous => "RssAnon:",
+        Memory::Peak => "VmHWM:",
+    };
     let mut total = 0.0;
     for id in ids {
         let text = std::fs::read_to_string(format!("/proc/{id}/status"))
             .with_context(|| format!("process {id} has ended"))?;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("a status without VmRSS")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        let line = line.with_context(|| format!("a status without {field}"))?;
         let number = line.trim().trim_end_matches(" kB");
         total += number.parse::<f64>()? / 1024.0;
     }

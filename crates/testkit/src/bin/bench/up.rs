@@ -13,7 +13,7 @@ use crate::process::{processor_time, processor_time_since, resident};
 use crate::report::Report;
 
 /// How long a fleet may take to be ready.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// How often to look whether it is.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long it is watched at rest.
@@ -26,7 +26,8 @@ pub(crate) struct Fleet {
     _folder: TempDir,
     /// How to reach it.
     pub(crate) kubeconfig: PathBuf,
-    ready_in: Duration,
+    /// From the start of the process until it said that it is ready.
+    pub(crate) ready_in: Duration,
 }
 
 impl Fleet {
