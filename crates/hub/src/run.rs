@@ -34,11 +34,11 @@ use crate::clusters::Clusters;
 use crate::events::Events;
 use crate::expiry::Expiring;
 use crate::objects::{Objects, Served};
+use crate::placement::{self, Placing};
 use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
 use crate::tokens::Tokens;
 use crate::works::{Memory, Works};
-use crate::placement::{self, Placing};
 use crate::{HubError, broker, install};
 
 /// Rounds of one controller that run at the same time.
@@ -115,13 +115,7 @@ impl Hub {
             },
         );
         tasks.run("the cache of clusters", task);
-        let placing = Placing::new(
-            &self.client,
-            &self.clock,
-            clusters.clone(),
-            changes,
-            tasks,
-        );
+        let placing = Placing::new(&self.client, &self.clock, clusters.clone(), changes, tasks);
 
         let queue = clusters_queue.clone();
         let labelled = Config::default().labels(names::CLUSTER_NAME_LABEL);

