@@ -128,6 +128,10 @@ pub(crate) fn install() -> Result<PathBuf> {
         built.push(build(peer, &sources.join(peer.name), &cache)?);
     }
     built.push(fetch_kafka(&sources.join("kafka"), &cache)?);
+    built.push(fetch_fedora_messaging(
+        &sources.join("fedora-messaging"),
+        &cache,
+    )?);
     collect(&cache, &built)
 }
 
@@ -196,6 +200,41 @@ fn fetch_kafka(source: &Path, cache: &Path) -> Result<PathBuf> {
         .context("failed to run mvn: Kafka is fetched with Maven, please install it")?;
     if !status.success() {
         bail!("mvn failed to fetch Kafka");
+    }
+    fs::write(target.join("complete"), "")?;
+    Ok(target)
+}
+
+/// The Python library of Fedora Messaging, by name from Python's registry, in an environment of its own.
+fn fetch_fedora_messaging(source: &Path, cache: &Path) -> Result<PathBuf> {
+    let target = cache.join(format!("fedora-messaging-{}", fingerprint(source)?));
+    if target.join("complete").exists() {
+        return Ok(target);
+    }
+    // An environment cannot be moved: it is made where it stays.
+    let python = target.join("fedora-messaging");
+    crate::checks::say(&format!(
+        "fetching fedora-messaging (kept in {})",
+        target.display()
+    ));
+    let pip = python.join("bin/pip");
+    let steps = [
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&python)
+            .status(),
+        Command::new(&pip)
+            .args(["install", "-q", "--disable-pip-version-check", "-r"])
+            .arg(source.join("requirements.txt"))
+            .status(),
+    ];
+    for step in steps {
+        let step = step.context(
+            "failed to run python3: fedora-messaging needs Python 3.10 or newer and the package python3-venv, please install them",
+        )?;
+        if !step.success() {
+            bail!("Python's pip failed to fetch fedora-messaging");
+        }
     }
     fs::write(target.join("complete"), "")?;
     Ok(target)

@@ -1,21 +1,33 @@
 //! Looks at the managed cluster: whether its API server answers, its version, its nodes, its claims.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use drover_api::cluster::v1alpha1::ClusterClaim;
-use drover_core::registration::agent::status::{Health, Report, Resources, claims, health};
+use drover_core::registration::agent::status::{
+    ClaimLimits, Health, Report, Resources, claims, health,
+};
 use drover_runtime::clock::Clock;
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
-use kube::{Api, Client};
-use tokio::sync::watch;
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Time between checks while the API server does not answer (ocm: pkg/registration/spoke/managedcluster).
 const FAILING_INTERVAL: Duration = Duration::from_secs(5);
 /// A check that takes longer failed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long changes of nodes are gathered, which tell of themselves all the time.
+const NODES_QUIET: Duration = Duration::from_secs(10);
+/// How long changes of claims are gathered.
+const CLAIMS_QUIET: Duration = Duration::from_millis(200);
 /// Objects for each list request.
 const PAGE: u32 = 100;
 
@@ -28,13 +40,28 @@ pub struct Observer {
     pub clock: Clock,
     /// Time between looks.
     pub interval: Duration,
-    /// How many claims are reported beside the reserved ones.
-    pub max_custom_claims: usize,
+    /// Which claims are reported.
+    pub claims: watch::Receiver<ClaimLimits>,
 }
 
 impl Observer {
     /// Looks until `cancel`; each report that differs from the one before goes to `reports`.
     pub async fn run(self, reports: watch::Sender<Option<Arc<Report>>>, cancel: CancellationToken) {
+        let changed = Notify::new();
+        tokio::select! {
+            () = self.rounds(reports, &changed, &cancel) => {}
+            () = tell::<Node>(&self.client, NODES_QUIET, &changed) => {}
+            () = tell::<ClusterClaim>(&self.client, CLAIMS_QUIET, &changed) => {}
+        }
+    }
+
+    async fn rounds(
+        &self,
+        reports: watch::Sender<Option<Arc<Report>>>,
+        changed: &Notify,
+        cancel: &CancellationToken,
+    ) {
+        let mut limits = self.claims.clone();
         let mut state = Health::Well;
         loop {
             let looked = tokio::select! {
@@ -69,6 +96,8 @@ impl Observer {
             };
             tokio::select! {
                 () = cancel.cancelled() => return,
+                () = changed.notified() => {}
+                Ok(()) = limits.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -114,11 +143,12 @@ impl Observer {
         let mut found = Vec::new();
         let api: Api<ClusterClaim> = Api::all(self.client.clone());
         optional("claims", each(&api, |claim| found.push(claim)).await)?;
-        let (claims, dropped) = claims(&found, self.max_custom_claims);
+        let limits = self.claims.borrow().clone();
+        let (claims, dropped) = claims(&found, &limits);
         if dropped > 0 {
             tracing::warn!(
                 dropped,
-                most = self.max_custom_claims,
+                most = limits.max_custom,
                 "the cluster has more claims than are reported"
             );
         }
@@ -133,6 +163,30 @@ impl Observer {
             allocatable,
             claims,
         })
+    }
+}
+
+/// Tells of changes of a kind, once for all that change within a time; for ever.
+async fn tell<K>(client: &Client, quiet: Duration, changed: &Notify)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    // Only that something changed is of interest: the look reads it.
+    let api: Api<PartialObjectMeta<K>> = Api::all(client.clone());
+    let events = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    futures::pin_mut!(events);
+    loop {
+        match events.next().await {
+            Some(Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone)) => {
+                // What comes meanwhile waits in the stream, and is read at once then.
+                tokio::time::sleep(quiet).await;
+                while let Some(Some(_)) = events.next().now_or_never() {}
+                changed.notify_one();
+            }
+            Some(Ok(Event::Init | Event::InitApply(_))) => {}
+            Some(Err(error)) => tracing::debug!(%error, "a watch of the cluster was interrupted"),
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -210,7 +264,7 @@ mod tests {
             client: Client::new(service, "default"),
             clock: Clock::system(),
             interval: Duration::from_secs(1),
-            max_custom_claims: 20,
+            claims: watch::channel(ClaimLimits::default()).1,
         };
         observer.look().await
     }

@@ -8,5 +8,6 @@ pub mod registration;
 pub mod work;
 
 pub use registration::{
-    AgentError, AgentOptions, HubEndpoint, Tuning, WorkOptions, run, run_works,
+    AgentError, AgentOptions, Bootstrap, Endpoint, HubEndpoint, KubeEndpoint, Tuning, WorkOptions,
+    run, run_works,
 };

@@ -1,29 +1,39 @@
-//! How the agent makes its cluster known to the hub, and stays known: over the hub's event service alone.
+//! How the agent makes its cluster known to a hub, and stays known: over the hub's event service, or its Kubernetes API.
 //!
+//! - [`endpoint`]: where a hub is, and what lets an agent ask to join
+//! - [`settings`]: what the cluster says of its agent: more hubs to join, a Klusterlet
+//! - [`hubs`]: keeps the agent at the right hub
 //! - [`identity`]: key and certificate, kept in a secret of the managed cluster
-//! - [`link`]: the one connection to the hub, whichever credentials count now
+//! - [`way`]: either of the two ways, [`link`] and [`kube_link`], and the objects that travel there
 //! - [`registrar`]: observes, plans ([`drover_core::registration::agent`]) and does
 //! - [`member`]: what runs only while the hub lets the cluster in: lease and works
 
 mod background;
+pub mod endpoint;
+pub mod hubs;
 pub mod identity;
+pub mod kube_link;
 pub mod link;
 pub mod member;
 pub mod registrar;
+pub mod settings;
+pub mod way;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_client::{AgentObjects, ClientError, DriverConfig};
-use drover_core::registration::agent::status::MAX_CUSTOM_CLAIMS;
+use drover_client::{ClientError, DriverConfig};
+use drover_core::registration::agent::certificate::usable;
+use drover_core::registration::agent::hubs::DEFAULT_TIMEOUT;
+use drover_core::registration::agent::status::ClaimLimits;
 use drover_core::registration::request::Agent;
-use drover_protocol::DataType;
 use drover_runtime::backoff::Backoff;
 use drover_runtime::clock::Clock;
 use drover_runtime::health::Health;
 use drover_runtime::supervise::{TaskFailed, Tasks};
 use drover_transport::Transport;
+use jiff::SignedDuration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Patch, PatchParams};
@@ -32,9 +42,11 @@ use rand::Rng as _;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::endpoint::EndpointError;
+pub use self::endpoint::{Bootstrap, Endpoint, HubEndpoint, KubeEndpoint};
+use self::hubs::{Hubs, Kept};
 use self::identity::{KeyError, SecretStore, Stored};
-use self::link::HubLink;
-use self::registrar::Registrar;
+use self::settings::Local;
 use crate::cluster_status::Observer;
 use crate::work;
 
@@ -43,36 +55,8 @@ const FIELD_MANAGER: &str = "drover-agent";
 /// How long the tasks of an agent may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Where a hub is and what lets an agent ask to join.
-#[derive(Clone)]
-pub struct HubEndpoint {
-    /// The event service: `host:port`, with or without `https://`.
-    pub url: String,
-    /// The authorities of its certificate, PEM.
-    pub ca_pem: Vec<u8>,
-    /// The name in its certificate, if it is not the host.
-    pub server_name: Option<String>,
-    /// The bootstrap token; an agent that has a certificate needs none.
-    pub bootstrap_token: Option<String>,
-}
-
-impl HubEndpoint {
-    /// `host:port`.
-    pub(crate) fn address(&self) -> &str {
-        self.url
-            .strip_prefix("https://")
-            .unwrap_or(&self.url)
-            .trim_end_matches('/')
-    }
-}
-
-impl std::fmt::Debug for HubEndpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HubEndpoint")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
-    }
-}
+/// Between two tries to read what the cluster says of its agent.
+const SETTINGS_AGAIN: Duration = Duration::from_secs(5);
 
 /// How patient an agent is.
 #[derive(Clone, Debug)]
@@ -89,8 +73,10 @@ pub struct Tuning {
     pub denied_wait: Duration,
     /// Seconds that a certificate shall be good for; absent: as the hub likes.
     pub certificate_seconds: Option<i32>,
-    /// How many claims are reported beside the reserved ones.
-    pub max_custom_claims: usize,
+    /// Which claims are reported.
+    pub claims: ClaimLimits,
+    /// How long a hub may be silent before the agent goes to another that takes it.
+    pub hub_timeout: SignedDuration,
 }
 
 impl Default for Tuning {
@@ -102,7 +88,8 @@ impl Default for Tuning {
             max_backoff: Duration::from_secs(15),
             denied_wait: Duration::from_mins(5),
             certificate_seconds: None,
-            max_custom_claims: MAX_CUSTOM_CLAIMS,
+            claims: ClaimLimits::default(),
+            hub_timeout: DEFAULT_TIMEOUT,
         }
     }
 }
@@ -130,8 +117,8 @@ pub struct AgentOptions {
     pub cluster: String,
     /// The agent's own name; absent: as before, or random.
     pub agent_name: Option<String>,
-    /// The hub.
-    pub hub: HubEndpoint,
+    /// The hubs that it may join, in order; those that the cluster itself names count instead.
+    pub hubs: Vec<Bootstrap>,
     /// The managed cluster.
     pub managed: Client,
     /// Labels and annotations of the cluster on the hub, when this agent creates it there.
@@ -146,7 +133,7 @@ pub struct AgentOptions {
     pub install_definitions: bool,
     /// Where works come from; absent: from the hub's event service.
     pub works_over: Option<Arc<dyn Transport>>,
-    /// The work agent; its identity says which hub applied objects belong to.
+    /// The work agent. Which hub applied objects belong to follows from the hub that it is at.
     pub work: work::Config,
     /// The time.
     pub clock: Clock,
@@ -158,14 +145,27 @@ impl AgentOptions {
     /// The usual. `hub_identity` names the hub for good, whichever address it has: what was applied for it is found by it.
     pub fn new(
         cluster: impl Into<String>,
-        hub: HubEndpoint,
+        hub: impl Into<Endpoint>,
         hub_identity: &str,
         managed: Client,
     ) -> Self {
+        let hub = Bootstrap {
+            endpoint: hub.into(),
+            identity: hub_identity.to_owned(),
+        };
+        Self {
+            hubs: vec![hub],
+            ..Self::joining(cluster, hub_identity, managed)
+        }
+    }
+
+    /// The usual, for an agent that learns of its hubs by secrets in its cluster. `known_by` is its name in what it applies,
+    /// until it has stored one.
+    pub fn joining(cluster: impl Into<String>, known_by: &str, managed: Client) -> Self {
         Self {
             cluster: cluster.into(),
             agent_name: None,
-            hub,
+            hubs: Vec::new(),
             managed,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
@@ -173,7 +173,7 @@ impl AgentOptions {
             health: Health::default(),
             install_definitions: true,
             works_over: None,
-            work: work::Config::new(work::identity_for(hub_identity)),
+            work: work::Config::new(work::identity_for(known_by)),
             clock: Clock::system(),
             tuning: Tuning::default(),
         }
@@ -276,12 +276,24 @@ pub enum AgentError {
     /// A key could not be made or read.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// What leads to a hub is of no use.
+    #[error("failed to reach a hub: {0}")]
+    Endpoint(#[from] EndpointError),
+    /// What the agent keeps in its cluster cannot be read.
+    #[error("failed to read the agent's identity in its cluster: {0}")]
+    Store(#[source] Box<kube::Error>),
     /// The client of the hub could not be made, or the hub sent what cannot be read.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A part of the agent ended.
     #[error(transparent)]
     Task(#[from] TaskFailed),
+}
+
+impl AgentError {
+    fn store(error: kube::Error) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 /// Runs an agent until `cancel`: joins the hub if it has not yet, reports, renews lease and certificate, and works.
@@ -301,7 +313,8 @@ async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), 
     let store = SecretStore::new(options.managed.clone(), &options.namespace);
     let gate = options.health.gate("cluster");
     let install = options.install_definitions.then_some(&options.managed);
-    let Some(stored) = prepare(install, Some(&store), &options.tuning, &cancel).await else {
+    let prepared = prepare(install, Some(&store), &options.tuning, &cancel).await;
+    let Some((stored, local)) = prepared else {
         return Ok(());
     };
     gate.open();
@@ -309,40 +322,54 @@ async fn joined(options: AgentOptions, cancel: CancellationToken) -> Result<(), 
         cluster: options.cluster.clone(),
         agent: name(&options, &stored),
     };
-    let link = Arc::new(HubLink::new(&options.hub, &options.tuning));
-    let client = drover_client::AgentOptions {
-        driver: options.driver(),
-        ..drover_client::AgentOptions::new(
-            format!("{}-{}", me.cluster, me.agent),
-            me.cluster.as_str(),
-        )
-    };
-    let (clusters, driver) = AgentObjects::new(client, &DataType::MANAGED_CLUSTERS, link.clone())?;
+    let (limits, limited) = tokio::sync::watch::channel(options.tuning.claims.clone());
     let observer = Observer {
         client: options.managed.clone(),
         clock: options.clock.clone(),
         interval: options.tuning.status_interval,
-        max_custom_claims: options.tuning.max_custom_claims,
+        claims: limited,
     };
     let (reports, seen) = tokio::sync::watch::channel(None);
+    let (told, local) = tokio::sync::watch::channel(Arc::new(local));
     let cancel = cancel.child_token();
-    let registrar = Registrar::new(options, me, stored, store, link, clusters, seen)?;
-
+    let agent_id = stored.agent_id.clone();
+    let hubs = Hubs {
+        kept: kept(&stored, &me, &options.clock),
+        agent_id: agent_id.unwrap_or_else(|| options.work.identity.agent_id.clone()),
+        me,
+        store: store.clone(),
+        local,
+        reports: seen,
+        limits,
+        options: options.clone(),
+    };
     let mut tasks = Tasks::new(cancel.clone());
-    tasks.run("link of the cluster", driver.run(cancel.clone()));
     tasks.run("look at the cluster", observer.run(reports, cancel.clone()));
-    tasks.spawn("registration", registrar.run(cancel));
+    let following = Local::follow(store, told, cancel.clone());
+    tasks.run("settings of the agent", following);
+    tasks.spawn("hubs", hubs.run(cancel));
     Ok(tasks.wait(GRACE).await?)
 }
 
-/// Installs what an agent needs in its cluster, if it shall, as soon as the cluster answers. Reads its secret if it has one.
-/// `None` when cancelled before.
+/// The hub that the stored certificate is good for.
+fn kept(stored: &Stored, me: &Agent, clock: &Clock) -> Option<Kept> {
+    let (identity, hub) = (stored.identity.as_ref()?, stored.hub.as_ref()?);
+    let public = identity.key.public();
+    let validity = usable(&identity.certificate, public, me, clock.now()).ok()?;
+    Some(Kept {
+        hub: hub.clone(),
+        until: validity.until,
+    })
+}
+
+/// Installs what an agent needs in its cluster, if it shall, as soon as the cluster answers. Reads what the cluster keeps for
+/// it. `None` when cancelled before.
 async fn prepare(
     install: Option<&Client>,
     store: Option<&SecretStore>,
     tuning: &Tuning,
     cancel: &CancellationToken,
-) -> Option<Stored> {
+) -> Option<(Stored, Local)> {
     let mut backoff = tuning.backoff();
     loop {
         let prepared = async {
@@ -350,12 +377,12 @@ async fn prepare(
                 definitions(managed).await?;
             }
             match store {
-                Some(store) => store.load().await,
-                None => Ok(Stored::default()),
+                Some(store) => Ok((store.load().await?, Local::read(store).await?)),
+                None => Ok((Stored::default(), Local::default())),
             }
         };
-        let error = match prepared.await {
-            Ok(stored) => return Some(stored),
+        let error: kube::Error = match prepared.await {
+            Ok(prepared) => return Some(prepared),
             Err(error) => error,
         };
         let wait = backoff.next_wait();

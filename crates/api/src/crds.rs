@@ -19,6 +19,8 @@ use crate::{
         v1beta1::{Placement, PlacementDecision},
         v1beta2::{ManagedClusterSet, ManagedClusterSetBinding},
     },
+    config::v1alpha1::KlusterletConfig,
+    fedora::v1alpha1::FedoraMessage,
     names,
     object::Shape,
     schema::object_schema,
@@ -51,9 +53,29 @@ pub fn managed() -> Vec<CustomResourceDefinition> {
     vec![applied_manifest_work(), cluster_claim()]
 }
 
+/// What the publisher of Fedora messages serves.
+pub fn publisher() -> Vec<CustomResourceDefinition> {
+    vec![fedora_message()]
+}
+
+/// What a hub serves for who imports clusters. It is no part of OCM: the product that brings it has the same.
+pub fn import() -> Vec<CustomResourceDefinition> {
+    let look = Look {
+        short_names: &[],
+        columns: vec![age()],
+        status: true,
+    };
+    vec![look.render::<KlusterletConfig>(Scope::Cluster, &[])]
+}
+
 /// Everything, each definition once.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    hub().into_iter().chain(managed()).collect()
+    hub()
+        .into_iter()
+        .chain(managed())
+        .chain(import())
+        .chain(publisher())
+        .collect()
 }
 
 fn managed_cluster() -> CustomResourceDefinition {
@@ -198,6 +220,83 @@ fn cluster_claim() -> CustomResourceDefinition {
         status: false,
     }
     .render::<ClusterClaim>(Scope::Cluster, &[])
+}
+
+fn fedora_message() -> CustomResourceDefinition {
+    Look {
+        short_names: &["fmsg"],
+        columns: vec![
+            column("Env", "string", ".spec.env"),
+            column("Topic", "string", ".spec.message.topic"),
+            condition_column("Sent", names::fedora::SENT),
+            column("Reason", "string", ".status.reason"),
+            age(),
+        ],
+        status: true,
+    }
+    .render::<FedoraMessage>(Scope::Namespaced, &fedora_message_rules())
+}
+
+/// What the types cannot say of a FedoraMessage: the spellings of Kubernetes beside those of the proposal, and the rules.
+fn fedora_message_rules() -> Vec<(&'static str, Value)> {
+    let rule = |rule: &str, message: &str| json!({ "rule": rule, "message": message });
+    let number = |maximum: u32, minimum: u32, as_: &str| {
+        json!({
+            "type": "integer", "format": "int64", "minimum": minimum, "maximum": maximum,
+            "description": format!("{as_} in the spelling of Kubernetes; one of the two is given."),
+        })
+    };
+    let one = |snake: &str, camel: &str| {
+        rule(
+            &format!("!(has(self.{snake}) && has(self.{camel}))"),
+            &format!("give {snake} or {camel}, not both"),
+        )
+    };
+    vec![
+        (
+            "/properties/spec/properties/deadlineSeconds",
+            number(2_592_000, 1, "deadline_seconds"),
+        ),
+        (
+            "/properties/spec/properties/maxAttempts",
+            number(20, 1, "max_attempts"),
+        ),
+        (
+            "/properties/spec/properties/ttlSecondsAfterFinished",
+            number(31_536_000, 0, "ttl_seconds_after_finished"),
+        ),
+        (
+            "/properties/spec/x-kubernetes-validations",
+            json!([
+                one("deadline_seconds", "deadlineSeconds"),
+                one("max_attempts", "maxAttempts"),
+                one("ttl_seconds_after_finished", "ttlSecondsAfterFinished"),
+            ]),
+        ),
+        (
+            "/properties/spec/properties/authentication/x-kubernetes-validations",
+            json!([rule(
+                "has(self.secret_ref) != has(self.secretRef)",
+                "give secret_ref or secretRef, and not both"
+            )]),
+        ),
+        (
+            "/properties/spec/properties/message/properties/schemaPackage",
+            json!({
+                "type": "string", "minLength": 1, "maxLength": 255,
+                "description": "schema_package in the spelling of Kubernetes; one of the two is given.",
+            }),
+        ),
+        (
+            "/properties/spec/properties/message/x-kubernetes-validations",
+            json!([one("schema_package", "schemaPackage")]),
+        ),
+        // Words of printable ASCII with single dots between them, none of which is `*` or `#`.
+        (
+            "/properties/spec/properties/message/properties/topic/pattern",
+            json!(r##"^([!-"$-)+,\-/-~]|[!-\-/-~]{2,})(\.([!-"$-)+,\-/-~]|[!-\-/-~]{2,}))*$"##),
+        ),
+    ]
 }
 
 #[derive(Clone, Copy)]

@@ -6,9 +6,12 @@
 pub mod addon;
 pub mod cluster;
 pub mod conditions;
+pub mod config;
 pub mod crds;
+pub mod fedora;
 pub mod names;
 mod object;
+pub mod operator;
 mod quantity;
 mod schema;
 pub mod work;

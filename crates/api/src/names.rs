@@ -250,6 +250,71 @@ pub mod work {
     pub const REASON_FAILED: &str = "Failed";
 }
 
+/// Conditions of FedoraMessage (the proposal of a Fedora Message Publisher Operator names the first, and `Sent`).
+pub mod fedora {
+    /// The message was sent.
+    pub const SENT: &str = "FedoraMessageSent";
+    /// The spec is no longer what was sent.
+    pub const SPEC_DRIFT: &str = "SpecDrift";
+
+    /// Sent is True.
+    pub const REASON_SENT: &str = "Sent";
+    /// Its message.
+    pub const MESSAGE_SENT: &str = "Message was sent successfully";
+    /// Sent is Unknown: it is being sent.
+    pub const REASON_PENDING: &str = "Pending";
+    /// Sent is Unknown: nothing is done while `spec.suspend` is true.
+    pub const REASON_SUSPENDED: &str = "Suspended";
+    /// Sent is False for good: the message breaks a rule.
+    pub const REASON_INVALID: &str = "InvalidMessage";
+    /// Sent is False: the operator is not configured for this environment.
+    pub const REASON_UNSUPPORTED_ENVIRONMENT: &str = "UnsupportedEnvironment";
+    /// Sent is False: there is no such secret.
+    pub const REASON_SECRET_NOT_FOUND: &str = "SecretNotFound";
+    /// Sent is False: the secret lacks a key.
+    pub const REASON_SECRET_KEY_MISSING: &str = "SecretKeyMissing";
+    /// Sent is False: what is in the secret cannot be used.
+    pub const REASON_SECRET_INVALID: &str = "SecretInvalid";
+    /// Sent is False: the secret's owner does not allow it, or there is no such secret.
+    pub const REASON_SECRET_NOT_PERMITTED: &str = "SecretNotPermitted";
+    /// Sent is False: the broker cannot be reached.
+    pub const REASON_CONNECTION_FAILED: &str = "ConnectionFailed";
+    /// Sent is False: broker and secret do not agree on TLS.
+    pub const REASON_TLS_FAILED: &str = "TLSVerificationFailed";
+    /// Sent is False: the broker does not know the certificate's user.
+    pub const REASON_LOGIN_REFUSED: &str = "AuthenticationRefused";
+    /// Sent is False for good: the user may not send to this topic.
+    pub const REASON_FORBIDDEN: &str = "PublishForbidden";
+    /// Sent is False for good: the exchange is not there.
+    pub const REASON_NO_EXCHANGE: &str = "ExchangeNotFound";
+    /// Sent is False: the broker took it, and gave it back.
+    pub const REASON_REJECTED: &str = "PublishRejected";
+    /// Sent is Unknown: it was written, and never confirmed.
+    pub const REASON_UNCERTAIN: &str = "DeliveryUncertain";
+    /// Sent is False for good: the time is over.
+    pub const REASON_DEADLINE: &str = "DeadlineExceeded";
+    /// Sent is False for good: it was tried often enough.
+    pub const REASON_EXHAUSTED: &str = "RetriesExhausted";
+    /// Sent is False: the pod that should send it did not run.
+    pub const REASON_POD_FAILED: &str = "SenderPodFailed";
+    /// SpecDrift is True.
+    pub const REASON_CHANGED_AFTER_SENT: &str = "ChangedAfterSent";
+
+    /// Label of what the publisher makes, and its value.
+    pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+    /// See [`MANAGED_BY_LABEL`].
+    pub const MANAGED_BY: &str = "drover-publisher";
+    /// Label of what the publisher makes: the uid of the message.
+    pub const MESSAGE_UID_LABEL: &str = "apps.fedoraproject.org/message-uid";
+
+    /// Annotation of a secret: the namespaces, by comma, whose messages may be sent with it; `*` is all.
+    pub const ALLOWED_NAMESPACES_ANNOTATION: &str = "apps.fedoraproject.org/allowed-namespaces";
+    /// Annotation of a secret: the topics, by comma, that may be sent with it: each is one, or with `.` or `*` at the end all below.
+    pub const ALLOWED_TOPICS_ANNOTATION: &str = "apps.fedoraproject.org/allowed-topics";
+    /// Annotation of a message that was sent: its id. A copy of the resource without status is not sent again.
+    pub const SENT_ID_ANNOTATION: &str = "apps.fedoraproject.org/sent-id";
+}
+
 /// Names around ManifestWorkReplicaSet (api, work/v1alpha1/types_manifestworkreplicaset.go).
 pub mod replica_set {
     /// On a work: the set that it comes from, as `namespace.name` (`ManifestWorkReplicaSetControllerNameLabelKey`).

@@ -134,15 +134,12 @@ pub(crate) fn object_schema<K: Shape>(with_status: bool) -> Value {
     json!({ "type": "object", "description": description(K::DOC), "properties": properties })
 }
 
-/// The text of doc attributes printed as `doc = "…"`.
+/// The text of doc attributes printed as `doc = r"…"`, with as many `#` around it as its quotes need, or `doc = "…"`.
 fn description(attributes: &[&str]) -> String {
     let lines = attributes.iter().filter_map(|text| {
-        text.strip_prefix("doc")?
-            .trim_start()
-            .strip_prefix('=')?
-            .trim()
-            .strip_prefix('"')?
-            .strip_suffix('"')
+        let literal = text.strip_prefix("doc")?.trim_start().strip_prefix('=')?;
+        let literal = literal.trim().trim_start_matches('r').trim_matches('#');
+        literal.strip_prefix('"')?.strip_suffix('"')
     });
     lines.map(str::trim).collect::<Vec<_>>().join(" ")
 }
@@ -157,6 +154,7 @@ fn structural(schema: Value) -> Value {
     }
     unwrap_option(&mut schema);
     collect_enum(&mut schema);
+    signed_format(&mut schema);
     for (private, public) in [("x-default", "default"), ("x-nullable", "nullable")] {
         if let Some(value) = schema.remove(private) {
             schema.insert(public.to_owned(), value);
@@ -236,6 +234,16 @@ fn structural_branch(branch: Value) -> Value {
     };
     collect_enum(&mut branch);
     Value::Object(branch)
+}
+
+/// Kubernetes knows no unsigned formats: the signed one that holds all values, whose bounds are declared beside it.
+fn signed_format(schema: &mut Map<String, Value>) {
+    let signed = match schema.get("format").and_then(Value::as_str) {
+        Some("uint8" | "uint16") => "int32",
+        Some("uint32" | "uint64" | "uint") => "int64",
+        _ => return,
+    };
+    schema.insert("format".to_owned(), json!(signed));
 }
 
 /// `oneOf: [{const: A}, {const: B}]` (variants with docs) becomes `enum: [A, B]`.

@@ -18,7 +18,8 @@ const AT_LEAST: &[&str] = &["minimum", "minLength", "minItems", "minProperties"]
 fn what_upstream_accepts_is_accepted() {
     let upstream = upstream();
     let mut found = Vec::new();
-    for definition in crds::crds() {
+    // The definition of FedoraMessage has no upstream but its proposal.
+    for definition in crds::hub().into_iter().chain(crds::managed()) {
         let ours = serde_json::to_value(&definition).expect("a definition is JSON");
         let name = ours["metadata"]["name"]
             .as_str()

@@ -4,6 +4,8 @@ pub mod admission;
 pub mod election;
 pub mod placement;
 pub mod registration;
+pub mod publish;
+pub mod replicaset;
 pub mod rollout;
 pub mod selector;
 pub mod sets;

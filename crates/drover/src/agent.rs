@@ -1,15 +1,19 @@
-//! `drover agent`: one cluster's agent, with works from its hub's event service or from another broker.
+//! `drover agent`: one cluster's agent, at a hub's event service or its Kubernetes API, with works from there or from another
+//! broker.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use drover_agent::{AgentOptions, HubEndpoint, WorkOptions};
+use drover_agent::{AgentOptions, Bootstrap, HubEndpoint, KubeEndpoint, WorkOptions};
+use drover_core::registration::agent::status::ClaimLimits;
+use drover_core::registration::klusterlet::{self, Grace};
 use drover_runtime::health::Health;
 use drover_runtime::supervise::Tasks;
 use drover_transport::Transport;
 use drover_transport::config::{Client as Role, Config};
+use jiff::SignedDuration;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -45,32 +49,84 @@ async fn serve(
     health: Health,
     cancel: CancellationToken,
 ) -> Result<()> {
-    let Some(url) = &args.hub else {
+    let hubs = hubs(&args, works.as_ref())?;
+    if hubs.is_empty() && !args.bootstrap_secrets {
         let Some(works) = works else {
             bail!(
-                "the agent has nothing to do: name a hub to join with --hub, or where works come from with --workload-source-driver"
+                "the agent has nothing to do: name a hub to join with --hub, --bootstrap-kubeconfig or --bootstrap-secrets, or where works come from with --workload-source-driver"
             );
         };
         let hub = args.hub_identity.as_deref().unwrap_or(&works.hub);
         let mut options = WorkOptions::new(args.cluster.as_str(), works.over, hub, managed);
+        options.work.eviction_grace = grace(&args)?;
         options.health = health;
         return Ok(drover_agent::run_works(options, cancel).await?);
-    };
-    let endpoint = HubEndpoint {
-        url: url.clone(),
-        ca_pem: args.hub_ca.as_deref().map_or(Ok(Vec::new()), read)?,
-        server_name: None,
-        bootstrap_token: token(args.bootstrap_token_file.as_deref())?,
-    };
-    let hub = args.hub_identity.as_deref();
-    let hub = hub.unwrap_or_else(|| works.as_ref().map_or(url, |works| &works.hub));
-    let mut options = AgentOptions::new(args.cluster.as_str(), endpoint, hub, managed);
+    }
+    let mut options = options(&args, hubs, works, managed)?;
     options.health = health;
     if let Some(namespace) = args.namespace.or_else(connect::own_namespace) {
         options.namespace = namespace;
     }
-    options.works_over = works.map(|works| works.over);
     Ok(drover_agent::run(options, cancel).await?)
+}
+
+fn options(
+    args: &cli::Agent,
+    hubs: Vec<Bootstrap>,
+    works: Option<Works>,
+    managed: kube::Client,
+) -> Result<AgentOptions> {
+    // Without a hub of its own the agent is known by its cluster's name, until its identity says otherwise.
+    let known_by = hubs.first().map_or(&args.cluster, |hub| &hub.identity);
+    let mut options = AgentOptions::joining(args.cluster.as_str(), known_by, managed);
+    options.hubs = hubs;
+    options.works_over = works.map(|works| works.over);
+    options.work.eviction_grace = grace(args)?;
+    options.labels = args.cluster_label.iter().cloned().collect();
+    options.annotations = args.cluster_annotation.iter().cloned().collect();
+    options.tuning.certificate_seconds = args.client_cert_expiration_seconds;
+    options.tuning.hub_timeout =
+        SignedDuration::from_secs(i64::from(args.hub_connection_timeout_seconds));
+    options.tuning.claims = ClaimLimits {
+        max_custom: args.max_custom_cluster_claims,
+        reserved_suffixes: args.reserved_cluster_claim_suffixes.clone(),
+    };
+    Ok(options)
+}
+
+/// How long objects stay after their work vanished; absent means for ever.
+fn grace(args: &cli::Agent) -> Result<Option<std::time::Duration>> {
+    let text = &args.appliedmanifestwork_eviction_grace_period;
+    Ok(match klusterlet::eviction_grace(text)? {
+        Grace::For(grace) => Some(grace),
+        Grace::Forever => None,
+    })
+}
+
+/// The hubs that the options name, in order.
+fn hubs(args: &cli::Agent, works: Option<&Works>) -> Result<Vec<Bootstrap>> {
+    let mut hubs = Vec::new();
+    if let Some(url) = &args.hub {
+        hubs.push(Bootstrap::at(HubEndpoint {
+            url: url.clone(),
+            ca_pem: args.hub_ca.as_deref().map_or(Ok(Vec::new()), read)?,
+            server_name: None,
+            bootstrap_token: token(args.bootstrap_token_file.as_deref())?,
+        }));
+    }
+    for file in &args.bootstrap_kubeconfig {
+        hubs.push(Bootstrap::at(KubeEndpoint::read(file)?));
+    }
+    if let Some(first) = hubs.first_mut() {
+        let named = args.hub_identity.as_deref();
+        if let Some(identity) = named.or(works.map(|works| works.hub.as_str())) {
+            identity.clone_into(&mut first.identity);
+        }
+        if let (Some(url), None, None) = (&args.hub, named, works) {
+            first.identity.clone_from(url);
+        }
+    }
+    Ok(hubs)
 }
 
 fn works(args: &cli::Agent) -> Result<Option<Works>> {

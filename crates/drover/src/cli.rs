@@ -112,6 +112,10 @@ pub enum Command {
     Hub(Box<Hub>),
     /// Run the agent of a cluster
     Agent(Agent),
+    /// Run the publisher of a cluster: it sends a message to Fedora Messaging for each FedoraMessage
+    Publisher(Publisher),
+    /// Send messages to Fedora Messaging, with the exit codes of `fedora-messaging publish`
+    Publish(Publish),
     /// Let clusters in that asked to join, or shut them out
     Clusters(Clusters),
     /// List works, what is wrong first
@@ -157,6 +161,8 @@ pub struct Up {
     /// Address of loopback for Prometheus, which finds what the hubs' event services count at /metrics
     #[arg(long, env = "DROVER_UP_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    pub messaging: Messaging,
     /// Files or folders to apply to hub1 once the fleet is ready
     #[arg(
         long,
@@ -397,6 +403,62 @@ pub struct Agent {
         requires = "hub"
     )]
     pub bootstrap_token_file: Option<PathBuf>,
+    /// Kubeconfig that lets the cluster ask to join a hub over its Kubernetes API; several hubs are tried in order
+    #[arg(
+        long,
+        env = "DROVER_AGENT_BOOTSTRAP_KUBECONFIG",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    pub bootstrap_kubeconfig: Vec<PathBuf>,
+    /// Join the hubs that secrets in the agent's namespace lead to, also when no hub is named here
+    #[arg(long, env = "DROVER_AGENT_BOOTSTRAP_SECRETS")]
+    pub bootstrap_secrets: bool,
+    /// How long a hub may be silent before the agent goes to another that takes the cluster
+    #[arg(
+        long,
+        env = "DROVER_AGENT_HUB_CONNECTION_TIMEOUT_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 600
+    )]
+    pub hub_connection_timeout_seconds: u32,
+    /// How long objects stay after their work vanished: numbers with s, m or h, or INFINITE
+    #[arg(
+        long,
+        env = "DROVER_AGENT_EVICTION_GRACE_PERIOD",
+        value_name = "TIME",
+        default_value = "60m"
+    )]
+    pub appliedmanifestwork_eviction_grace_period: String,
+    /// Seconds that the agent's certificate shall be good for; by default as the hub likes
+    #[arg(
+        long,
+        env = "DROVER_AGENT_CLIENT_CERT_EXPIRATION_SECONDS",
+        value_name = "SECONDS"
+    )]
+    pub client_cert_expiration_seconds: Option<i32>,
+    /// How many claims of the cluster are reported beside the reserved ones
+    #[arg(
+        long,
+        env = "DROVER_AGENT_MAX_CUSTOM_CLUSTER_CLAIMS",
+        value_name = "N",
+        default_value_t = 20
+    )]
+    pub max_custom_cluster_claims: usize,
+    /// Claims whose names end so are always reported
+    #[arg(
+        long,
+        env = "DROVER_AGENT_RESERVED_CLUSTER_CLAIM_SUFFIXES",
+        value_name = "SUFFIX",
+        value_delimiter = ','
+    )]
+    pub reserved_cluster_claim_suffixes: Vec<String>,
+    /// Label of the cluster on its hub, when this agent creates it there
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub cluster_label: Vec<(String, String)>,
+    /// Annotation of the cluster on its hub, when this agent creates it there
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub cluster_annotation: Vec<(String, String)>,
     /// Address for probes: /livez, and /readyz once the cluster is prepared
     #[arg(long, env = "DROVER_AGENT_HEALTH", value_name = "ADDRESS")]
     pub health: Option<SocketAddr>,
@@ -430,6 +492,13 @@ pub struct Agent {
         requires = "workload_source_driver"
     )]
     pub cloudevents_client_id: Option<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| "it is not of the form KEY=VALUE".to_owned())?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// `drover clusters`
@@ -520,7 +589,7 @@ pub struct Manifests {
     /// What to install
     #[arg(long, value_name = "ROLE")]
     pub role: ManifestRole,
-    /// Namespace to install into; by default open-cluster-management-hub or open-cluster-management-agent
+    /// Namespace to install into; by default open-cluster-management-hub, open-cluster-management-agent or drover-publisher
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Image of this program
@@ -545,6 +614,17 @@ pub struct Manifests {
     /// Name of an agent's hub that never changes; by default its address
     #[arg(long, value_name = "NAME")]
     pub hub_identity: Option<String>,
+    /// Namespaces whose messages a publisher sends: it may read secrets there, and nowhere else
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        required_if_eq("role", "publisher")
+    )]
+    pub message_namespace: Vec<String>,
+    /// Let a publisher send by itself, so that it needs no right to make pods
+    #[arg(long)]
+    pub messaging_in_process: bool,
 }
 
 /// What runs on Kubernetes.
@@ -554,6 +634,8 @@ pub enum ManifestRole {
     Hub,
     /// The agent of a managed cluster
     Agent,
+    /// The publisher of Fedora messages of a cluster
+    Publisher,
 }
 
 /// `drover status`
@@ -607,4 +689,193 @@ pub struct Get {
     /// Label selector
     #[arg(long, short = 'l', value_name = "SELECTOR")]
     pub selector: Option<String>,
+}
+
+/// `drover publisher`
+#[derive(Debug, Clone, Args)]
+pub struct Publisher {
+    #[command(flatten)]
+    pub messaging: Messaging,
+    /// Image with `drover`, or with the command of --pod-program, for the pods that send; without it the publisher sends itself
+    #[arg(long, env = "DROVER_PUBLISHER_POD_IMAGE", value_name = "IMAGE")]
+    pub pod_image: Option<String>,
+    /// What the pods run
+    #[arg(
+        long,
+        env = "DROVER_PUBLISHER_POD_PROGRAM",
+        value_name = "PROGRAM",
+        default_value = "drover",
+        requires = "pod_image"
+    )]
+    pub pod_program: PodProgram,
+    /// Secret of each namespace for the registry of the image
+    #[arg(
+        long,
+        env = "DROVER_PUBLISHER_POD_PULL_SECRET",
+        value_name = "NAME",
+        requires = "pod_image"
+    )]
+    pub pod_pull_secret: Option<String>,
+    /// Do not apply the definition of FedoraMessage: somebody else does, and the publisher needs no right to
+    #[arg(long, env = "DROVER_PUBLISHER_NO_INSTALL")]
+    pub no_install: bool,
+    /// Address to answer probes on: /livez, and /readyz once messages are served
+    #[arg(long, env = "DROVER_PUBLISHER_HEALTH", value_name = "ADDRESS")]
+    pub health: Option<SocketAddr>,
+}
+
+/// What the pods of a publisher run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PodProgram {
+    /// `drover publish`
+    Drover,
+    /// `fedora-messaging publish` of the Python library
+    FedoraMessaging,
+}
+
+/// Where messages go, and with whose secrets.
+#[derive(Debug, Clone, Args)]
+pub struct Messaging {
+    /// Broker of an environment, as in stg=amqps://localhost:5671/%2Fpubsub; by default that of the Fedora Project
+    #[arg(
+        long,
+        env = "DROVER_MESSAGING_URL",
+        value_name = "ENV=URL",
+        value_delimiter = ',',
+        value_parser = assignment
+    )]
+    pub messaging_url: Vec<(String, String)>,
+    /// Prefix of the topics of an environment; by default org.fedoraproject.stg and org.fedoraproject.prod
+    #[arg(
+        long,
+        env = "DROVER_MESSAGING_TOPIC_PREFIX",
+        value_name = "ENV=PREFIX",
+        value_delimiter = ',',
+        value_parser = assignment
+    )]
+    pub messaging_topic_prefix: Vec<(String, String)>,
+    /// Exchange of an environment; by default amq.topic
+    #[arg(
+        long,
+        env = "DROVER_MESSAGING_EXCHANGE",
+        value_name = "ENV=NAME",
+        value_delimiter = ',',
+        value_parser = assignment
+    )]
+    pub messaging_exchange: Vec<(String, String)>,
+    /// Environments that messages may name: stg, prod or both
+    #[arg(
+        long,
+        env = "DROVER_MESSAGING_ENVIRONMENTS",
+        value_name = "ENV",
+        value_delimiter = ',',
+        default_value = "stg,prod"
+    )]
+    pub messaging_environments: Vec<Environment>,
+    /// Let messages name secrets of other namespaces, where the annotation apps.fedoraproject.org/allowed-namespaces of the secret says so
+    #[arg(long, env = "DROVER_MESSAGING_CROSS_NAMESPACE")]
+    pub messaging_cross_namespace: bool,
+    /// Send from the publisher itself even where a pod could
+    #[arg(long, env = "DROVER_MESSAGING_IN_PROCESS")]
+    pub messaging_in_process: bool,
+}
+
+/// A Fedora Messaging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Environment {
+    /// For trying things out
+    Stg,
+    /// The real one
+    Prod,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name @ ("stg" | "prod"), value)) if !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err("it must be stg=VALUE or prod=VALUE".to_owned()),
+    }
+}
+
+/// `drover publish`
+#[derive(Debug, Clone, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["topic", "file"])))]
+pub struct Publish {
+    /// Fedora Messaging to send to: gives the broker and the prefix of the topics
+    #[arg(long, env = "DROVER_PUBLISH_ENV", value_name = "ENV")]
+    pub env: Option<Environment>,
+    /// Configuration file of fedora-messaging (TOML); without --env and --url by default $FEDORA_MESSAGING_CONF, then /etc/fedora-messaging/config.toml
+    #[arg(long, env = "DROVER_PUBLISH_CONF", value_name = "FILE")]
+    pub conf: Option<PathBuf>,
+    /// Broker, amqps://HOST:PORT/VHOST with the vhost percent-encoded
+    #[arg(long, env = "DROVER_PUBLISH_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// What goes before every topic
+    #[arg(long, env = "DROVER_PUBLISH_TOPIC_PREFIX", value_name = "PREFIX")]
+    pub topic_prefix: Option<String>,
+    /// Exchange to publish to
+    #[arg(long, env = "DROVER_PUBLISH_EXCHANGE", value_name = "NAME")]
+    pub exchange: Option<String>,
+    /// Certificates of the authorities of the broker, PEM; no others are trusted
+    #[arg(long, env = "DROVER_PUBLISH_CA", value_name = "FILE", requires_all = ["cert", "key"])]
+    pub ca: Option<PathBuf>,
+    /// Certificate to be known by, PEM
+    #[arg(long, env = "DROVER_PUBLISH_CERT", value_name = "FILE", requires_all = ["ca", "key"])]
+    pub cert: Option<PathBuf>,
+    /// Key of the certificate, PEM
+    #[arg(long, env = "DROVER_PUBLISH_KEY", value_name = "FILE", requires_all = ["ca", "cert"])]
+    pub key: Option<PathBuf>,
+    /// Topic of the message
+    #[arg(long, value_name = "TOPIC", requires = "body")]
+    pub topic: Option<String>,
+    /// Body of the message, a JSON object
+    #[arg(long, value_name = "JSON", requires = "topic")]
+    pub body: Option<String>,
+    /// Headers of the message, a JSON object
+    #[arg(long, value_name = "JSON", requires = "topic")]
+    pub headers: Option<String>,
+    /// Id of the message; random when absent
+    #[arg(long, value_name = "UUID", requires = "topic")]
+    pub id: Option<String>,
+    /// Priority of the message, 0 to 9
+    #[arg(long, value_name = "N", requires = "topic", value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub priority: Option<u8>,
+    /// How important the message is
+    #[arg(long, value_name = "SEVERITY", requires = "topic")]
+    pub severity: Option<Severity>,
+    /// Schema of the message, the name of an entry point in the group fedora.messages
+    #[arg(long, value_name = "NAME", requires = "topic")]
+    pub schema: Option<String>,
+    /// Package that has the schema
+    #[arg(long, value_name = "NAME", requires = "topic")]
+    pub schema_package: Option<String>,
+    /// File with one message a line, as `fedora-messaging publish` takes it; `-` is stdin
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Messages of the file that may wait for their confirm at once: with more than one, later lines may be sent when an earlier one fails
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub in_flight: u16,
+    /// Seconds that one message may take
+    #[arg(long, env = "DROVER_PUBLISH_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub timeout: u16,
+    /// Check the messages and the way to the broker, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// File to leave the reason of a failure in, as one line of JSON
+    #[arg(long, value_name = "FILE")]
+    pub result: Option<PathBuf>,
+}
+
+/// How important a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Severity {
+    /// For developers
+    Debug,
+    /// Usual
+    Info,
+    /// Something may be wrong
+    Warning,
+    /// Something is wrong
+    Error,
 }

@@ -17,6 +17,8 @@ mod look;
 mod manifests;
 mod objects;
 mod print;
+mod publish;
+mod publisher;
 mod screen;
 mod show;
 mod status;
@@ -70,7 +72,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<print::ClosedPipe>() => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
+        Err(error) => {
+            let own = error.downcast_ref::<publish::Failed>();
+            fail(&error, own.map_or(1, publish::Failed::exit_code))
+        }
     }
 }
 
@@ -96,6 +101,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Apiserver(args) => apiserver::run(args).await,
         Command::Hub(args) => hub::run(*args, &cli.global).await,
         Command::Agent(args) => agent::run(args, &cli.global).await,
+        Command::Publisher(args) => publisher::run(args, &cli.global).await,
+        Command::Publish(args) => publish::run(args, cli.global.output).await,
         Command::Clusters(args) => clusters::run(args, &cli.global).await,
         Command::Works(args) => status::works(args, &cli.global).await,
         Command::Manifests(args) => manifests::run(&args),

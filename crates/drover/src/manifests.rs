@@ -1,8 +1,9 @@
-//! `drover manifests`: what installs a hub or an agent on Kubernetes, made of typed objects so that no field can be misspelt.
+//! `drover manifests`: what installs a hub, an agent or a publisher on Kubernetes, made of typed objects so that no field can be misspelt.
 
 mod agent;
 mod hub;
 mod pod;
+mod publisher;
 mod rbac;
 
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,7 @@ fn render(args: &Manifests) -> Result<String> {
             hub::objects(args)?
         }
         ManifestRole::Agent => agent::objects(args)?,
+        ManifestRole::Publisher => publisher::objects(args)?,
     };
     let mut text = String::new();
     for object in objects {

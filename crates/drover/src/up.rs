@@ -2,6 +2,7 @@
 
 pub mod folder;
 pub mod member;
+pub mod messages;
 pub mod ports;
 mod ready;
 
@@ -132,6 +133,8 @@ impl Fleet {
             ports: &mut ports,
             tasks,
             metrics,
+            messaging: &args.messaging,
+            place: place.path(),
         };
         let global = starting.member("global").await?;
         let mut hubs = Vec::new();
@@ -217,6 +220,8 @@ struct Starting<'a> {
     ports: &'a mut Ports,
     tasks: &'a mut Tasks,
     metrics: Option<Metrics>,
+    messaging: &'a cli::Messaging,
+    place: &'a Path,
 }
 
 impl Starting<'_> {
@@ -236,6 +241,7 @@ impl Starting<'_> {
         let own = |metrics: &Metrics| metrics.labelled("hub", name);
         hub.metrics = self.metrics.as_ref().map(own);
         self.tasks.spawn(name, hub.run(self.tasks.cancel_token()));
+        messages::publish(name, &member.client, self.messaging, self.place, self.tasks)?;
         Ok((member, endpoint))
     }
 

@@ -73,6 +73,11 @@ impl WorkCache {
         }
     }
 
+    /// All works, in any order.
+    pub(crate) fn all(&self) -> Vec<Arc<ManifestWork>> {
+        self.store.state()
+    }
+
     /// A work by name.
     pub(crate) fn get(&self, cluster: &str, name: &str) -> Option<Arc<ManifestWork>> {
         self.store.get(&ObjectRef::new(name).within(cluster))

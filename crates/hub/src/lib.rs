@@ -9,6 +9,7 @@ mod clusters;
 mod requests;
 mod sets;
 mod placement;
+mod replicaset;
 mod broker;
 mod outlet;
 mod works;

@@ -35,6 +35,7 @@ use crate::events::Events;
 use crate::expiry::Expiring;
 use crate::objects::{Objects, Served};
 use crate::placement::{self, Placing};
+use crate::replicaset::{ReplicaSets, Sets};
 use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
 use crate::tokens::Tokens;
@@ -79,6 +80,7 @@ impl Hub {
     /// When the definitions or roles cannot be installed, or a part of the hub fails for good.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), HubError> {
         install::definitions(&self.client, &drover_api::crds::hub()).await?;
+        install::definitions(&self.client, &drover_api::crds::import()).await?;
         install::hub_roles(&self.client).await?;
         let broker_user = whoami(&self.client).await?;
         let mut tasks = Tasks::new(cancel.child_token());
@@ -148,12 +150,15 @@ impl Hub {
         told.extend([works_queue.clone(), expiry_queue.clone()]);
         let names = Arc::new(Names::default());
         let noted = names.clone();
+        let sets: Arc<Sets> = Arc::default();
+        let of_sets = sets.clone();
         let (works, task) = mirror(
             Api::all(self.client.clone()),
             Config::default(),
             stop.clone(),
             move |found: &ManifestWork| {
                 noted.note(found);
+                of_sets.note(found);
                 let cluster = found.namespace().unwrap_or_default();
                 let key = format!("{cluster}/{}", found.name_any());
                 for queue in &told {
@@ -167,6 +172,7 @@ impl Hub {
         );
         tasks.run("the cache of works", task);
         let works = WorkCache::new(works, names);
+        let sets = ReplicaSets::new(&self.client, &self.clock, works.clone(), sets, tasks);
 
         let (queue, told) = (requests_queue.clone(), objects_queue.clone());
         let (requests, task) = mirror(
@@ -290,6 +296,7 @@ impl Hub {
                 addons.wait_until_ready().await.ok();
                 works.ready().await;
                 placing.ready().await;
+                sets.ready().await;
             };
             tokio::select! {
                 () = ready => {}
@@ -298,8 +305,9 @@ impl Hub {
             caches.open();
             let (acceptance, approval, bundles, objects, expiring) =
                 (&acceptance, &approval, &bundles, &objects, &expiring);
-            let (sources, clusters_queue, requests_queue, expiry_queue, placing) = (
+            let (sources, sets, clusters_queue, requests_queue, expiry_queue, placing) = (
                 &sources,
+                &sets,
                 &clusters_queue,
                 &requests_queue,
                 &expiry_queue,
@@ -310,6 +318,7 @@ impl Hub {
                 tokio::join!(
                     placing.run(&term),
                     join_all(sources.iter().map(|source| source.run(term.clone()))),
+                    sets.run(term.clone()),
                     controller::run(
                         "clusters",
                         clusters_queue.clone(),

@@ -23,6 +23,7 @@ pub mod ids;
 pub mod trace;
 pub mod session;
 pub mod topics;
+pub mod fedora;
 
 pub use bundle::{AgentBundleCodec, SourceBundleCodec};
 pub use cloudevent::{CloudEvent, ExtensionValue};

@@ -1,10 +1,13 @@
 //! A real kube-apiserver on etcd, with or without the controllers of a control plane.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rcgen::{
@@ -29,6 +32,23 @@ pub struct KubeOptions {
     /// Which of the controllers, as kube-controller-manager's flag `--controllers` has it; all but those of clouds
     /// and nodes by default.
     pub only: Option<&'static str>,
+    /// A namespace: everything that its service accounts ask for is written down, see [`KubeApi::asked`].
+    pub audit: Option<&'static str>,
+}
+
+/// What a service account asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// Name of the account.
+    pub account: String,
+    /// `get`, `create` …
+    pub verb: String,
+    /// Group of the kind; empty for the core group.
+    pub group: String,
+    /// Plural of the kind, with the subresource: `pods/status`. A path for what is no resource.
+    pub resource: String,
+    /// What the API answered.
+    pub code: u64,
 }
 
 /// A control plane in processes of its own; everything ends when it is dropped.
@@ -61,7 +81,7 @@ impl KubeApi {
             url,
         };
         kube.start_etcd(client, peer).await?;
-        kube.start_api_server(client, port).await?;
+        kube.start_api_server(client, port, options.audit).await?;
         if options.controllers {
             kube.start_controllers(&pki, options.only).await?;
         }
@@ -87,6 +107,72 @@ impl KubeApi {
         let config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         Ok(kube::Client::try_from(config)?)
+    }
+
+    /// A kubeconfig for a service account that is there: it names a file with a token, as a pod has one.
+    ///
+    /// # Errors
+    /// When the API gives no token.
+    pub async fn account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.path();
+        let token = folder.join(format!("{namespace}.{name}.token"));
+        fs::write(&token, self.token(namespace, name).await?)?;
+        let path = folder.join(format!("{namespace}.{name}.kubeconfig"));
+        let ca = fs::read_to_string(folder.join("ca.crt"))?;
+        write_kubeconfig(&path, &self.url, &ca, json!({"tokenFile": token}))?;
+        Ok(path)
+    }
+
+    /// A token of a service account that is there, for an hour (TokenRequest of authentication.k8s.io/v1).
+    ///
+    /// # Errors
+    /// When the API gives none.
+    pub async fn token(&self, namespace: &str, name: &str) -> Result<String> {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600},
+        });
+        let request = http::Request::post(path)
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(&body)?)?;
+        let answer: serde_json::Value = self.client().await?.request(request).await?;
+        let token = answer["status"]["token"].as_str();
+        Ok(token.context("the API gave no token")?.to_owned())
+    }
+
+    /// What the service accounts asked for until now, each thing once (see [`KubeOptions::audit`]).
+    ///
+    /// # Errors
+    /// When nothing is written down.
+    pub fn asked(&self) -> Result<BTreeSet<Asked>> {
+        let text = fs::read_to_string(self.folder.path().join("audit.log"))?;
+        // The last line may not be whole yet.
+        let events = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        Ok(events.filter_map(|event| asked(&event)).collect())
+    }
+
+    /// Runs kubectl as the administrator, and gives back what it says.
+    ///
+    /// # Errors
+    /// When it fails, with what it says.
+    pub fn kubectl(&self, args: &[&str], input: &str) -> Result<String> {
+        let mut command = Command::new(program("kubectl")?);
+        command
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(args);
+        let pipe = [Stdio::piped(), Stdio::piped(), Stdio::piped()];
+        let [stdin, stdout, stderr] = pipe;
+        let mut child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()?;
+        let mut stdin = child.stdin.take().context("kubectl reads nothing")?;
+        stdin.write_all(input.as_bytes())?;
+        drop(stdin);
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8([output.stdout, output.stderr].concat())?;
+        ensure!(output.status.success(), "kubectl {args:?}: {said}");
+        Ok(said)
     }
 
     /// The process with this name: `etcd`, `kube-apiserver`, `kube-controller-manager`.
@@ -120,14 +206,14 @@ impl KubeApi {
         Ok(())
     }
 
-    async fn start_api_server(&mut self, etcd: u16, port: u16) -> Result<()> {
+    async fn start_api_server(&mut self, etcd: u16, port: u16, audit: Option<&str>) -> Result<()> {
         let folder = self.folder.path();
         let file = |name: &str| folder.join(name).display().to_string();
         fs::write(
             folder.join("tokens.csv"),
             format!("{TOKEN},admin,admin,\"system:masters\"\n"),
         )?;
-        let args = [
+        let mut args = vec![
             format!("--etcd-servers=http://127.0.0.1:{etcd}"),
             format!("--secure-port={port}"),
             "--bind-address=127.0.0.1".to_owned(),
@@ -151,6 +237,18 @@ impl KubeApi {
             // Nobody makes service accounts, takes off taints or ends protection when there are no controllers.
             "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,StorageObjectInUseProtection".to_owned(),
         ];
+        if let Some(namespace) = audit {
+            let policy = json!({
+                "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+                "rules": [
+                    {"level": "Metadata", "userGroups": [format!("system:serviceaccounts:{namespace}")]},
+                    {"level": "None"},
+                ],
+            });
+            fs::write(folder.join("audit.json"), policy.to_string())?;
+            args.push(format!("--audit-policy-file={}", file("audit.json")));
+            args.push(format!("--audit-log-path={}", file("audit.log")));
+        }
         let mut server =
             Process::start("kube-apiserver", &program("kube-apiserver")?, args, folder)?;
         let client = self.client().await?;
@@ -220,6 +318,24 @@ impl Drop for KubeApi {
         // What depends on another process ends first.
         while self.processes.pop().is_some() {}
     }
+}
+
+/// An event of audit.k8s.io/v1.
+fn asked(event: &serde_json::Value) -> Option<Asked> {
+    let text = |pointer: &str| event.pointer(pointer).and_then(serde_json::Value::as_str);
+    let account = text("/user/username")?.rsplit(':').next()?;
+    let resource = match (text("/objectRef/resource"), text("/objectRef/subresource")) {
+        (Some(resource), Some(part)) => format!("{resource}/{part}"),
+        (Some(resource), None) => resource.to_owned(),
+        (None, _) => text("/requestURI")?.split('?').next()?.to_owned(),
+    };
+    Some(Asked {
+        account: account.to_owned(),
+        verb: text("/verb")?.to_owned(),
+        group: text("/objectRef/apiGroup").unwrap_or_default().to_owned(),
+        resource,
+        code: event.pointer("/responseStatus/code")?.as_u64()?,
+    })
 }
 
 fn http_get(path: &str) -> http::Request<Vec<u8>> {

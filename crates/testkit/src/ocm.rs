@@ -311,6 +311,18 @@ impl OcmHub {
         self.run("ocm-work", more).await
     }
 
+    /// Starts the controllers that make works of sets of works in the hub's API.
+    ///
+    /// # Errors
+    /// When they do not come up.
+    pub async fn work_kube(&self) -> Result<Process> {
+        let more = vec![
+            "manager".to_owned(),
+            "--feature-gates=ManifestWorkReplicaSet=true".to_owned(),
+        ];
+        self.run("ocm-work", more).await
+    }
+
     async fn run(&self, name: &str, args: Vec<String>) -> Result<Process> {
         run(
             name,

@@ -83,6 +83,19 @@ impl Authority {
         self.write(name, params)
     }
 
+    /// A certificate of a client called `user` that was valid for a day, years ago.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn expired_client(&self, name: &str, user: &str) -> Result<Pair> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2020, 1, 2);
+        self.write(name, params)
+    }
+
     fn write(&self, name: &str, params: CertificateParams) -> Result<Pair> {
         let key = KeyPair::generate()?;
         let cert = params

@@ -44,11 +44,26 @@ impl Process {
         args: impl IntoIterator<Item = S>,
         folder: &Path,
     ) -> Result<Self> {
+        Self::start_in(name, program, args, &[], folder)
+    }
+
+    /// The same with further variables in its environment.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_in<S: AsRef<OsStr>>(
+        name: &str,
+        program: &Path,
+        args: impl IntoIterator<Item = S>,
+        env: &[(&str, String)],
+        folder: &Path,
+    ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log)?;
         let mut command = dying_with_us(program);
         command
             .args(args)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);

@@ -25,6 +25,8 @@ pub mod authz;
 pub mod broker;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+#[cfg(feature = "amqp")]
+pub mod amqp;
 
 /// For implementors of the traits of this crate.
 pub use async_trait::async_trait;

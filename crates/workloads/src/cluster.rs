@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Container, Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::local::{Ended, Local, Runs};
 use crate::template::is_controlled_by;
 use crate::{autoscaler, budget, daemonset, deployment, job, pod, replicaset, statefulset};
 
@@ -43,6 +44,17 @@ pub enum WorkloadsError {
         /// What the API said.
         source: Box<kube::Error>,
     },
+    /// A pod that should really run cannot, now.
+    #[error("pod {name} cannot start: {why}")]
+    Pod {
+        /// Its name.
+        name: String,
+        /// What is missing.
+        why: String,
+    },
+    /// The place for the files of pods that really run.
+    #[error("failed to make the folder for pods: {0}")]
+    Folder(#[from] std::io::Error),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,10 +98,31 @@ struct Cluster {
     claims: Store<PersistentVolumeClaim>,
     autoscalers: Store<HorizontalPodAutoscaler>,
     budgets: Store<PodDisruptionBudget>,
+    queue: Arc<WorkQueue<Key>>,
+    runs: Option<Arc<Runs>>,
 }
 
 /// Runs the workload layer of one cluster until `cancel`. Failures are retried.
 pub async fn run(client: Client, clock: Clock, cancel: CancellationToken) {
+    serve(client, clock, None, cancel).await;
+}
+
+/// The same, with pods that really run as processes of this machine. They end when this does.
+///
+/// # Errors
+/// When there is no place for their files.
+pub async fn run_with(
+    client: Client,
+    clock: Clock,
+    local: Local,
+    cancel: CancellationToken,
+) -> Result<(), WorkloadsError> {
+    let runs = Some(Arc::new(Runs::new(local)?));
+    serve(client, clock, runs, cancel).await;
+    Ok(())
+}
+
+async fn serve(client: Client, clock: Clock, runs: Option<Arc<Runs>>, cancel: CancellationToken) {
     let queue = Arc::new(WorkQueue::new());
     let mut watches = FuturesUnordered::new();
     macro_rules! watch {
@@ -127,12 +160,17 @@ pub async fn run(client: Client, clock: Clock, cancel: CancellationToken) {
         budgets: watch!(PodDisruptionBudget, |namespace, _| Key::Guards(namespace)),
         client,
         clock,
+        queue: queue.clone(),
+        runs: runs.clone(),
     };
     let cluster = &cluster;
     let rounds = controller::run("workloads", queue, WORKERS, cancel, |key| async move {
         cluster.reconcile(&key).await
     });
     futures::join!(rounds, async { while watches.next().await.is_some() {} });
+    if let Some(runs) = runs {
+        runs.end();
+    }
 }
 
 fn owner_key(meta: &ObjectMeta, namespace: String) -> Option<Key> {
@@ -184,6 +222,16 @@ impl Cluster {
         let Some(found) = self.pods.get(&ObjectRef::new(name).within(namespace)) else {
             return Ok(Next::OnChange);
         };
+        if let Some(runs) = &self.runs
+            && let Some(container) = runs.container(&found)
+        {
+            let uid = found.uid().unwrap_or_default();
+            if found.metadata.deletion_timestamp.is_some() || pod::is_over(&found) {
+                runs.forget(&uid);
+            } else if pod::bound(&found) {
+                return self.process(runs, &found, container).await;
+            }
+        }
         let mut next = Next::OnChange;
         for action in pod::plan(&found, self.clock.now()) {
             match action {
@@ -200,6 +248,33 @@ impl Cluster {
             }
         }
         Ok(next)
+    }
+
+    /// Runs the process of a pod, and reports it.
+    async fn process(
+        &self,
+        runs: &Arc<Runs>,
+        found: &Pod,
+        container: &Container,
+    ) -> Result<Next, WorkloadsError> {
+        let uid = found.uid().unwrap_or_default();
+        let ended = match runs.state(&uid) {
+            Some(state) => state,
+            None if pod::was_started(found) => {
+                Some(Ended::killed("NodeRestarted", "the node was started anew"))
+            }
+            None => {
+                let key = Key::Pod(found.namespace().unwrap_or_default(), found.name_any());
+                let queue = self.queue.clone();
+                let over = move || queue.add(key);
+                runs.start(&self.client, found, container, over).await?;
+                None
+            }
+        };
+        if let Some(status) = pod::of_process(found, ended.as_ref(), self.clock.now()) {
+            self.report(found, &status).await?;
+        }
+        Ok(Next::OnChange)
     }
 
     async fn replica_set(&self, namespace: &str, name: &str) -> Result<Next, WorkloadsError> {

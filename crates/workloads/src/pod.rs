@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::fault::{Behaviour, Fault};
+use crate::local::Ended;
 use crate::template::{phase, suffix};
 
 /// The only node of an embedded cluster.
@@ -100,6 +101,43 @@ impl Stage {
             (None, _) => Self::Ready,
         }
     }
+}
+
+/// What to report of a pod whose process really runs, or ran. `None` when that is reported already.
+pub(crate) fn of_process(pod: &Pod, ended: Option<&Ended>, now: Timestamp) -> Option<PodStatus> {
+    let known = pod.status.as_ref();
+    let started = known.and_then(|status| status.start_time.as_ref());
+    let started = started.map_or_else(|| start_time(now, Duration::ZERO), |time| time.0);
+    let stage = match ended {
+        None => Stage::Ready,
+        Some(ended) if ended.code == 0 => Stage::Done,
+        Some(_) => Stage::Broken,
+    };
+    let mut status = report(pod, stage, started, None);
+    if let Some(ended) = ended {
+        let containers = status.container_statuses.iter_mut().flatten();
+        for state in containers.filter_map(|container| container.state.as_mut()) {
+            state.terminated = Some(ContainerStateTerminated {
+                exit_code: ended.code,
+                reason: Some(ended.reason.to_owned()),
+                message: Some(ended.message.clone()).filter(|text| !text.is_empty()),
+                started_at: Some(Time(started)),
+                finished_at: Some(Time(start_time(now, Duration::ZERO))),
+                ..ContainerStateTerminated::default()
+            });
+        }
+    }
+    differs(known, &status).then_some(status)
+}
+
+/// Whether a pod was reported to run.
+pub(crate) fn was_started(pod: &Pod) -> bool {
+    phase(pod) == "Running"
+}
+
+/// Whether there is nothing more to report.
+pub(crate) fn is_over(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 fn report(pod: &Pod, stage: Stage, started: Timestamp, complaint: Option<String>) -> PodStatus {
@@ -237,7 +275,7 @@ fn differs(known: Option<&PodStatus>, new: &PodStatus) -> bool {
     })
 }
 
-fn bound(pod: &Pod) -> bool {
+pub(crate) fn bound(pod: &Pod) -> bool {
     pod.spec.as_ref().is_some_and(|spec| {
         spec.node_name
             .as_deref()

@@ -2,7 +2,7 @@
 
 use drover_runtime::supervise::{TaskFailed, Tasks};
 use tokio::task::{JoinError, JoinHandle};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use super::GRACE;
 
@@ -14,14 +14,9 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Runs what `fill` spawns.
-    pub(crate) fn start(
-        name: &'static str,
-        fill: impl FnOnce(&mut Tasks, &CancellationToken),
-    ) -> Self {
-        let stop = CancellationToken::new();
-        let mut tasks = Tasks::new(stop.clone());
-        fill(&mut tasks, &stop);
+    /// Takes over what was spawned on a token of its own.
+    pub(crate) fn start(name: &'static str, tasks: Tasks) -> Self {
+        let stop = tasks.cancel_token();
         let task = tokio::spawn(tasks.wait(GRACE));
         Self {
             name,

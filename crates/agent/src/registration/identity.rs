@@ -13,21 +13,24 @@ use kube::{Api, Client};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _};
 use serde_json::json;
 
-use super::{FIELD_MANAGER, HubEndpoint};
+use super::FIELD_MANAGER;
+use super::endpoint::{Bootstrap, Endpoint};
 
 /// Namespace of the agent in its cluster, if it is not told another.
 pub const NAMESPACE: &str = "open-cluster-management-agent";
 /// Secret with the agent's identity for its hub.
 pub const SECRET: &str = "hub-kubeconfig-secret";
 
-const KEY: &str = "tls.key";
-const CERTIFICATE: &str = "tls.crt";
+pub(crate) const KEY: &str = "tls.key";
+pub(crate) const CERTIFICATE: &str = "tls.crt";
 const CLUSTER: &str = "cluster-name";
 const AGENT: &str = "agent-name";
-/// Which hub the certificate is for, in the format of the Go clients' `config.yaml`.
-const CONFIG: &str = "config.yaml";
 /// Ours: the key that waits for its certificate, so that a restart does not ask for another.
 const PENDING: &str = "pending.key";
+/// Ours: the address of the hub that was asked for it.
+const PENDING_HUB: &str = "pending.hub";
+/// Ours: by what applied works know this agent, whichever hub it is at.
+const AGENT_ID: &str = "agent-id";
 
 /// X.520 organizationName once more: rcgen keeps one value for each type.
 const ORGANIZATION: &[u64] = &[2, 5, 4, 10];
@@ -122,24 +125,34 @@ pub struct Stored {
     pub cluster: Option<String>,
     /// Key and certificate, unjudged.
     pub identity: Option<Identity>,
-    /// The key that waits.
-    pub pending: Option<Key>,
-    config: Vec<u8>,
+    /// The key that waits, and the address of the hub that was asked.
+    pub pending: Option<(Key, String)>,
+    /// By what applied works know this agent.
+    pub agent_id: Option<String>,
+    /// The hub that the certificate is for. It lets nobody ask for another certificate.
+    pub hub: Option<Bootstrap>,
 }
 
 impl Stored {
-    /// Whether the certificate is for this hub: same address, same authorities.
-    pub fn is_for(&self, hub: &HubEndpoint) -> bool {
-        self.config == config(hub)
+    /// Whether the certificate is for this hub: same address, same authorities, same way.
+    pub fn is_for(&self, hub: &Endpoint) -> bool {
+        self.hub
+            .as_ref()
+            .is_some_and(|known| known.endpoint.is_same(hub))
     }
 }
 
-fn config(hub: &HubEndpoint) -> Vec<u8> {
-    let config = json!({
-        "url": hub.address(), "caData": ByteString(hub.ca_pem.clone()),
-        "clientCertFile": CERTIFICATE, "clientKeyFile": KEY,
-    });
-    config.to_string().into_bytes()
+/// What is to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// Who the agent is.
+    pub me: &'a Agent,
+    /// See [`Stored::agent_id`].
+    pub agent_id: &'a str,
+    /// Key and certificate, and the hub that they are for.
+    pub identity: Option<(&'a Identity, &'a Bootstrap)>,
+    /// The key that waits, and the address of the hub that was asked.
+    pub pending: Option<(&'a Key, &'a str)>,
 }
 
 /// The secret.
@@ -158,19 +171,39 @@ impl SecretStore {
         }
     }
 
+    /// Where the agent keeps what is its own.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The cluster.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// What is there. What cannot be read counts as not there, with a line in the log.
     pub async fn load(&self) -> Result<Stored, kube::Error> {
         let secret = Api::<Secret>::namespaced(self.client.clone(), &self.namespace)
             .get_opt(SECRET)
             .await?;
         let mut data = secret.and_then(|secret| secret.data).unwrap_or_default();
+        let hub = data
+            .contains_key(CERTIFICATE)
+            .then(|| Bootstrap::from_secret(&data));
+        let hub = hub.and_then(|hub| {
+            hub.inspect_err(
+                |error| tracing::warn!(%error, "the hub of the stored certificate is not known"),
+            )
+            .ok()
+        });
         let mut take = |key: &str| {
             data.remove(key)
                 .map(|bytes| bytes.0)
                 .filter(|bytes| !bytes.is_empty())
         };
         let mut text = |key| take(key).and_then(|bytes| String::from_utf8(bytes).ok());
-        let (agent, cluster) = (text(AGENT), text(CLUSTER));
+        let (agent, cluster, agent_id) = (text(AGENT), text(CLUSTER), text(AGENT_ID));
+        let pending_hub = text(PENDING_HUB).unwrap_or_default();
         let mut key = |name: &str| {
             let key = Key::read(&take(name)?);
             key.inspect_err(
@@ -183,13 +216,13 @@ impl SecretStore {
             (Some(key), Some(certificate)) => Some(Identity { key, certificate }),
             (Some(_) | None, _) => None,
         };
-        let config = take(CONFIG).unwrap_or_default();
         Ok(Stored {
             agent,
             cluster,
             identity,
-            pending,
-            config,
+            pending: pending.map(|key| (key, pending_hub)),
+            agent_id,
+            hub: hub.map(Bootstrap::without_asking),
         })
     }
 
@@ -197,30 +230,24 @@ impl SecretStore {
     ///
     /// # Guarantees
     /// When it returns, a restart finds what was given.
-    pub async fn save(
-        &self,
-        me: &Agent,
-        hub: &HubEndpoint,
-        identity: Option<&Identity>,
-        pending: Option<&Key>,
-    ) -> Result<(), kube::Error> {
+    pub async fn save(&self, kept: &Kept<'_>) -> Result<(), kube::Error> {
+        let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
         let mut data = BTreeMap::from([
-            (
-                CLUSTER.to_owned(),
-                ByteString(me.cluster.clone().into_bytes()),
-            ),
-            (AGENT.to_owned(), ByteString(me.agent.clone().into_bytes())),
+            (CLUSTER.to_owned(), bytes(&kept.me.cluster)),
+            (AGENT.to_owned(), bytes(&kept.me.agent)),
+            (AGENT_ID.to_owned(), bytes(kept.agent_id)),
         ]);
-        if let Some(identity) = identity {
+        if let Some((identity, hub)) = kept.identity {
             data.insert(KEY.to_owned(), ByteString(identity.key.pem().to_vec()));
             data.insert(
                 CERTIFICATE.to_owned(),
                 ByteString(identity.certificate.clone()),
             );
-            data.insert(CONFIG.to_owned(), ByteString(config(hub)));
+            data.extend(hub.written());
         }
-        if let Some(pending) = pending {
+        if let Some((pending, hub)) = kept.pending {
             data.insert(PENDING.to_owned(), ByteString(pending.pem().to_vec()));
+            data.insert(PENDING_HUB.to_owned(), bytes(hub));
         }
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": self.namespace}, "data": data,

@@ -4,60 +4,76 @@ use std::sync::Arc;
 
 use drover_api::cluster::v1::ManagedCluster;
 use drover_api::names::CLUSTER_LEASE;
-use drover_client::{AgentObjects, ClientError, Object, Watch};
+use drover_client::ClientError;
 use drover_core::registration::agent;
 use drover_protocol::DataType;
-use drover_runtime::supervise::TaskFailed;
-use futures::StreamExt as _;
+use drover_runtime::supervise::{TaskFailed, Tasks};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use tokio_util::sync::CancellationToken;
 
 use super::background::Background;
-use super::link::HubLink;
+use super::way::{Changes, HubObjects, Way, WayError, Which};
 use super::{AgentOptions, work_client};
-use crate::work;
+use crate::work::hub_kube::HubKube;
+use crate::work::{self, Config};
 
 /// An accepted cluster. Dropping it asks its tasks to end.
 pub struct Member {
-    leases: AgentObjects<Lease>,
-    changes: Watch<Object>,
+    leases: HubObjects<Lease>,
+    changes: Changes,
     renewed: Option<(Timestamp, f64)>,
     background: Background,
 }
 
 impl Member {
-    /// Starts renewing and working, over the link of the agent called `name`.
+    /// Starts renewing and working at the hub of `way`, as the agent called `name`.
     pub fn start(
         options: &AgentOptions,
         name: &str,
-        link: &Arc<HubLink>,
+        way: &Way,
+        work: Config,
     ) -> Result<Self, ClientError> {
         let client = |sender: String| drover_client::AgentOptions {
             driver: options.driver(),
             ..drover_client::AgentOptions::new(sender, options.cluster.as_str())
         };
-        let own = format!("{}-{name}", options.cluster);
-        let (leases, renewing) = AgentObjects::new(client(own), &DataType::LEASES, link.clone())?;
-        let worker = client(work_client(&options.cluster));
-        let way = options.works_over.clone();
-        let way = way.unwrap_or_else(|| link.clone());
-        let background = Background::start("membership", |tasks, stop| {
-            tasks.run("link of the lease", renewing.run(stop.clone()));
-            work::start_over(
-                way,
-                worker,
-                options.managed.clone(),
-                options.work.clone(),
-                options.clock.clone(),
-                tasks,
-            );
-        });
+        let mut tasks = Tasks::new(CancellationToken::new());
+        let leases = HubObjects::follow(
+            way,
+            &DataType::LEASES,
+            client(format!("{}-{name}", options.cluster)),
+            |hub| Api::namespaced(hub, &options.cluster),
+            &Which::Named(CLUSTER_LEASE),
+            &mut tasks,
+        )?;
+        let (managed, clock) = (options.managed.clone(), options.clock.clone());
+        match (options.works_over.clone(), way) {
+            (None, Way::Kube(link)) => {
+                let works = Arc::new(HubKube::new(link.client(), &options.cluster));
+                work::start(works, managed, work, clock, &mut tasks);
+            }
+            (Some(over), Way::Events(_) | Way::Kube(_)) => {
+                let worker = client(work_client(&options.cluster));
+                work::start_over(over, worker, managed, work, clock, &mut tasks);
+            }
+            (None, Way::Events(link)) => {
+                let worker = client(work_client(&options.cluster));
+                work::start_over(link.clone(), worker, managed, work, clock, &mut tasks);
+            }
+        }
         Ok(Self {
-            changes: leases.watch(),
+            changes: leases.changes(),
             leases,
             renewed: None,
-            background,
+            background: Background::start("membership", tasks),
         })
+    }
+
+    /// When the lease was renewed last.
+    pub fn renewed(&self) -> Option<Timestamp> {
+        self.renewed.map(|(at, _)| at)
     }
 
     /// Ends the tasks, and waits until they ended.
@@ -78,7 +94,7 @@ impl Member {
         &mut self,
         cluster: &ManagedCluster,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, ClientError> {
+    ) -> Result<Option<Timestamp>, WayError> {
         let name = cluster.metadata.name.as_deref().unwrap_or_default();
         let Some(lease) = self.leases.get(name, CLUSTER_LEASE)? else {
             return Ok(None);

@@ -4,39 +4,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_api::cluster::v1::ManagedCluster;
-use drover_client::{AgentObjects, ClientError, Object, Watch};
+use drover_api::names::CLUSTER_NAME_LABEL;
 use drover_core::registration::agent::certificate::{self, Pending, Step, Validity, usable};
 use drover_core::registration::agent::status::{self, Report, Sent};
 use drover_core::registration::agent::{self, Standing, standing};
 use drover_core::registration::request::Agent;
 use drover_protocol::DataType;
 use drover_runtime::backoff::Backoff;
-use drover_runtime::supervise::TaskFailed;
-use drover_transport::TransportError;
-use futures::StreamExt as _;
+use drover_runtime::supervise::{TaskFailed, Tasks};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use kube::Api;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::background::Background;
-use super::identity::{Identity, Key, SecretStore, Stored};
-use super::link::{Credentials, HubLink};
+use super::endpoint::Bootstrap;
+use super::identity::{Identity, Kept, Key, SecretStore, Stored};
+use super::link::Credentials;
 use super::member::Member;
+use super::way::{Changes, HubObjects, Way, WayError, Which};
 use super::{AgentError, AgentOptions, random_suffix};
+use crate::work::Config;
 
 /// A cluster that the hub does not show after it was created is created again after this long.
 const CREATE_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 /// How long a round waits for a link that is being opened.
 const LINK_WAIT: Duration = Duration::from_secs(1);
 /// A round is made at least this often, though nothing was heard.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(10);
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
 /// What went wrong in a round; the next one tries again.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error("failed to {0}: {1}")]
-    Hub(&'static str, #[source] ClientError),
+    Hub(&'static str, #[source] WayError),
     #[error("failed to keep the agent's identity in its cluster: {0}")]
     Store(#[source] Box<kube::Error>),
     #[error(transparent)]
@@ -64,21 +66,59 @@ struct Asking {
 
 /// The requests of the cluster, followed only while there is one to wait for.
 struct Requests {
-    client: AgentObjects<CertificateSigningRequest>,
-    changes: Watch<Object>,
+    client: HubObjects<CertificateSigningRequest>,
+    changes: Changes,
     background: Background,
+}
+
+/// Where a registrar stands, for who decides whether it is at the right hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// By the hub's copy of the cluster.
+    pub standing: Standing,
+    /// Until when the certificate of this hub is good, if there is one.
+    pub certified: Option<Timestamp>,
+    /// When the hub was last heard of.
+    pub heard: Timestamp,
+}
+
+/// What a registrar works with.
+pub struct Setting {
+    /// The agent.
+    pub options: AgentOptions,
+    /// Who it is.
+    pub me: Agent,
+    /// By what applied works know it.
+    pub agent_id: String,
+    /// Its hub.
+    pub hub: Bootstrap,
+    /// The way there.
+    pub way: Way,
+    /// The cluster on the hub.
+    pub clusters: HubObjects<ManagedCluster>,
+    /// Where its identity is kept.
+    pub store: SecretStore,
+    /// What is seen of the managed cluster.
+    pub reports: watch::Receiver<Option<Arc<Report>>>,
+    /// Where it tells how it stands.
+    pub view: watch::Sender<View>,
 }
 
 /// Brings one cluster into its hub and keeps it there.
 pub struct Registrar {
     options: AgentOptions,
     me: Agent,
+    agent_id: String,
+    hub: Bootstrap,
+    way: Way,
     store: SecretStore,
-    link: Arc<HubLink>,
-    clusters: AgentObjects<ManagedCluster>,
-    changes: Watch<Object>,
+    clusters: HubObjects<ManagedCluster>,
+    changes: Changes,
     reports: watch::Receiver<Option<Arc<Report>>>,
+    view: watch::Sender<View>,
     held: Option<Held>,
+    /// Key and certificate of another hub, which stay stored until there are those of this one.
+    others: Option<(Identity, Bootstrap)>,
     asking: Option<Asking>,
     requests: Option<Requests>,
     member: Option<Member>,
@@ -92,20 +132,14 @@ pub struct Registrar {
 
 impl Registrar {
     /// Starts from what is stored.
-    pub fn new(
-        options: AgentOptions,
-        me: Agent,
-        stored: Stored,
-        store: SecretStore,
-        link: Arc<HubLink>,
-        clusters: AgentObjects<ManagedCluster>,
-        reports: watch::Receiver<Option<Arc<Report>>>,
-    ) -> Result<Self, AgentError> {
-        let now = options.clock.now();
+    pub async fn new(setting: Setting, stored: Stored) -> Result<Self, AgentError> {
+        let now = setting.options.clock.now();
+        let address = setting.hub.endpoint.address().to_owned();
+        let pending = stored.pending.clone().filter(|(_, hub)| *hub == address);
         let mut registrar = Self {
-            backoff: options.tuning.backoff(),
-            changes: clusters.watch(),
-            asking: stored.pending.clone().map(|key| Asking {
+            backoff: setting.options.tuning.backoff(),
+            changes: setting.clusters.changes(),
+            asking: pending.map(|(key, _)| Asking {
                 // It may have been asked for: the hub gets the time to show that.
                 pending: Pending {
                     public_key: key.public().to_vec(),
@@ -113,13 +147,17 @@ impl Registrar {
                 },
                 key,
             }),
-            options,
-            me,
-            store,
-            link,
-            clusters,
-            reports,
+            options: setting.options,
+            me: setting.me,
+            agent_id: setting.agent_id,
+            hub: setting.hub,
+            way: setting.way,
+            store: setting.store,
+            clusters: setting.clusters,
+            reports: setting.reports,
+            view: setting.view,
             held: None,
+            others: None,
             requests: None,
             member: None,
             created: None,
@@ -128,21 +166,25 @@ impl Registrar {
             sent: None,
             standing: Standing::Unknown,
         };
+        registrar.others = match (&stored.identity, &stored.hub) {
+            (Some(identity), Some(hub)) => Some((identity.clone(), hub.clone())),
+            (Some(_) | None, _) => None,
+        };
         match registrar.judge(stored, now) {
             Ok(held) => {
-                tracing::info!(agent = registrar.me.agent, until = %held.validity.until, "uses its certificate");
-                registrar
-                    .link
-                    .show(&Credentials::Own(held.identity.clone()));
+                tracing::info!(agent = registrar.me.agent, hub = address, until = %held.validity.until, "uses its certificate");
+                let own = Credentials::Own(held.identity.clone());
+                registrar.way.show(&own).await?;
                 registrar.held = Some(held);
+                registrar.others = None;
             }
-            Err(why) => registrar.bootstrap(&why)?,
+            Err(why) => registrar.bootstrap(&why).await?,
         }
         Ok(registrar)
     }
 
     fn judge(&self, stored: Stored, now: Timestamp) -> Result<Held, String> {
-        let for_this_hub = stored.is_for(&self.options.hub);
+        let for_this_hub = stored.is_for(&self.hub.endpoint);
         let identity = stored.identity.ok_or("it has no certificate yet")?;
         if !for_this_hub {
             return Err("its certificate is for another hub".to_owned());
@@ -155,17 +197,17 @@ impl Registrar {
         })
     }
 
-    /// Falls back to the token with which anybody may ask to join.
-    fn bootstrap(&mut self, why: &str) -> Result<(), AgentError> {
-        let token = self.options.hub.bootstrap_token.clone();
-        let token = token.ok_or_else(|| AgentError::NoCredentials(why.to_owned()))?;
+    /// Falls back to what lets anybody ask to join.
+    async fn bootstrap(&mut self, why: &str) -> Result<(), AgentError> {
+        let credentials = self.hub.endpoint.bootstrap();
+        let credentials = credentials.ok_or_else(|| AgentError::NoCredentials(why.to_owned()))?;
         tracing::info!(
             agent = self.me.agent,
-            hub = self.options.hub.url,
+            hub = self.hub.endpoint.address(),
             why,
             "asks to join with the bootstrap token"
         );
-        self.link.show(&Credentials::Bootstrap(token));
+        self.way.show(&credentials).await?;
         self.held = None;
         Ok(())
     }
@@ -192,7 +234,7 @@ impl Registrar {
                     wake
                 }
                 Err(RoundError::Fatal(error)) => return Err(error),
-                Err(RoundError::Hub(what, ClientError::Transport(TransportError::NotReady))) => {
+                Err(RoundError::Hub(what, error)) if error.is_not_ready() => {
                     // The driver says why.
                     tracing::debug!(what, "there is no link to the hub yet");
                     self.options.tuning.min_backoff
@@ -238,7 +280,7 @@ impl Registrar {
             .as_ref()
             .is_some_and(|held| held.validity.until <= now)
         {
-            self.bootstrap("its certificate expired")?;
+            self.bootstrap("its certificate expired").await?;
         }
         let read = self.clusters.get("", &self.me.cluster);
         let cluster = read.map_err(|error| RoundError::Hub("read the cluster", error))?;
@@ -248,17 +290,38 @@ impl Registrar {
             self.certify(now).await,
         ];
         self.belong(cluster.as_ref()).await?;
+        let mut heard = self.clusters.is_connected().then_some(now);
         if let (Some(cluster), Some(member)) = (&cluster, &mut self.member) {
             let renewed = member.renew(cluster, now).await;
+            // Only what a member may do shows that its hub still takes it.
+            heard = if matches!(renewed, Ok(None)) {
+                heard
+            } else {
+                member.renewed()
+            };
             steps.push(renewed.map_err(|error| RoundError::Hub("renew the lease", error)));
             steps.push(self.report(cluster, now).await);
         }
+        self.tell(heard);
         let wakes = together(steps)?;
         let wake = wakes.into_iter().min().unwrap_or(Timestamp::MAX);
         let wait = wake
             .duration_since(self.options.clock.now())
             .min(LONGEST_WAIT);
         Ok(Duration::try_from(wait).unwrap_or_default())
+    }
+
+    /// Tells how it stands.
+    fn tell(&self, heard: Option<Timestamp>) {
+        let before = *self.view.borrow();
+        let view = View {
+            standing: self.standing,
+            certified: self.held.as_ref().map(|held| held.validity.until),
+            heard: heard.unwrap_or(before.heard).max(before.heard),
+        };
+        if view != before {
+            self.view.send_replace(view);
+        }
     }
 
     /// Creates the cluster on the hub. Only the bootstrap token may do that.
@@ -284,9 +347,7 @@ impl Registrar {
         soon(self.clusters.connected()).await;
         match self.clusters.create(&wanted).await {
             Ok(()) => tracing::info!("created the cluster on the hub"),
-            Err(ClientError::Transport(TransportError::Refused(status)))
-                if status.reason == "AlreadyExists" =>
-            {
+            Err(error) if error.already_exists() => {
                 tracing::debug!("the cluster is on the hub already");
                 self.clusters.resync();
             }
@@ -356,15 +417,21 @@ impl Registrar {
                 self.me.cluster.as_str(),
             )
         };
-        let made = AgentObjects::new(options, &DataType::CSRS, self.link.clone());
-        let (client, driver) = made.map_err(AgentError::Client)?;
-        let background = Background::start("certificate requests", |tasks, stop| {
-            tasks.run("link of the certificate requests", driver.run(stop.clone()));
-        });
+        let mut tasks = Tasks::new(CancellationToken::new());
+        let label = format!("{CLUSTER_NAME_LABEL}={}", self.me.cluster);
+        let client = HubObjects::follow(
+            &self.way,
+            &DataType::CSRS,
+            options,
+            Api::all,
+            &Which::Labelled(&label),
+            &mut tasks,
+        );
+        let client = client.map_err(AgentError::Client)?;
         Ok(Requests {
-            changes: client.watch(),
+            changes: client.changes(),
             client,
-            background,
+            background: Background::start("certificate requests", tasks),
         })
     }
 
@@ -381,6 +448,7 @@ impl Registrar {
         let pem = asking.key.request(&self.me).map_err(AgentError::Key)?;
         let request = certificate::request(
             &self.me,
+            self.way.signer(),
             pem,
             &random_suffix(),
             self.options.tuning.certificate_seconds,
@@ -412,7 +480,9 @@ impl Registrar {
         self.save(Some(&identity), None).await?;
         tracing::info!(until = %validity.until, "has a certificate of the hub");
         self.forget_requests().await;
-        self.link.show(&Credentials::Own(identity.clone()));
+        let own = Credentials::Own(identity.clone());
+        self.way.show(&own).await.map_err(AgentError::Endpoint)?;
+        self.others = None;
         self.held = Some(Held {
             identity,
             validity,
@@ -437,17 +507,22 @@ impl Registrar {
         Ok(until)
     }
 
-    /// Stores a new identity, or the one that is held, and the key that waits.
+    /// Stores a new identity, or the one that is stored already, and the key that waits.
     async fn save(
         &self,
         identity: Option<&Identity>,
         pending: Option<&Key>,
     ) -> Result<(), RoundError> {
-        let identity = identity.or(self.held.as_ref().map(|held| &held.identity));
-        Ok(self
-            .store
-            .save(&self.me, &self.options.hub, identity, pending)
-            .await?)
+        let held = self.held.as_ref().map(|held| &held.identity);
+        let own = identity.or(held).map(|identity| (identity, &self.hub));
+        let others = self.others.as_ref().map(|(identity, hub)| (identity, hub));
+        let kept = Kept {
+            me: &self.me,
+            agent_id: &self.agent_id,
+            identity: own.or(others),
+            pending: pending.map(|key| (key, self.hub.endpoint.address())),
+        };
+        Ok(self.store.save(&kept).await?)
     }
 
     /// Renews and works only while the hub lets the cluster in.
@@ -473,7 +548,12 @@ impl Registrar {
         let leaves = standing == Standing::Unknown && self.member.is_some();
         let belongs = (standing == Standing::Accepted || leaves) && self.held.is_some();
         if belongs && self.member.is_none() {
-            self.member = Some(Member::start(&self.options, &self.me.agent, &self.link)?);
+            let work = Config {
+                identity: work_identity(&self.hub.identity, &self.agent_id),
+                ..self.options.work.clone()
+            };
+            let started = Member::start(&self.options, &self.me.agent, &self.way, work);
+            self.member = Some(started?);
         } else if !belongs && let Some(member) = self.member.take() {
             member.stop().await;
             tracing::info!("stopped renewing the lease and working");
@@ -522,9 +602,17 @@ impl Registrar {
 impl Requests {
     async fn changed(&mut self) -> Result<(), TaskFailed> {
         tokio::select! {
-            Some(_) = self.changes.next() => Ok(()),
+            Some(()) = self.changes.next() => Ok(()),
             failed = self.background.failed() => Err(failed),
         }
+    }
+}
+
+/// As which hub's works the agent looks after works.
+fn work_identity(hub: &str, agent_id: &str) -> drover_core::work::plan::Identity {
+    drover_core::work::plan::Identity {
+        agent_id: agent_id.to_owned(),
+        ..crate::work::identity_for(hub)
     }
 }
 

@@ -3,10 +3,11 @@ mod managed;
 
 use std::time::Duration;
 
-use drover_core::registration::request;
+use drover_core::registration::request::{self, GRPC_SIGNER};
+use drover_protocol::DataType;
 use tokio::task::JoinHandle;
 
-use super::identity::{Identity, Key};
+use super::identity::{Identity, Kept, Key};
 use super::*;
 use hub::{Hub, Life, Policy};
 use managed::Managed;
@@ -36,6 +37,11 @@ fn options(hub: &Hub, managed: &Managed) -> AgentOptions {
     }
 }
 
+fn forget_token(options: &mut AgentOptions) {
+    let hubs = std::mem::take(&mut options.hubs).into_iter();
+    options.hubs = hubs.map(Bootstrap::without_asking).collect();
+}
+
 struct Running {
     cancel: CancellationToken,
     task: JoinHandle<Result<(), AgentError>>,
@@ -61,7 +67,13 @@ impl Running {
 fn a_request_carries_both_groups() {
     let key = Key::generate().expect("there is randomness");
     let pem = key.request(&me()).expect("it can be written");
-    let request = drover_core::registration::agent::certificate::request(&me(), pem, "xxxxx", None);
+    let request = drover_core::registration::agent::certificate::request(
+        &me(),
+        GRPC_SIGNER,
+        pem,
+        "xxxxx",
+        None,
+    );
     assert_eq!(request::read(&request), Ok(me()));
 }
 
@@ -92,8 +104,16 @@ async fn what_is_stored_is_found_and_belongs_to_one_hub() {
         server_name: None,
         bootstrap_token: None,
     };
+    let at = |hub: &HubEndpoint| Bootstrap::at(hub.clone());
+    let there = at(&hub);
+    let mut kept = Kept {
+        me: &me(),
+        agent_id: "id",
+        identity: Some((&identity, &there)),
+        pending: Some((&next, "h:2")),
+    };
     store
-        .save(&me(), &hub, Some(&identity), Some(&next))
+        .save(&kept)
         .await
         .expect("the namespace is made when it is not there");
     let stored = store.load().await.expect("it answers");
@@ -101,26 +121,26 @@ async fn what_is_stored_is_found_and_belongs_to_one_hub() {
         (stored.agent.as_deref(), stored.cluster.as_deref()),
         (Some("a1"), Some("c1"))
     );
+    assert_eq!(stored.agent_id.as_deref(), Some("id"));
     assert_eq!(
-        (stored.identity.as_ref(), stored.pending.as_ref()),
-        (Some(&identity), Some(&next))
+        (stored.identity.as_ref(), stored.pending.clone()),
+        (Some(&identity), Some((next.clone(), "h:2".to_owned())))
     );
-    assert!(stored.is_for(&HubEndpoint {
+    let is_for = |hub: HubEndpoint| stored.is_for(&hub.into());
+    assert!(is_for(HubEndpoint {
         url: "h:1".to_owned(),
         ..hub.clone()
     }));
-    assert!(!stored.is_for(&HubEndpoint {
+    assert!(!is_for(HubEndpoint {
         url: "h:2".to_owned(),
         ..hub.clone()
     }));
-    assert!(!stored.is_for(&HubEndpoint {
+    assert!(!is_for(HubEndpoint {
         ca_pem: b"other".to_vec(),
         ..hub.clone()
     }));
-    store
-        .save(&me(), &hub, Some(&identity), None)
-        .await
-        .expect("it answers");
+    kept.pending = None;
+    store.save(&kept).await.expect("it answers");
     assert!(store.load().await.expect("it answers").pending.is_none());
 }
 
@@ -166,9 +186,11 @@ async fn a_cluster_joins_reports_and_renews_its_lease() {
     assert_eq!(
         managed.secret_keys(),
         [
+            "agent-id",
             "agent-name",
             "cluster-name",
             "config.yaml",
+            "hub-identity",
             "tls.crt",
             "tls.key"
         ]
@@ -184,7 +206,7 @@ async fn a_restarted_agent_uses_its_certificate() {
     agent.stop().await;
     let before = hub.state().renewals;
     let mut without_token = options(&hub, &managed);
-    without_token.hub.bootstrap_token = None;
+    forget_token(&mut without_token);
     let agent = start(without_token);
     hub.until("another renewal", |state| state.renewals > before)
         .await;
@@ -206,7 +228,13 @@ async fn a_restart_while_a_request_waits_does_not_ask_again() {
     agent.stop().await;
     assert_eq!(
         managed.secret_keys(),
-        ["agent-name", "cluster-name", "pending.key"]
+        [
+            "agent-id",
+            "agent-name",
+            "cluster-name",
+            "pending.hub",
+            "pending.key"
+        ]
     );
     hub.decide(Policy::welcoming());
     let agent = start(options(&hub, &managed));
@@ -288,7 +316,7 @@ async fn a_denied_agent_stops_by_itself() {
 async fn an_agent_that_can_neither_show_nor_ask_says_so() {
     let hub = Hub::start(Policy::welcoming()).await;
     let mut options = options(&hub, &Managed::default());
-    options.hub.bootstrap_token = None;
+    forget_token(&mut options);
     let error = run(options, CancellationToken::new())
         .await
         .expect_err("it cannot join");
@@ -308,7 +336,7 @@ async fn a_refused_request_is_not_repeated_at_once() {
         .await;
     managed
         .until("the key is forgotten", |managed| {
-            managed.secret_keys() == ["agent-name", "cluster-name"]
+            managed.secret_keys() == ["agent-id", "agent-name", "cluster-name"]
         })
         .await;
     agent.stop().await;

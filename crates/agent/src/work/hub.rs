@@ -31,6 +31,14 @@ pub trait HubWorks: Send + Sync + 'static {
     /// Whether all works were heard of once: only then is one that is missing gone.
     fn is_synced(&self) -> bool;
 
+    /// Whether the hub ordered the end of the last work of this name. One that is missing otherwise may come back.
+    fn ended(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// Nothing of the works of this name is left in the cluster.
+    fn forget(&self, _name: &str) {}
+
     /// Listens until `cancel`; calls `told` with the name of each work that changed or went.
     fn run(
         self: Arc<Self>,

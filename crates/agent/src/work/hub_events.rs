@@ -1,7 +1,7 @@
 //! Works that arrive as CloudEvents.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -37,6 +37,9 @@ pub struct HubEvents {
     works: AgentWorks,
     /// The works that were read last, the newest at the end.
     read: Mutex<VecDeque<Copies>>,
+    /// Names of which the last work was deleted by the hub, until nothing of it is left. Works that come and go quickly under one
+    /// name push each other out before the agent is done with them.
+    ended: Mutex<HashSet<String>>,
     connected: AtomicBool,
 }
 
@@ -46,6 +49,7 @@ impl HubEvents {
         Self {
             works,
             read: Mutex::default(),
+            ended: Mutex::default(),
             connected: AtomicBool::new(false),
         }
     }
@@ -87,7 +91,18 @@ impl HubEvents {
         if matches!(change, Change::Deleted(_)) {
             self.recent().retain(|copies| copies.name != name);
         }
+        let ordered = change.object().metadata.deletion_timestamp.is_some();
+        if matches!(change, Change::Deleted(_)) && ordered {
+            self.ended_names().insert(name.clone());
+        } else {
+            self.ended_names().remove(&name);
+        }
         name
+    }
+
+    fn ended_names(&self) -> MutexGuard<'_, HashSet<String>> {
+        // As for `read`.
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,6 +121,14 @@ fn uid(work: &ManifestWork) -> &str {
 impl HubWorks for HubEvents {
     fn get(&self, name: &str) -> Option<Arc<ManifestWork>> {
         self.read(name, self.works.get(name)?)
+    }
+
+    fn ended(&self, name: &str) -> bool {
+        self.ended_names().contains(name)
+    }
+
+    fn forget(&self, name: &str) {
+        self.ended_names().remove(name);
     }
 
     fn version(&self, name: &str) -> Option<Version> {
@@ -285,5 +308,31 @@ mod tests {
             told.recv().await.expect("the end is told");
         }
         stop.cancel();
+    }
+
+    #[test]
+    fn only_a_work_that_the_hub_deleted_has_ended() {
+        let options = AgentOptions::new("cluster1-work-agent", "cluster1");
+        let (works, _driver) = AgentWorks::new(options, Arc::new(MemoryBus::new()));
+        let hub = HubEvents::new(works);
+        let of = |deleting: Option<&str>| {
+            let metadata =
+                json!({"name": "w", "namespace": "cluster1", "deletionTimestamp": deleting});
+            let work = json!({"metadata": metadata, "spec": {"workload": {"manifests": []}}});
+            Arc::new(Work::from_object(&work).expect("it is a work"))
+        };
+        let (lives, goes) = (of(None), of(Some("2026-01-01T00:00:00Z")));
+        for (change, ended) in [
+            (Change::Added(lives.clone()), false),
+            (Change::Deleted(lives.clone()), false),
+            (Change::Deleted(goes.clone()), true),
+            (Change::Added(lives), false),
+            (Change::Deleted(goes), true),
+        ] {
+            hub.hear(&change);
+            assert_eq!(hub.ended("w"), ended, "{change:?}");
+        }
+        hub.forget("w");
+        assert!(!hub.ended("w"));
     }
 }

@@ -152,6 +152,9 @@ impl<H: HubWorks> Round<'_, H> {
             }
             if work.is_none() && applied.is_none() {
                 self.forget();
+                if let Key::Work(name) = self.key {
+                    self.all.hub.forget(name);
+                }
                 return Ok(Next::OnChange);
             }
             if applied.as_deref().is_some_and(|it| self.is_of_another(it)) {

@@ -65,6 +65,7 @@ impl Servers {
         let options = KubeOptions {
             controllers: true,
             only: Some(CONTROLLERS),
+            ..KubeOptions::default()
         };
         let (peer, embedded) = tokio::join!(KubeApi::start(options), Embedded::start());
         let (peer, embedded) = (peer?, embedded?);

@@ -1,10 +1,12 @@
 //! What the agent of a cluster does to join its hub and to stay (ocm: pkg/registration/{spoke,register}).
 //!
+//! - [`hubs`]: which of several hubs to be at, and when to go to another
 //! - [`certificate`]: from the bootstrap token to a certificate, and from each certificate to the next
 //! - [`status`]: what the cluster tells of itself, and when its API server counts as unavailable
 //! - here: who the agent is, where it stands with the hub, its lease
 
 pub mod certificate;
+pub mod hubs;
 pub mod status;
 
 use std::collections::BTreeMap;

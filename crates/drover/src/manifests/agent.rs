@@ -126,16 +126,9 @@ fn cluster_rules() -> Vec<PolicyRule> {
         rule(
             &[WORKS],
             &["appliedmanifestworks"],
-            &[
-                "get", "list", "watch", "create", "update", "patch", "delete",
-            ],
+            &["list", "watch", "create", "patch", "delete"],
         ),
-        rule(
-            &[WORKS],
-            &["appliedmanifestworks/status"],
-            &["patch", "update"],
-        ),
-        rule(&[WORKS], &["appliedmanifestworks/finalizers"], &["update"]),
+        rule(&[WORKS], &["appliedmanifestworks/status"], &["patch"]),
         // Works with an executor: what it may do is asked first.
         rule(
             &["authorization.k8s.io"],

@@ -25,6 +25,12 @@ pub const NAME: &str = "drover-hub";
 pub const BOOTSTRAP: &str = "agent-registration-bootstrap";
 /// Where agents connect.
 const BROKER: i32 = 8443;
+/// Where the hub's API asks whether it may take a write.
+const WEBHOOK: i32 = 9443;
+/// The service of that, and the secret with its certificates, which the hub makes.
+const WEBHOOK_NAME: &str = "drover-hub-webhook";
+/// The configurations of the webhooks, which the hub keeps itself.
+const CONFIGURATION: &str = "drover-hub";
 const REPLICAS: u8 = 3;
 
 const CLUSTERS: &str = "cluster.open-cluster-management.io";
@@ -55,7 +61,12 @@ pub fn objects(args: &Manifests) -> Result<Vec<Value>> {
     // The hub keeps the role itself.
     let joins = format!("{}:{BOOTSTRAP}", roles::BOOTSTRAP_ROLE);
     all.push(bootstrap.bind(&joins, roles::BOOTSTRAP_ROLE)?);
-    all.push(object(&service(own))?);
+    let grpc = ServicePort {
+        app_protocol: Some("grpc".to_owned()),
+        ..port("grpc", BROKER)
+    };
+    all.push(object(&service(NAME, own, grpc))?);
+    all.push(object(&service(WEBHOOK_NAME, own, port("webhook", 443)))?);
     let replicas = args.replicas.unwrap_or(REPLICAS);
     if replicas > 1 {
         all.push(object(&budget(own))?);
@@ -71,6 +82,11 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Progr
         format!("--listen=0.0.0.0:{BROKER}"),
         format!("--health=0.0.0.0:{PROBES}"),
         format!("--namespace={own}"),
+        // A first certificate for whoever holds a token of this account; a person still lets the cluster in.
+        format!("--approve-user=system:serviceaccount:{own}:{BOOTSTRAP}"),
+        format!("--webhook-listen=0.0.0.0:{WEBHOOK}"),
+        format!("--webhook-service={own}/{WEBHOOK_NAME}"),
+        format!("--webhook-secret={own}/{WEBHOOK_NAME}"),
         "--log=info".to_owned(),
         "--log-format=json".to_owned(),
     ];
@@ -86,7 +102,7 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Progr
         account,
         image: &args.image,
         args: flags,
-        ports: vec![("grpc", BROKER)],
+        ports: vec![("grpc", BROKER), ("webhook", WEBHOOK)],
         replicas,
         requests: ("100m", "128Mi"),
         mounts: Vec::new(),
@@ -122,7 +138,18 @@ fn cluster_rules() -> Vec<PolicyRule> {
         rule(
             &[""],
             &["namespaces"],
-            &["list", "watch", "create", "patch"],
+            &["get", "list", "watch", "create", "patch"],
+        ),
+        only(
+            rule(
+                &["admissionregistration.k8s.io"],
+                &[
+                    "mutatingwebhookconfigurations",
+                    "validatingwebhookconfigurations",
+                ],
+                &["get", "patch", "create"],
+            ),
+            &[CONFIGURATION],
         ),
         rule(
             &[RBAC],
@@ -185,6 +212,11 @@ fn fleet_rules() -> Vec<PolicyRule> {
             &["managedclusters"],
             &["get", "list", "watch", "create", "update", "patch"],
         ),
+        // Whoever asks to join puts its cluster into the set that everybody is in.
+        only(
+            rule(&[CLUSTERS], &["managedclustersets/join"], &["create"]),
+            &["default"],
+        ),
         rule(
             &[CLUSTERS],
             &["managedclusters/status"],
@@ -193,7 +225,7 @@ fn fleet_rules() -> Vec<PolicyRule> {
         rule(
             &[ADDONS],
             &["managedclusteraddons"],
-            &["get", "list", "watch"],
+            &["get", "list", "watch", "patch", "delete"],
         ),
         rule(
             &[ADDONS],
@@ -203,9 +235,50 @@ fn fleet_rules() -> Vec<PolicyRule> {
         rule(
             &[WORKS],
             &["manifestworks"],
-            &["get", "list", "watch", "update", "patch", "delete"],
+            &[
+                "get", "list", "watch", "create", "update", "patch", "delete",
+            ],
         ),
         rule(&[WORKS], &["manifestworks/status"], &["patch", "update"]),
+        rule(
+            &[WORKS],
+            &["manifestworkreplicasets"],
+            &["get", "list", "watch", "patch"],
+        ),
+        rule(&[WORKS], &["manifestworkreplicasets/status"], &["patch"]),
+        // For works with an executor that the hub makes itself.
+        rule(&[WORKS], &["manifestworks"], &["execute-as"]),
+        rule(
+            &[CLUSTERS],
+            &["managedclustersets"],
+            &["list", "watch", "create", "patch"],
+        ),
+        rule(
+            &[CLUSTERS],
+            &[
+                "managedclustersetbindings",
+                "placements",
+                "addonplacementscores",
+            ],
+            &["list", "watch"],
+        ),
+        rule(
+            &[CLUSTERS],
+            &["placementdecisions"],
+            &["list", "watch", "create", "patch", "delete"],
+        ),
+        rule(
+            &[CLUSTERS],
+            &[
+                "managedclustersets/status",
+                "managedclustersetbindings/status",
+                "placements/status",
+                "placementdecisions/status",
+            ],
+            &["patch"],
+        ),
+        // Decisions keep their placement until they are gone.
+        rule(&[CLUSTERS], &["placements/finalizers"], &["update"]),
     ]
 }
 
@@ -214,24 +287,33 @@ fn own_rules() -> Vec<PolicyRule> {
     vec![
         rule(&[""], &["secrets"], &["create"]),
         only(rule(&[""], &["secrets"], &["get"]), &[authority::SECRET]),
+        only(
+            rule(&[""], &["secrets"], &["get", "update"]),
+            &[WEBHOOK_NAME],
+        ),
     ]
 }
 
-fn service(own: &str) -> Service {
+fn service(name: &str, own: &str, port: ServicePort) -> Service {
     Service {
-        metadata: named(NAME, Some(own)),
+        metadata: named(name, Some(own)),
         spec: Some(ServiceSpec {
             selector: Some(app(NAME)),
-            ports: Some(vec![ServicePort {
-                name: Some("grpc".to_owned()),
-                port: BROKER,
-                protocol: Some("TCP".to_owned()),
-                target_port: Some(IntOrString::String("grpc".to_owned())),
-                ..ServicePort::default()
-            }]),
+            ports: Some(vec![port]),
             ..ServiceSpec::default()
         }),
         ..Service::default()
+    }
+}
+
+/// To the port of the pods with the same name.
+fn port(name: &str, number: i32) -> ServicePort {
+    ServicePort {
+        name: Some(name.to_owned()),
+        port: number,
+        protocol: Some("TCP".to_owned()),
+        target_port: Some(IntOrString::String(name.to_owned())),
+        ..ServicePort::default()
     }
 }
 

@@ -96,12 +96,22 @@ impl Account<'_> {
 
     /// It may do in its own namespace what a role says that is printed too.
     pub fn role(&self, name: &str, rules: Vec<PolicyRule>) -> Result<[Value; 2]> {
+        self.role_in(self.namespace, name, rules)
+    }
+
+    /// It may do in a namespace what a role says that is printed too.
+    pub fn role_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        rules: Vec<PolicyRule>,
+    ) -> Result<[Value; 2]> {
         let role = object(&Role {
-            metadata: named(name, Some(self.namespace)),
+            metadata: named(name, Some(namespace)),
             rules: Some(rules),
         })?;
         let binding = object(&RoleBinding {
-            metadata: named(name, Some(self.namespace)),
+            metadata: named(name, Some(namespace)),
             role_ref: reference("Role", name),
             subjects: self.subjects(),
         })?;

@@ -13,6 +13,11 @@ fn args(role: ManifestRole) -> Manifests {
         cluster: agent.then(|| "north".to_owned()),
         hub: agent.then(|| "hub.example.com:8443".to_owned()),
         hub_identity: None,
+        message_namespace: (role == ManifestRole::Publisher)
+            .then(|| "team".to_owned())
+            .into_iter()
+            .collect(),
+        messaging_in_process: false,
     }
 }
 
@@ -42,11 +47,16 @@ fn check(name: &str, args: &Manifests) {
 fn what_is_printed_is_known() {
     check("hub", &args(ManifestRole::Hub));
     check("agent", &args(ManifestRole::Agent));
+    check("publisher", &args(ManifestRole::Publisher));
 }
 
 #[test]
 fn printing_twice_prints_the_same() {
-    for role in [ManifestRole::Hub, ManifestRole::Agent] {
+    for role in [
+        ManifestRole::Hub,
+        ManifestRole::Agent,
+        ManifestRole::Publisher,
+    ] {
         let (first, second) = (render(&args(role)), render(&args(role)));
         assert_eq!(first.expect("printed"), second.expect("printed"));
     }
@@ -65,7 +75,11 @@ fn what_makes_no_sense_is_refused() {
 
 #[test]
 fn nothing_is_granted_by_a_wildcard() {
-    for role in [ManifestRole::Hub, ManifestRole::Agent] {
+    for role in [
+        ManifestRole::Hub,
+        ManifestRole::Agent,
+        ManifestRole::Publisher,
+    ] {
         let text = printed(&args(role));
         assert!(!text.contains('*'), "{text}");
     }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::folder::Folder;
+use super::messages::MessageRules;
 use crate::admission::Rules;
 
 /// How long the certificate of a listener lives; it is made anew at every start.
@@ -64,7 +65,7 @@ impl Member {
         let config = Config {
             external_address: address.to_string(),
             root_ca: Some(authority.certificate_pem().into()),
-            admission: vec![Rules::new(&auth, &store)],
+            admission: vec![Rules::new(&auth, &store), Arc::new(MessageRules)],
             ..Config::default()
         };
         let server = ApiServer::new(store, auth, config);

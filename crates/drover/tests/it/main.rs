@@ -14,6 +14,9 @@ mod judged;
 mod kinds;
 mod placement;
 mod placing;
+mod replicasets;
+mod registration;
+mod rights;
 mod source;
 #[path = "../common/suite.rs"]
 mod suite;

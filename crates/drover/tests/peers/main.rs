@@ -11,6 +11,7 @@ mod hub;
 #[path = "../it/judged.rs"]
 mod judged;
 mod kubectl;
+mod kubernetes;
 mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
@@ -18,8 +19,13 @@ mod placement;
 #[path = "../it/placing.rs"]
 mod placing;
 mod real;
+
+mod replicaset;
 mod roles;
+mod rollout;
 mod sdkgo;
+#[path = "../common/suite.rs"]
+mod suite;
 mod work_semantics;
 #[path = "../it/world.rs"]
 mod world;

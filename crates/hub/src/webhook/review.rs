@@ -229,3 +229,6 @@ fn unreadable(why: &str) -> Response {
     let text = format!("send an AdmissionReview of admission.k8s.io/v1: {why}\n");
     (StatusCode::BAD_REQUEST, text).into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{ClusterError, HubWorks, Round, RoundError, params};
+use super::{ClusterError, HubWorks, Key, Round, RoundError, params};
 
 impl<H: HubWorks> Round<'_, H> {
     pub(super) async fn create_applied(
@@ -130,6 +130,13 @@ impl<H: HubWorks> Round<'_, H> {
     ) -> Result<bool, RoundError> {
         let identity = &self.all.config.identity;
         let ours = applied.spec.hub_hash == identity.hub_hash;
+        if let (Key::Work(name), None, true) = (self.key, work, ours)
+            && applied.metadata.deletion_timestamp.is_none()
+            && self.all.hub.ended(name)
+        {
+            self.delete_applied(applied).await?;
+            return Ok(true);
+        }
         let mut status = applied.status.clone().unwrap_or_default();
         match eviction::decide(
             applied,

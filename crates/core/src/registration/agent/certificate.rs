@@ -10,7 +10,7 @@ use k8s_openapi::api::certificates::v1::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 
-use super::super::request::{self, Agent, GRPC_SIGNER};
+use super::super::request::{self, Agent};
 use super::super::roles::{ALL_CLUSTERS_GROUP, agent_user, cluster_group};
 
 /// The part of its life after which a certificate is renewed: between these, by jitter, so that a fleet does not renew at
@@ -99,9 +99,10 @@ pub fn subject(me: &Agent) -> (String, [String; 2]) {
     )
 }
 
-/// The request for a certificate: `pem` is the PKCS #10 request, `suffix` makes its name unique.
+/// The request for a certificate of this signer: `pem` is the PKCS #10 request, `suffix` makes its name unique.
 pub fn request(
     me: &Agent,
+    signer: &str,
     pem: Vec<u8>,
     suffix: &str,
     seconds: Option<i32>,
@@ -109,7 +110,7 @@ pub fn request(
     let mut request = CertificateSigningRequest {
         spec: CertificateSigningRequestSpec {
             request: ByteString(pem),
-            signer_name: GRPC_SIGNER.to_owned(),
+            signer_name: signer.to_owned(),
             usages: Some(
                 ["digital signature", "key encipherment", "client auth"]
                     .map(str::to_owned)

@@ -252,9 +252,34 @@ fn add(sums: &mut BTreeMap<String, Quantity>, amounts: Option<&Amounts>) {
     }
 }
 
-/// The claims to report: the reserved ones in their order, then the others by name, as many as `max_custom`; also how many
-/// were left out for that.
-pub fn claims(found: &[ClusterClaim], max_custom: usize) -> (Vec<ManagedClusterClaim>, usize) {
+/// Which claims are reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimLimits {
+    /// How many beside the reserved ones.
+    pub max_custom: usize,
+    /// Ends of names that are reserved as well.
+    pub reserved_suffixes: Vec<String>,
+}
+
+impl Default for ClaimLimits {
+    fn default() -> Self {
+        Self {
+            max_custom: MAX_CUSTOM_CLAIMS,
+            reserved_suffixes: Vec::new(),
+        }
+    }
+}
+
+impl ClaimLimits {
+    fn reserves(&self, name: &str) -> bool {
+        let ends = |suffix: &String| name.ends_with(suffix.as_str());
+        claim::RESERVED.contains(&name) || self.reserved_suffixes.iter().any(ends)
+    }
+}
+
+/// The claims to report: the reserved ones by name, then the others by name, as many as may be; also how many were left out
+/// for that.
+pub fn claims(found: &[ClusterClaim], limits: &ClaimLimits) -> (Vec<ManagedClusterClaim>, usize) {
     let shown = found.iter().filter(|claim| {
         let labels = claim.metadata.labels.as_ref();
         !labels.is_some_and(|labels| labels.contains_key(names::SPOKE_ONLY_LABEL))
@@ -262,24 +287,18 @@ pub fn claims(found: &[ClusterClaim], max_custom: usize) -> (Vec<ManagedClusterC
     let by_name: BTreeMap<&str, &str> = shown
         .filter_map(|claim| Some((claim.metadata.name.as_deref()?, claim.spec.value.as_str())))
         .collect();
-    let entry = |(name, value): (&str, &str)| ManagedClusterClaim {
+    let (reserved, custom): (Vec<_>, Vec<_>) = by_name
+        .into_iter()
+        .partition(|(name, _)| limits.reserves(name));
+    let dropped = custom.len().saturating_sub(limits.max_custom);
+    let kept = reserved
+        .into_iter()
+        .chain(custom.into_iter().take(limits.max_custom));
+    let claims = kept.map(|(name, value)| ManagedClusterClaim {
         name: name.to_owned(),
         value: value.to_owned(),
-    };
-    let reserved = claim::RESERVED
-        .iter()
-        .filter_map(|name| by_name.get_key_value(name))
-        .map(|(name, value)| entry((name, value)));
-    let custom = || {
-        by_name
-            .iter()
-            .filter(|(name, _)| !claim::RESERVED.contains(name))
-    };
-    let dropped = custom().count().saturating_sub(max_custom);
-    let kept = custom()
-        .take(max_custom)
-        .map(|(name, value)| entry((name, value)));
-    (reserved.chain(kept).collect(), dropped)
+    });
+    (claims.collect(), dropped)
 }
 
 #[cfg(test)]

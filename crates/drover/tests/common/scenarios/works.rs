@@ -151,7 +151,7 @@ pub(super) async fn a_deployment_reports_what_is_ready(ground: Ground) {
 
 pub(super) async fn a_work_that_is_deleted_at_once_leaves_nothing(ground: Ground) {
     let (works, maps) = (ground.works(), ground.there("v1/ConfigMap"));
-    for round in 0..5 {
+    for round in 0..30 {
         let name = ground
             .work("short", &[ground.config_map("short", &round.to_string())])
             .await;

@@ -5,6 +5,7 @@ use k8s_openapi::api::certificates::v1::{
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _};
 
+use super::super::super::request::KUBE_SIGNER;
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -41,7 +42,7 @@ fn asked(key: &KeyPair) -> CertificateSigningRequest {
         .serialize_request(key)
         .and_then(|r| r.pem())
         .expect("it can be asked for");
-    request(&me(), pem.into_bytes(), "xxxxx", None)
+    request(&me(), KUBE_SIGNER, pem.into_bytes(), "xxxxx", None)
 }
 
 fn with(
@@ -67,7 +68,7 @@ fn a_request_is_what_hubs_read() {
     let request = asked(&KeyPair::generate().expect("there is randomness"));
     assert_eq!(request::read(&request), Ok(me()));
     assert_eq!(request.metadata.name.as_deref(), Some("c1-xxxxx"));
-    assert_eq!(request.spec.signer_name, GRPC_SIGNER);
+    assert_eq!(request.spec.signer_name, KUBE_SIGNER);
 }
 
 #[test]

@@ -284,11 +284,52 @@ fn claims_come_in_order_and_not_too_many() {
         claim("a", None),
         claim("id.k8s.io", None),
     ];
-    let (kept, dropped) = claims(&found, 2);
+    let (kept, dropped) = claims(&found, &limits(2, &[]));
     let kept: Vec<_> = kept.iter().map(|claim| claim.name.as_str()).collect();
     assert_eq!(
         kept,
         ["id.k8s.io", "product.open-cluster-management.io", "a", "b"]
     );
-    assert_eq!((dropped, claims(&found, 20).0[2].value.as_str()), (1, "a!"));
+    assert_eq!(
+        (
+            dropped,
+            claims(&found, &ClaimLimits::default()).0[2].value.as_str()
+        ),
+        (1, "a!")
+    );
+}
+
+fn limits(max_custom: usize, suffixes: &[&str]) -> ClaimLimits {
+    ClaimLimits {
+        max_custom,
+        reserved_suffixes: suffixes.iter().map(|one| (*one).to_owned()).collect(),
+    }
+}
+
+#[test]
+fn claims_with_reserved_ends_are_always_reported() {
+    let claim = |name: &str| ClusterClaim {
+        metadata: drover_api::ObjectMeta {
+            name: Some(name.to_owned()),
+            ..Default::default()
+        },
+        ..ClusterClaim::default()
+    };
+    let names = [
+        "b.reserved.io",
+        "a",
+        "platform.open-cluster-management.io",
+        "z",
+        "a.reserved.io",
+    ];
+    let found: Vec<ClusterClaim> = names.into_iter().map(claim).collect();
+    let (kept, dropped) = claims(&found, &limits(1, &["reserved.io", "other"]));
+    let kept: Vec<&str> = kept.iter().map(|claim| claim.name.as_str()).collect();
+    let expected = [
+        "a.reserved.io",
+        "b.reserved.io",
+        "platform.open-cluster-management.io",
+        "a",
+    ];
+    assert_eq!((kept.as_slice(), dropped), (&expected[..], 1));
 }

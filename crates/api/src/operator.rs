@@ -1,0 +1,3 @@
+//! `operator.open-cluster-management.io`: how agents are installed.
+
+pub mod v1;

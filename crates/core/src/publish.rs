@@ -1,0 +1,244 @@
+//! Decides what happens to a FedoraMessage: when it is sent, when it is tried again, when it is given up, and what its status says.
+//!
+//! One message for each generation, as far as AMQP allows: its id and time are written down before the first attempt, and every
+//! attempt carries the same ones. Who reads the status alone knows where to go on.
+
+mod retry;
+mod status;
+pub mod pod;
+pub mod admission;
+
+use drover_api::fedora::v1alpha1::{
+    Environment, FedoraMessage, FedoraMessageStatus, SecretRef, Severity as Wanted,
+};
+use drover_api::names::fedora as names;
+use drover_protocol::fedora::{
+    BASE_SCHEMA, Envelope, Header, Outgoing, Severity, check_body, check_headers, check_topic,
+    is_uuid, message_id, routing_key,
+};
+use jiff::{SignedDuration, Timestamp};
+
+pub use retry::{backoff, deadline};
+pub use status::{Fault, Verdict};
+
+use status::{Progress, current, progress, write};
+
+/// A place that messages go to, as the operator's configuration describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Goes before every topic.
+    pub topic_prefix: String,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Nothing until the resource changes.
+    Rest,
+    /// Look again at this time.
+    WakeAt(Timestamp),
+    /// Write this status, then look again.
+    Write(Box<FedoraMessageStatus>),
+    /// Delete the resource: it is over, and nobody needs it any more.
+    Delete,
+    /// Find the identity in this secret, then ask [`attempt`].
+    Identify(SecretRef),
+}
+
+/// What an attempt needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// To be written, and not by force, before anything is sent.
+    pub status: FedoraMessageStatus,
+    /// To be sent.
+    pub message: Outgoing,
+}
+
+/// What to do about a message at a time.
+pub fn next(message: &FedoraMessage, place: Option<&Place>, now: Timestamp) -> Step {
+    if message.metadata.deletion_timestamp.is_some() {
+        return Step::Rest;
+    }
+    match progress(message) {
+        Progress::Over { at } => match status::seen(message) {
+            Some(status) => Step::Write(Box::new(status)),
+            None => after_the_end(message, at, now),
+        },
+        Progress::Drifted => drifted(message, now),
+        Progress::Open => open(message, place, now),
+    }
+}
+
+fn after_the_end(message: &FedoraMessage, at: Option<Timestamp>, now: Timestamp) -> Step {
+    let (Some(at), Some(seconds)) = (at, message.spec.ttl_seconds_after_finished) else {
+        return Step::Rest;
+    };
+    let end = at.saturating_add(SignedDuration::from_secs(i64::from(seconds)));
+    match end {
+        Ok(end) if end > now => Step::WakeAt(end),
+        _ => Step::Delete,
+    }
+}
+
+/// The spec changed after the message was sent: what was sent stays sent, and nothing else is.
+fn drifted(message: &FedoraMessage, now: Timestamp) -> Step {
+    let status = status::drifted(message, now);
+    if message.status.as_ref() == Some(&status) {
+        Step::Rest
+    } else {
+        Step::Write(Box::new(status))
+    }
+}
+
+fn open(message: &FedoraMessage, place: Option<&Place>, now: Timestamp) -> Step {
+    if message.spec.suspend {
+        return settled(message, &Fault::suspended(), now);
+    }
+    let Some(place) = place else {
+        return settled(message, &Fault::unsupported(message.spec.env), now);
+    };
+    if let Err(fault) = check(message, place) {
+        return settled(message, &fault, now);
+    }
+    let end = deadline(message);
+    if now >= end {
+        return settled(message, &Fault::deadline(message), now);
+    }
+    if retry::exhausted(message) {
+        return settled(message, &Fault::exhausted(message), now);
+    }
+    match retry::not_before(message) {
+        Some(at) if at > now => Step::WakeAt(at.min(end)),
+        _ => match message.spec.authentication.secret() {
+            Some(secret) => Step::Identify(secret.clone()),
+            None => settled(message, &Fault::no_secret(), now),
+        },
+    }
+}
+
+/// A status that stays until the resource changes; written once.
+fn settled(message: &FedoraMessage, fault: &Fault, now: Timestamp) -> Step {
+    let status = write(message, fault, now);
+    if message.status.as_ref() == Some(&status) {
+        Step::Rest
+    } else {
+        Step::Write(Box::new(status))
+    }
+}
+
+/// Checks everything that the spec alone decides; the API's admission asks the same.
+pub fn check(message: &FedoraMessage, place: &Place) -> Result<(), Fault> {
+    let wanted = &message.spec.message;
+    let invalid = |error: &dyn std::fmt::Display| Fault::invalid(error.to_string());
+    check_topic(&place.topic_prefix, &wanted.topic).map_err(|rule| invalid(&rule))?;
+    check_headers(&wanted.headers).map_err(|rule| invalid(&rule))?;
+    let body = serde_json::to_vec(&wanted.body).map_err(|error| invalid(&error))?;
+    check_body(body.len()).map_err(|rule| invalid(&rule))?;
+    if let Some(id) = wanted.id.as_deref().filter(|id| !is_uuid(id)) {
+        return Err(Fault::invalid(format!(
+            "id {id:?} is no UUID; it looks like f4300d3c-42ae-49ae-9a79-0c6f6249cfd1"
+        )));
+    }
+    if message.spec.authentication.secret_ref.is_some()
+        && message.spec.authentication.secret_ref_camel.is_some()
+    {
+        return Err(Fault::invalid(
+            "authentication has both secret_ref and secretRef; keep one of them".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The next attempt, for a message of which [`next`] said that it needs an identity, and has one.
+pub fn attempt(message: &FedoraMessage, place: &Place, now: Timestamp) -> Result<Attempt, Fault> {
+    let wanted = &message.spec.message;
+    let generation = message.metadata.generation.unwrap_or(1);
+    let before = message.status.clone().unwrap_or_default();
+    // Only what was written for this very message is its own.
+    let same = current(message);
+    let id = before
+        .message_id
+        .clone()
+        .filter(|_| same)
+        .or_else(|| wanted.id.clone())
+        .unwrap_or_else(|| {
+            message_id(
+                message.metadata.uid.as_deref().unwrap_or_default(),
+                generation,
+            )
+        });
+    let sent_at = before.sent_at.as_ref().filter(|_| same).map(|time| time.0);
+    let created = message.metadata.creation_timestamp.as_ref();
+    let sent_at = sent_at.unwrap_or(match created {
+        Some(created) if generation <= 1 => created.0,
+        _ => now,
+    });
+    let envelope = Envelope {
+        message_id: id,
+        sent_at,
+        severity: severity(wanted.severity),
+        schema: wanted
+            .schema
+            .clone()
+            .unwrap_or_else(|| BASE_SCHEMA.0.to_owned()),
+        schema_package: wanted
+            .schema_package
+            .clone()
+            .unwrap_or_else(|| BASE_SCHEMA.1.to_owned()),
+        priority: wanted.priority.unwrap_or(0),
+    };
+    let headers =
+        Header::table(&wanted.headers).map_err(|error| Fault::invalid(error.to_string()))?;
+    let body =
+        serde_json::to_vec(&wanted.body).map_err(|error| Fault::invalid(error.to_string()))?;
+    let outgoing = Outgoing {
+        routing_key: routing_key(&place.topic_prefix, &wanted.topic),
+        message_id: envelope.message_id.clone(),
+        priority: envelope.priority,
+        headers: envelope.headers(headers),
+        body,
+    };
+    Ok(Attempt {
+        status: status::begun(message, &outgoing, sent_at, now),
+        message: outgoing,
+    })
+}
+
+/// What became of an attempt, whose status was written before. `message` has that status.
+pub fn conclude(
+    message: &FedoraMessage,
+    outcome: Result<(), Fault>,
+    now: Timestamp,
+) -> FedoraMessageStatus {
+    match outcome {
+        Ok(()) => status::sent(message, now),
+        Err(fault) => write(message, &fault, now),
+    }
+}
+
+/// The status of a message whose secret cannot be used now.
+pub fn unidentified(message: &FedoraMessage, fault: &Fault, now: Timestamp) -> FedoraMessageStatus {
+    write(message, fault, now)
+}
+
+/// Whether the message was begun and nobody wrote what became of it: whoever sent it last died, or lost its right to write.
+pub fn interrupted(message: &FedoraMessage) -> bool {
+    current(message) && status::reason(message) == Some(names::REASON_PENDING)
+}
+
+fn severity(wanted: Option<Wanted>) -> Severity {
+    match wanted {
+        Some(Wanted::Debug) => Severity::Debug,
+        Some(Wanted::Info) | None => Severity::Info,
+        Some(Wanted::Warning) => Severity::Warning,
+        Some(Wanted::Error) => Severity::Error,
+    }
+}
+
+/// How an environment is called in texts.
+pub(crate) fn called(environment: Environment) -> &'static str {
+    environment.as_str()
+}
+
+#[cfg(test)]
+mod tests;

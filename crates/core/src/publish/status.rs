@@ -1,0 +1,334 @@
+//! The status of a message: read to know where it stands, written so that people, programs and the next process know.
+
+use std::fmt::Write as _;
+
+use drover_api::conditions::{self, Status, condition};
+use drover_api::fedora::v1alpha1::{Environment, FedoraMessage, FedoraMessageStatus};
+use drover_api::names::fedora as names;
+use drover_api::{Condition, Time};
+use drover_protocol::fedora::Outgoing;
+use jiff::Timestamp;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::called;
+
+/// What helps against a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing, for this generation.
+    Never,
+    /// A change of the secret, the operator's configuration or the broker's users.
+    AfterChange,
+    /// Time.
+    Later,
+    /// The same message again: it may have arrived.
+    Again,
+    /// Nothing is wrong: somebody wants it so.
+    Wanted,
+}
+
+/// Every fault of a sender, and what helps. docs/fedora-messaging.md has the table for people.
+const REPORTED: [(&str, Verdict); 11] = [
+    (names::REASON_INVALID, Verdict::Never),
+    (names::REASON_FORBIDDEN, Verdict::Never),
+    (names::REASON_NO_EXCHANGE, Verdict::Never),
+    (names::REASON_SECRET_INVALID, Verdict::AfterChange),
+    (names::REASON_SECRET_KEY_MISSING, Verdict::AfterChange),
+    (names::REASON_TLS_FAILED, Verdict::AfterChange),
+    (names::REASON_LOGIN_REFUSED, Verdict::AfterChange),
+    (names::REASON_CONNECTION_FAILED, Verdict::Later),
+    (names::REASON_REJECTED, Verdict::Later),
+    (names::REASON_POD_FAILED, Verdict::Later),
+    (names::REASON_UNCERTAIN, Verdict::Again),
+];
+
+/// Why a message is not known to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// A reason of [`names`].
+    pub reason: &'static str,
+    /// For people.
+    pub text: String,
+    /// What helps.
+    pub verdict: Verdict,
+}
+
+impl Fault {
+    /// A fault.
+    pub fn new(reason: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
+        Self {
+            reason,
+            text: text.into(),
+            verdict,
+        }
+    }
+
+    /// A fault of which only the reason is known, as another process wrote it down.
+    pub fn reported(reason: &str, text: impl Into<String>) -> Self {
+        let (reason, verdict) = REPORTED
+            .iter()
+            .find(|(known, _)| *known == reason)
+            .copied()
+            .unwrap_or((names::REASON_POD_FAILED, Verdict::Later));
+        Self::new(reason, verdict, text)
+    }
+
+    pub(super) fn invalid(text: String) -> Self {
+        Self::new(names::REASON_INVALID, Verdict::Never, text)
+    }
+
+    pub(super) fn suspended() -> Self {
+        let text = "Nothing is sent while spec.suspend is true";
+        Self::new(names::REASON_SUSPENDED, Verdict::Wanted, text)
+    }
+
+    pub(super) fn unsupported(environment: Environment) -> Self {
+        let text = format!(
+            "The operator has no configuration for the environment {}",
+            called(environment)
+        );
+        Self::new(
+            names::REASON_UNSUPPORTED_ENVIRONMENT,
+            Verdict::AfterChange,
+            text,
+        )
+    }
+
+    pub(super) fn no_secret() -> Self {
+        let text = "authentication.secret_ref is missing: name the secret with ca, cert and key";
+        Self::new(names::REASON_INVALID, Verdict::Never, text)
+    }
+
+    pub(super) fn deadline(message: &FedoraMessage) -> Self {
+        let text = given_up("its deadline passed", message);
+        Self::new(names::REASON_DEADLINE, Verdict::Never, text)
+    }
+
+    pub(super) fn exhausted(message: &FedoraMessage) -> Self {
+        let attempts = message.status.as_ref().map_or(0, |status| status.attempts);
+        let text = given_up(&format!("it failed {attempts} times"), message);
+        Self::new(names::REASON_EXHAUSTED, Verdict::Never, text)
+    }
+}
+
+/// Says why it was given up, what the last fault was, and whether it may have arrived all the same.
+fn given_up(why: &str, message: &FedoraMessage) -> String {
+    let mut text = format!("The message was given up: {why}");
+    if let Some(last) = sent_condition(message).filter(|last| {
+        ![names::REASON_DEADLINE, names::REASON_EXHAUSTED].contains(&last.reason.as_str())
+    }) {
+        for part in ["; last: ", &last.reason, ": ", &last.message] {
+            text.push_str(part);
+        }
+    }
+    if may_have_arrived(message) {
+        text.push_str("; an attempt was not confirmed, so it may have been delivered");
+    }
+    text
+}
+
+fn may_have_arrived(message: &FedoraMessage) -> bool {
+    let uncertain = message
+        .status
+        .as_ref()
+        .is_some_and(|status| status.uncertain_attempts > 0);
+    uncertain || reason(message) == Some(names::REASON_PENDING)
+}
+
+/// Where a message stands.
+pub(super) enum Progress {
+    /// Sent, or given up, at a time.
+    Over { at: Option<Timestamp> },
+    /// Sent, and the spec changed since.
+    Drifted,
+    /// Neither.
+    Open,
+}
+
+/// Whether the status is about the message that the spec has now. Before a first attempt every change makes another one; after it
+/// only a change of what is sent does.
+pub(super) fn current(message: &FedoraMessage) -> bool {
+    let Some(status) = &message.status else {
+        return false;
+    };
+    match &status.spec_hash {
+        Some(hash) => *hash == spec_hash(message),
+        None => status.observed_generation == message.metadata.generation,
+    }
+}
+
+/// Tells one message from another by what is sent, where to and as whom.
+fn spec_hash(message: &FedoraMessage) -> String {
+    let spec = &message.spec;
+    let told = json!([spec.env, spec.message, spec.authentication.secret()]);
+    let digest = Sha256::digest(told.to_string());
+    digest
+        .iter()
+        .take(16)
+        .fold(String::new(), |mut text, byte| {
+            // A String takes everything that is written to it.
+            write!(text, "{byte:02x}").ok();
+            text
+        })
+}
+
+/// The status of a message that is over, for a generation that changed nothing of it.
+pub(super) fn seen(message: &FedoraMessage) -> Option<FedoraMessageStatus> {
+    let generation = message.metadata.generation;
+    let mut status = message.status.clone()?;
+    if status.observed_generation == generation {
+        return None;
+    }
+    status.observed_generation = generation;
+    for condition in &mut status.conditions {
+        condition.observed_generation = generation;
+    }
+    Some(status)
+}
+
+pub(super) fn progress(message: &FedoraMessage) -> Progress {
+    let Some(status) = &message.status else {
+        // A copy of a resource whose message was sent: it came without the status.
+        let sent_before = message
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|notes| notes.contains_key(names::SENT_ID_ANNOTATION));
+        return if sent_before {
+            Progress::Over { at: None }
+        } else {
+            Progress::Open
+        };
+    };
+    let at = status.completion_time.as_ref().map(|time| time.0);
+    let current = current(message);
+    if conditions::is_true(&status.conditions, names::SENT) {
+        return if current {
+            Progress::Over { at }
+        } else {
+            Progress::Drifted
+        };
+    }
+    if current && status.completion_time.is_some() {
+        Progress::Over { at }
+    } else {
+        Progress::Open
+    }
+}
+
+fn sent_condition(message: &FedoraMessage) -> Option<&Condition> {
+    conditions::find(&message.status.as_ref()?.conditions, names::SENT)
+}
+
+/// The reason of the condition.
+pub(super) fn reason(message: &FedoraMessage) -> Option<&str> {
+    sent_condition(message).map(|condition| condition.reason.as_str())
+}
+
+/// The status before an attempt.
+pub(super) fn begun(
+    message: &FedoraMessage,
+    outgoing: &Outgoing,
+    sent_at: Timestamp,
+    now: Timestamp,
+) -> FedoraMessageStatus {
+    let mut status = of_this_generation(message);
+    if reason(message) == Some(names::REASON_PENDING) && status.attempts > 0 {
+        status.uncertain_attempts += 1;
+    }
+    status.attempts += 1;
+    status.spec_hash = Some(spec_hash(message));
+    status.message_id = Some(outgoing.message_id.clone());
+    status.sent_at = Some(Time(sent_at));
+    status.topic = Some(outgoing.routing_key.clone());
+    status.last_attempt_time = Some(Time(now));
+    say(
+        message,
+        &mut status,
+        Status::Unknown,
+        names::REASON_PENDING,
+        "The message is being sent",
+        now,
+    );
+    status
+}
+
+/// The status after a success.
+pub(super) fn sent(message: &FedoraMessage, now: Timestamp) -> FedoraMessageStatus {
+    let mut status = of_this_generation(message);
+    status.completion_time = Some(Time(now));
+    say(
+        message,
+        &mut status,
+        Status::True,
+        names::REASON_SENT,
+        names::MESSAGE_SENT,
+        now,
+    );
+    status
+}
+
+/// The status after a fault.
+pub(super) fn write(message: &FedoraMessage, fault: &Fault, now: Timestamp) -> FedoraMessageStatus {
+    let mut status = of_this_generation(message);
+    if fault.verdict == Verdict::Again {
+        status.uncertain_attempts += 1;
+    }
+    if fault.verdict == Verdict::Never && status.completion_time.is_none() {
+        status.completion_time = Some(Time(now));
+    }
+    let holds = match fault.verdict {
+        Verdict::Again | Verdict::Wanted => Status::Unknown,
+        Verdict::Never | Verdict::AfterChange | Verdict::Later => Status::False,
+    };
+    say(message, &mut status, holds, fault.reason, &fault.text, now);
+    status
+}
+
+/// The status of a sent message whose spec is another one now.
+pub(super) fn drifted(message: &FedoraMessage, now: Timestamp) -> FedoraMessageStatus {
+    let mut status = message.status.clone().unwrap_or_default();
+    let text = "The spec changed after the message was sent; a message is sent once, so make a new resource for another one";
+    let drift = condition(
+        names::SPEC_DRIFT,
+        Status::True,
+        names::REASON_CHANGED_AFTER_SENT,
+        text,
+        message.metadata.generation,
+        &Time(now),
+    );
+    conditions::set(&mut status.conditions, drift);
+    status
+}
+
+/// What the status says of this generation; counters and ids of another one are not this one's.
+fn of_this_generation(message: &FedoraMessage) -> FedoraMessageStatus {
+    let old = message.status.clone().unwrap_or_default();
+    if current(message) {
+        return old;
+    }
+    FedoraMessageStatus {
+        conditions: old.conditions,
+        ..FedoraMessageStatus::default()
+    }
+}
+
+/// Says it as a condition, and in the flat form of the proposal.
+fn say(
+    message: &FedoraMessage,
+    status: &mut FedoraMessageStatus,
+    holds: Status,
+    reason: &str,
+    text: &str,
+    now: Timestamp,
+) {
+    let generation = message.metadata.generation;
+    let said = condition(names::SENT, holds, reason, text, generation, &Time(now));
+    status.type_ = Some(names::SENT.to_owned());
+    status.status = Some(holds == Status::True);
+    status.reason = Some(said.reason.clone());
+    status.message = Some(said.message.clone());
+    status.observed_generation = generation;
+    conditions::set(&mut status.conditions, said);
+}

@@ -1,0 +1,382 @@
+use std::collections::BTreeSet;
+
+use drover_api::conditions::{Status, is};
+use drover_api::{ObjectMeta, Time};
+use serde_json::json;
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).expect("small seconds are valid")
+}
+
+fn place() -> Place {
+    Place {
+        topic_prefix: "org.fedoraproject.prod".to_owned(),
+    }
+}
+
+/// The example of the proposal.
+fn message() -> FedoraMessage {
+    FedoraMessage {
+        metadata: ObjectMeta {
+            name: Some("example".to_owned()),
+            namespace: Some("default".to_owned()),
+            uid: Some("11111111-2222-3333-4444-555555555555".to_owned()),
+            generation: Some(1),
+            creation_timestamp: Some(Time(at(0))),
+            ..ObjectMeta::default()
+        },
+        spec: serde_json::from_value(json!({
+            "env": "prod",
+            "message": {"topic": "nice.message", "headers": {"niceness": "very"}, "body": {"encouragement": "You're doing great!"}},
+            "authentication": {"secret_ref": {"name": "fedora-messaging", "namespace": "default"}},
+        }))
+        .expect("it is a spec"),
+        status: None,
+    }
+}
+
+fn changed(change: impl FnOnce(&mut FedoraMessage)) -> FedoraMessage {
+    let mut message = message();
+    change(&mut message);
+    message
+}
+
+fn reason_of(status: &FedoraMessageStatus) -> String {
+    assert_eq!(status.type_.as_deref(), Some("FedoraMessageSent"));
+    assert_eq!(
+        status.status,
+        Some(is(&status.conditions, names::SENT, Status::True)),
+        "the flat form says the same"
+    );
+    status.reason.clone().unwrap_or_default()
+}
+
+/// A broker that takes the message.
+fn send(message: &mut FedoraMessage, now: Timestamp) -> Outgoing {
+    let attempt = attempt(message, &place(), now).expect("it can be sent");
+    message.status = Some(attempt.status);
+    attempt.message
+}
+
+#[test]
+fn the_example_ends_as_the_proposal_says() {
+    let mut message = message();
+    let Step::Identify(secret) = next(&message, Some(&place()), at(1)) else {
+        panic!("a new message wants its secret");
+    };
+    assert_eq!(secret.name, "fedora-messaging");
+    let outgoing = send(&mut message, at(1));
+    assert_eq!(outgoing.routing_key, "org.fedoraproject.prod.nice.message");
+    assert_eq!(outgoing.message_id, "f4300d3c-42ae-49ae-9a79-0c6f6249cfd1");
+    assert_eq!(
+        reason_of(message.status.as_ref().expect("it was written")),
+        "Pending"
+    );
+    let status = conclude(&message, Ok(()), at(2));
+    let written = serde_json::to_value(&status).expect("it is JSON");
+    for (key, expected) in [
+        ("type", json!("FedoraMessageSent")),
+        ("status", json!(true)),
+        ("reason", json!("Sent")),
+        ("message", json!("Message was sent successfully")),
+        ("observedGeneration", json!(1)),
+        ("attempts", json!(1)),
+        ("messageId", json!("f4300d3c-42ae-49ae-9a79-0c6f6249cfd1")),
+        ("topic", json!("org.fedoraproject.prod.nice.message")),
+    ] {
+        assert_eq!(written[key], expected, "{key}");
+    }
+    message.status = Some(status);
+    assert_eq!(next(&message, Some(&place()), at(9)), Step::Rest);
+}
+
+#[test]
+fn what_can_never_be_sent_says_why_and_is_over() {
+    let check = |change: fn(&mut FedoraMessage), reason: &str, part: &str| {
+        let mut message = changed(change);
+        let Step::Write(status) = next(&message, Some(&place()), at(1)) else {
+            panic!("{reason}: a fault is written");
+        };
+        assert_eq!(reason_of(&status), reason);
+        let text = status.message.clone().unwrap_or_default();
+        assert!(text.contains(part), "{reason}: {text}");
+        assert!(status.completion_time.is_some(), "{reason} is final");
+        message.status = Some(*status);
+        assert_eq!(next(&message, Some(&place()), at(2)), Step::Rest);
+    };
+    let invalid = "InvalidMessage";
+    check(
+        |m| m.spec.message.topic = "a..b".to_owned(),
+        invalid,
+        "empty word",
+    );
+    check(
+        |m| m.spec.message.topic = "x".repeat(240),
+        invalid,
+        "263 bytes",
+    );
+    check(
+        |m| {
+            m.spec
+                .message
+                .headers
+                .insert("sent-at".to_owned(), json!("now"));
+        },
+        invalid,
+        "written by the sender",
+    );
+    check(
+        |m| {
+            m.spec
+                .message
+                .body
+                .insert("x".to_owned(), json!("x".repeat(300_000)));
+        },
+        invalid,
+        "is the most",
+    );
+    check(
+        |m| m.spec.message.id = Some("x".to_owned()),
+        invalid,
+        "no UUID",
+    );
+    check(
+        |m| m.spec.authentication.secret_ref = None,
+        invalid,
+        "name the secret",
+    );
+    check(
+        |m| m.spec.authentication.secret_ref_camel = m.spec.authentication.secret_ref.clone(),
+        invalid,
+        "keep one",
+    );
+    check(
+        |m| m.metadata.creation_timestamp = Some(Time(at(-3600))),
+        "DeadlineExceeded",
+        "its deadline passed",
+    );
+}
+
+#[test]
+fn what_waits_for_somebody_is_written_once_and_goes_on_when_they_did_it() {
+    let mut message = changed(|m| m.spec.suspend = true);
+    let Step::Write(status) = next(&message, Some(&place()), at(1)) else {
+        panic!("it is written");
+    };
+    assert_eq!(reason_of(&status), "Suspended");
+    assert!(is(&status.conditions, names::SENT, Status::Unknown));
+    message.status = Some(*status);
+    assert_eq!(next(&message, Some(&place()), at(2)), Step::Rest);
+    message.spec.suspend = false;
+    message.metadata.generation = Some(2);
+    assert!(matches!(
+        next(&message, Some(&place()), at(3)),
+        Step::Identify(_)
+    ));
+
+    let Step::Write(status) = next(&message, None, at(3)) else {
+        panic!("it is written");
+    };
+    assert_eq!(reason_of(&status), "UnsupportedEnvironment");
+    message.status = Some(*status);
+    assert_eq!(next(&message, None, at(4)), Step::Rest);
+    assert!(matches!(
+        next(&message, Some(&place()), at(5)),
+        Step::Identify(_)
+    ));
+}
+
+#[test]
+fn faults_of_time_are_tried_again_and_end() {
+    let mut message = changed(|m| m.spec.max_attempts = Some(3));
+    let mut now = at(0);
+    let refused = || Fault::new(names::REASON_CONNECTION_FAILED, Verdict::Later, "refused");
+    let mut ids = BTreeSet::new();
+    for round in 1..=3 {
+        assert!(
+            matches!(next(&message, Some(&place()), now), Step::Identify(_)),
+            "round {round}"
+        );
+        ids.insert(send(&mut message, now).message_id);
+        message.status = Some(conclude(&message, Err(refused()), now));
+        if round < 3 {
+            let Step::WakeAt(time) = next(&message, Some(&place()), now) else {
+                panic!("round {round}: it waits");
+            };
+            let waited = time.duration_since(now).as_secs();
+            assert!(
+                (4 * (1 << (round - 1))..=6 * (1 << (round - 1))).contains(&waited),
+                "{waited} s"
+            );
+            now = time;
+        }
+    }
+    assert_eq!(ids.len(), 1, "every attempt is the same message");
+    let Step::Write(status) = next(&message, Some(&place()), now) else {
+        panic!("it is given up");
+    };
+    assert_eq!(reason_of(&status), "RetriesExhausted");
+    let text = status.message.unwrap_or_default();
+    assert!(
+        text.contains("failed 3 times") && text.contains("ConnectionFailed: refused"),
+        "{text}"
+    );
+    assert!(!text.contains("may have been delivered"), "{text}");
+}
+
+#[test]
+fn an_unconfirmed_attempt_is_admitted_to_the_end() {
+    let mut message = changed(|m| m.spec.max_attempts = Some(1));
+    send(&mut message, at(0));
+    let fault = Fault::new(names::REASON_UNCERTAIN, Verdict::Again, "no confirm");
+    message.status = Some(conclude(&message, Err(fault), at(1)));
+    assert!(is(
+        &message.status.as_ref().expect("written").conditions,
+        names::SENT,
+        Status::Unknown
+    ));
+    let Step::Write(status) = next(&message, Some(&place()), at(2)) else {
+        panic!("it is given up");
+    };
+    assert!(
+        status
+            .message
+            .unwrap_or_default()
+            .contains("may have been delivered")
+    );
+}
+
+#[test]
+fn a_finished_message_goes_after_its_time_and_not_before() {
+    let mut message = changed(|m| m.spec.ttl_seconds_after_finished = Some(60));
+    send(&mut message, at(0));
+    message.status = Some(conclude(&message, Ok(()), at(10)));
+    assert_eq!(next(&message, Some(&place()), at(11)), Step::WakeAt(at(70)));
+    assert_eq!(next(&message, Some(&place()), at(70)), Step::Delete);
+}
+
+#[test]
+fn what_was_sent_is_never_sent_again() {
+    let mut message = message();
+    send(&mut message, at(0));
+    message.status = Some(conclude(&message, Ok(()), at(1)));
+    message.metadata.generation = Some(2);
+    message.spec.message.topic = "other".to_owned();
+    let Step::Write(status) = next(&message, Some(&place()), at(2)) else {
+        panic!("the drift is written");
+    };
+    assert!(is(&status.conditions, names::SPEC_DRIFT, Status::True));
+    assert!(is(&status.conditions, names::SENT, Status::True));
+    message.status = Some(*status);
+    assert_eq!(next(&message, Some(&place()), at(3)), Step::Rest);
+
+    let copy = changed(|m| {
+        m.metadata.annotations =
+            Some([(names::SENT_ID_ANNOTATION.to_owned(), "x".to_owned())].into());
+    });
+    assert_eq!(next(&copy, Some(&place()), at(1)), Step::Rest);
+}
+
+/// Walks a message through every way to die: after each step the process may be gone, with what it had written.
+#[test]
+fn no_crash_sends_another_message_or_none() {
+    for seed in 0..3_000_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut dice = move |sides: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % sides
+        };
+        let mut message = message();
+        let (mut now, mut sent, mut confirmed) = (at(0), BTreeSet::new(), 0);
+        for _ in 0..200 {
+            match next(&message, Some(&place()), now) {
+                Step::Rest | Step::Delete => break,
+                Step::WakeAt(time) => now = time,
+                Step::Write(status) => message.status = Some(*status),
+                Step::Identify(_) => {
+                    let attempt = attempt(&message, &place(), now).expect("it can be sent");
+                    if dice(4) == 0 {
+                        continue; // died before anything was written
+                    }
+                    message.status = Some(attempt.status);
+                    now = now
+                        .saturating_add(SignedDuration::from_secs(1))
+                        .unwrap_or(now);
+                    if dice(4) == 0 {
+                        continue; // died before anything was sent
+                    }
+                    let outcome = match dice(4) {
+                        0 => Err(Fault::new(
+                            names::REASON_CONNECTION_FAILED,
+                            Verdict::Later,
+                            "",
+                        )),
+                        1 => Err(Fault::new(names::REASON_UNCERTAIN, Verdict::Again, "")),
+                        _ => Ok(()),
+                    };
+                    if !matches!(&outcome, Err(fault) if fault.verdict == Verdict::Later) {
+                        sent.insert((
+                            attempt.message.message_id.clone(),
+                            format!("{:?}", attempt.message.headers),
+                        ));
+                    }
+                    if dice(4) == 0 {
+                        continue; // died before the end was written
+                    }
+                    confirmed += u32::from(outcome.is_ok());
+                    message.status = Some(conclude(&message, outcome, now));
+                }
+            }
+        }
+        let status = message.status.as_ref().expect("something was written");
+        assert!(
+            sent.len() <= 1,
+            "seed {seed}: every copy is the same: {sent:?}"
+        );
+        assert!(
+            confirmed <= 1,
+            "seed {seed}: nothing is sent after it was confirmed"
+        );
+        assert!(
+            status.completion_time.is_some(),
+            "seed {seed}: it ends: {status:?}"
+        );
+        let says_sent = is(&status.conditions, names::SENT, Status::True);
+        let admits = status
+            .message
+            .as_deref()
+            .unwrap_or_default()
+            .contains("may have been delivered");
+        assert!(
+            sent.is_empty() || says_sent || admits,
+            "seed {seed}: what may have arrived is admitted: {status:?}"
+        );
+    }
+}
+
+#[test]
+fn a_change_of_something_else_keeps_the_message() {
+    let mut message = message();
+    let first = send(&mut message, at(1));
+    // Suspended between two attempts, and let go again: still the same message.
+    let fault = Fault::new(names::REASON_CONNECTION_FAILED, Verdict::Later, "");
+    message.status = Some(conclude(&message, Err(fault), at(2)));
+    message.metadata.generation = Some(3);
+    message.spec.max_attempts = Some(9);
+    let second = send(&mut message, at(100));
+    assert_eq!(first, second);
+    message.status = Some(conclude(&message, Ok(()), at(101)));
+    message.metadata.generation = Some(4);
+    message.spec.ttl_seconds_after_finished = Some(0);
+    let Step::Write(status) = next(&message, Some(&place()), at(102)) else {
+        panic!("the generation was seen");
+    };
+    assert_eq!(status.observed_generation, Some(4));
+    assert_eq!(reason_of(&status), "Sent");
+    message.status = Some(*status);
+    assert_eq!(next(&message, Some(&place()), at(103)), Step::Delete);
+}

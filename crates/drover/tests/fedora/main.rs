@@ -1,0 +1,12 @@
+//! FedoraMessages from the resource to the broker: the program with a real RabbitMQ, on both APIs, beside the Python command.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
+
+mod command;
+mod embedded;
+mod python;
+mod real;
+mod stage;

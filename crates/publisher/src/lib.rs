@@ -1,0 +1,194 @@
+//! Sends one message to Fedora Messaging for each FedoraMessage, and says in its status what became of it.
+//!
+//! What to do is decided in [`drover_core::publish`]; this crate reads secrets, keeps connections, and writes.
+
+pub mod send;
+pub mod install;
+mod connections;
+mod messages;
+mod pods;
+mod events;
+mod secrets;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_api::fedora::v1alpha1::{Environment, FedoraMessage};
+use drover_api::names::fedora as names;
+use drover_core::publish::Place;
+use drover_core::publish::pod::PodSettings;
+use drover_runtime::clock::Clock;
+use drover_runtime::controller;
+use drover_runtime::mirror::mirror;
+use drover_runtime::queue::WorkQueue;
+use drover_runtime::supervise::Tasks;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, ResourceExt as _};
+use tokio_util::sync::CancellationToken;
+
+use connections::Connections;
+use messages::Messages;
+use pods::Pods;
+
+pub use messages::fault_of;
+
+/// Messages that are worked on at once.
+const WORKERS: usize = 256;
+/// How long a round may take to end when the publisher stops: a confirm that is on its way is worth waiting for.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Where the messages of one environment go.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// `amqps://host:port/vhost`.
+    pub url: String,
+    /// Goes before every topic.
+    pub topic_prefix: String,
+    /// Where messages are published.
+    pub exchange: String,
+}
+
+impl Target {
+    /// The Fedora Messaging of the Fedora Project.
+    pub fn of_fedora(environment: Environment) -> Self {
+        let (host, prefix) = match environment {
+            Environment::Stg => ("rabbitmq.stg.fedoraproject.org", "org.fedoraproject.stg"),
+            Environment::Prod => ("rabbitmq.fedoraproject.org", "org.fedoraproject.prod"),
+        };
+        Self {
+            url: format!("amqps://{host}/%2Fpubsub"),
+            topic_prefix: prefix.to_owned(),
+            exchange: drover_protocol::fedora::EXCHANGE.to_owned(),
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            topic_prefix: self.topic_prefix.clone(),
+        }
+    }
+}
+
+/// Who sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The publisher itself, on connections that it keeps: thousands of messages a second.
+    InProcess,
+    /// A pod for each attempt, which alone mounts the secret. A pod mounts secrets of its own namespace only: a message that names
+    /// one of another namespace is sent in process.
+    Pod(PodSettings),
+}
+
+/// How a publisher works.
+#[derive(Clone)]
+pub struct Publisher {
+    /// The API that has the messages and the secrets.
+    pub client: Client,
+    /// Where each environment is; a message for another one is refused.
+    pub targets: BTreeMap<Environment, Target>,
+    /// Who sends.
+    pub sender: Sender,
+    /// Whether a secret of another namespace may be used when its owner says so.
+    pub cross_namespace: bool,
+    /// How long the broker may take to confirm.
+    pub patience: Duration,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+/// Why a publisher ended.
+#[derive(Debug, thiserror::Error)]
+pub enum PublisherError {
+    /// The API refused or did not take a write.
+    #[error("failed to write {kind} {name}: {source}")]
+    Write {
+        /// What was written.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What the API said.
+        source: Box<kube::Error>,
+    },
+    /// The API refused or did not answer a read.
+    #[error("failed to read {kind} {name}: {source}")]
+    Read {
+        /// What was read.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What the API said.
+        source: Box<kube::Error>,
+    },
+    /// A part of it failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Publisher {
+    /// Works until `cancel`. The definition of FedoraMessage must be served already.
+    ///
+    /// # Errors
+    /// When a part of it fails for good.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), PublisherError> {
+        let mut tasks = Tasks::new(cancel.child_token());
+        let stop = tasks.cancel_token();
+        let queue = Arc::new(WorkQueue::<String>::new());
+        let told = queue.clone();
+        let (messages, task) = mirror(
+            Api::all(self.client.clone()),
+            Config::default(),
+            stop.clone(),
+            move |found: &FedoraMessage| told.add(messages::key_of(found)),
+        );
+        tasks.run("the cache of messages", task);
+        let connections = Connections::new(self.clock.clone());
+        let pods = self.pods(&queue, &mut tasks);
+        let messages = Arc::new(Messages {
+            settings: self,
+            messages,
+            connections,
+            pods,
+        });
+        let idle = messages.clone();
+        let ending = stop.clone();
+        tasks.run("the connections", async move {
+            idle.connections.tidy(ending).await;
+        });
+        tasks.run("the messages", async move {
+            controller::run("messages", queue, WORKERS, stop, |key| {
+                let messages = messages.clone();
+                async move { messages.reconcile(&key).await }
+            })
+            .await;
+        });
+        tasks
+            .wait(GRACE)
+            .await
+            .map_err(|failed| PublisherError::Failed(failed.to_string()))
+    }
+
+    /// The pods, with a cache of them that wakes their messages.
+    fn pods(&self, queue: &Arc<WorkQueue<String>>, tasks: &mut Tasks) -> Option<Pods> {
+        let Sender::Pod(settings) = &self.sender else {
+            return None;
+        };
+        let told = Arc::clone(queue);
+        let ours = format!("{}={}", names::MANAGED_BY_LABEL, names::MANAGED_BY);
+        let (seen, task): (Store<Pod>, _) = mirror(
+            Api::all(self.client.clone()),
+            Config::default().labels(&ours),
+            tasks.cancel_token(),
+            move |pod: &Pod| {
+                let namespace = pod.namespace().unwrap_or_default();
+                for owner in pod.owner_references() {
+                    told.add(format!("{namespace}/{}", owner.name));
+                }
+            },
+        );
+        tasks.run("the cache of pods", task);
+        Some(Pods::new(self.client.clone(), settings.clone(), seen))
+    }
+}

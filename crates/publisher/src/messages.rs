@@ -1,0 +1,382 @@
+//! Does what [`drover_core::publish`] plans for each message.
+
+use std::time::Duration;
+
+use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus, SecretRef};
+use drover_api::names::fedora as names;
+use drover_core::publish::pod::{self, Mounted};
+use drover_core::publish::{self, Fault, Place, Step, Verdict};
+use drover_protocol::fedora::Outgoing;
+use drover_runtime::controller::Next;
+use drover_transport::amqp::{self, AmqpError};
+use jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use crate::connections::Connections;
+use crate::pods::{self, Pods};
+use crate::secrets::Found;
+use crate::{Publisher, PublisherError, Target, events, secrets};
+
+/// Between two looks at a secret that cannot be used: nobody tells when it changes.
+const SECRET_POLL: Duration = Duration::from_secs(15);
+/// Between two looks at a pod: its end is told, its silence is not.
+const LOOK: Duration = Duration::from_secs(30);
+/// How often the end of an attempt is written before it is left to the next round.
+const WRITES: u32 = 8;
+
+pub(crate) struct Messages {
+    pub settings: Publisher,
+    pub messages: Store<FedoraMessage>,
+    pub connections: Connections,
+    pub pods: Option<Pods>,
+}
+
+impl Messages {
+    /// One round for one message.
+    pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, PublisherError> {
+        let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+        let Some(message) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
+            if let Some(pods) = &self.pods {
+                pods.leave(key);
+            }
+            return Ok(Next::OnChange);
+        };
+        let now = self.settings.clock.now();
+        let target = self.settings.targets.get(&message.spec.env);
+        if let Some((pods, name)) = self.pod_at_work(&message) {
+            return self.watch_pod(pods, &message, target, &name, now).await;
+        }
+        let tidied = match &self.pods {
+            Some(pods) => pods.tidy(&message, now).await?,
+            None => None,
+        };
+        let next = self.step(&message, target, now).await?;
+        Ok(match (next, tidied) {
+            (Next::OnChange, Some(wait)) => Next::After(wait),
+            (Next::After(one), Some(other)) => Next::After(one.min(other)),
+            (next, None) => next,
+        })
+    }
+
+    async fn step(
+        &self,
+        message: &FedoraMessage,
+        target: Option<&Target>,
+        now: Timestamp,
+    ) -> Result<Next, PublisherError> {
+        let place = target.map(Target::place);
+        match publish::next(message, place.as_ref(), now) {
+            Step::Rest => Ok(Next::OnChange),
+            Step::WakeAt(time) => {
+                let wait = time.duration_since(now).unsigned_abs();
+                Ok(Next::After(wait + Duration::from_millis(1)))
+            }
+            Step::Write(status) => {
+                self.write(message, *status).await?;
+                Ok(Next::OnChange)
+            }
+            Step::Delete => {
+                self.delete(message).await?;
+                Ok(Next::OnChange)
+            }
+            Step::Identify(secret) => match (target, &place) {
+                (Some(target), Some(place)) => self.send(message, target, place, &secret).await,
+                // `next` wants no secret where there is no place.
+                _ => Ok(Next::OnChange),
+            },
+        }
+    }
+
+    /// The pod that the last attempt was left to, if nobody wrote its end yet.
+    fn pod_at_work(&self, message: &FedoraMessage) -> Option<(&Pods, String)> {
+        let status = message.status.as_ref()?;
+        let name = status.sender_pod.clone()?;
+        let pods = self.pods.as_ref()?;
+        let waits = publish::interrupted(message) && message.metadata.deletion_timestamp.is_none();
+        waits.then_some((pods, name))
+    }
+
+    async fn watch_pod(
+        &self,
+        pods: &Pods,
+        message: &FedoraMessage,
+        target: Option<&Target>,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Next, PublisherError> {
+        match pods.look(message, name, now).await? {
+            pods::Found::Running => Ok(Next::After(LOOK)),
+            pods::Found::Ended(outcome) => {
+                self.conclude(message.clone(), outcome).await?;
+                pods.leave(&key_of(message));
+                Ok(Next::OnChange)
+            }
+            pods::Found::Unmade => {
+                let Some(target) = target else {
+                    return Ok(Next::After(LOOK));
+                };
+                let again = publish::attempt(message, &target.place(), now);
+                let (found, again) = match (self.find(message, now).await, again) {
+                    (Ok(found), Ok(again)) => (found, again),
+                    (Err(fault), _) | (_, Err(fault)) => {
+                        self.conclude(message.clone(), Err(fault)).await?;
+                        pods.leave(&key_of(message));
+                        return Ok(Next::OnChange);
+                    }
+                };
+                let number = message.status.as_ref().map_or(1, |status| status.attempts);
+                let secret = mounted(message, &found);
+                pods.make(message, &again.message, number, target, &secret)
+                    .await?;
+                Ok(Next::After(LOOK))
+            }
+        }
+    }
+
+    async fn find(&self, message: &FedoraMessage, now: Timestamp) -> Result<Found, Fault> {
+        let secret = message.spec.authentication.secret();
+        let secret = secret.cloned().unwrap_or_default();
+        secrets::find(
+            &self.settings.client,
+            &secret,
+            &message.namespace().unwrap_or_default(),
+            &message.spec.message.topic,
+            self.settings.cross_namespace,
+            now,
+        )
+        .await
+    }
+
+    async fn send(
+        &self,
+        message: &FedoraMessage,
+        target: &Target,
+        place: &Place,
+        secret: &SecretRef,
+    ) -> Result<Next, PublisherError> {
+        let settings = &self.settings;
+        let now = settings.clock.now();
+        let namespace = message.namespace();
+        let own = secret.namespace.is_none() || secret.namespace == namespace;
+        let pods = self.pods.as_ref().filter(|_| own);
+        if pods.is_some_and(|pods| !pods.enter(&key_of(message))) {
+            return Ok(Next::After(pods::WAIT));
+        }
+        let begun = self.begin(message, place, pods.is_some(), now).await;
+        let (begun, found, outgoing) = match begun {
+            Ok(Some(ready)) => ready,
+            other => {
+                if let Some(pods) = pods {
+                    pods.leave(&key_of(message));
+                }
+                return other.map(|_| Next::After(SECRET_POLL));
+            }
+        };
+        if let Some(pods) = pods {
+            let number = begun.status.as_ref().map_or(1, |status| status.attempts);
+            let secret = mounted(&begun, &found);
+            pods.make(&begun, &outgoing, number, target, &secret)
+                .await?;
+            return Ok(Next::After(LOOK));
+        }
+        let sent = self
+            .connections
+            .publish(target, &found, &outgoing, settings.patience)
+            .await;
+        if let Err(error) = &sent {
+            tracing::debug!(%error, id = outgoing.message_id, "an attempt failed");
+        }
+        self.conclude(begun, sent.map_err(|error| fault_of(&error)))
+            .await?;
+        Ok(Next::OnChange)
+    }
+
+    /// Finds the identity and writes down that an attempt begins; `None` when there is none now, which is written too. Who comes
+    /// too late, or twice, fails here and sends nothing.
+    async fn begin(
+        &self,
+        message: &FedoraMessage,
+        place: &Place,
+        by_pod: bool,
+        now: Timestamp,
+    ) -> Result<Option<(FedoraMessage, Found, Outgoing)>, PublisherError> {
+        let found = match self.find(message, now).await {
+            Ok(found) => found,
+            Err(fault) => {
+                self.unidentified(message, &fault).await?;
+                return Ok(None);
+            }
+        };
+        let mut attempt = match publish::attempt(message, place, now) {
+            Ok(attempt) => attempt,
+            Err(fault) => {
+                self.unidentified(message, &fault).await?;
+                return Ok(None);
+            }
+        };
+        attempt.status.sender_pod = by_pod.then(|| pod::pod_name(message, attempt.status.attempts));
+        let begun = self.write(message, attempt.status).await?;
+        Ok(Some((begun, found, attempt.message)))
+    }
+
+    async fn unidentified(
+        &self,
+        message: &FedoraMessage,
+        fault: &Fault,
+    ) -> Result<(), PublisherError> {
+        let status = publish::unidentified(message, fault, self.settings.clock.now());
+        if message.status.as_ref() != Some(&status) {
+            self.write(message, status).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what became of an attempt, whatever else was written meanwhile: only here is it known.
+    async fn conclude(
+        &self,
+        mut message: FedoraMessage,
+        outcome: Result<(), Fault>,
+    ) -> Result<(), PublisherError> {
+        let api = self.api(&message);
+        let mut tries = 0;
+        loop {
+            let status = publish::conclude(&message, outcome.clone(), self.settings.clock.now());
+            let error = match self.write(&message, status).await {
+                Ok(written) => {
+                    if outcome.is_ok() {
+                        self.note_sent(&written).await?;
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            tries += 1;
+            if tries >= WRITES {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(20) * 2_u32.pow(tries)).await;
+            match api.get_opt(&message.name_any()).await {
+                // Another resource of the same name: what was sent was not its message.
+                Ok(Some(found)) if found.uid() == message.uid() => message = found,
+                Ok(_) => return Ok(()),
+                Err(problem) => tracing::debug!(%problem, "the message cannot be read again"),
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        message: &FedoraMessage,
+        status: FedoraMessageStatus,
+    ) -> Result<FedoraMessage, PublisherError> {
+        let name = message.name_any();
+        let changed = FedoraMessage {
+            status: Some(status),
+            ..message.clone()
+        };
+        let written = self
+            .api(message)
+            .replace_status(&name, &PostParams::default(), &changed)
+            .await
+            .map_err(|source| PublisherError::Write {
+                kind: "status of message",
+                name,
+                source: Box::new(source),
+            })?;
+        if let Some(status) = &written.status {
+            events::tell(&self.settings.client, message, status).await;
+        }
+        Ok(written)
+    }
+
+    /// Leaves a mark that copies of the resource carry, so that a restored one is not sent again.
+    async fn note_sent(&self, message: &FedoraMessage) -> Result<(), PublisherError> {
+        let id = message
+            .status
+            .as_ref()
+            .and_then(|status| status.message_id.as_deref());
+        let patch = json!({"metadata": {"uid": message.uid(), "annotations": {names::SENT_ID_ANNOTATION: id}}});
+        let name = message.name_any();
+        let params = PatchParams::default();
+        match self
+            .api(message)
+            .patch(&name, &params, &Patch::Merge(patch))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(source) => Err(PublisherError::Write {
+                kind: "message",
+                name,
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    async fn delete(&self, message: &FedoraMessage) -> Result<(), PublisherError> {
+        let name = message.name_any();
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: message.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match self.api(message).delete(&name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(source) => Err(PublisherError::Write {
+                kind: "message",
+                name,
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    fn api(&self, message: &FedoraMessage) -> Api<FedoraMessage> {
+        let namespace = message.namespace().unwrap_or_default();
+        Api::namespaced(self.settings.client.clone(), &namespace)
+    }
+}
+
+/// The key of a message in the queue.
+pub(crate) fn key_of(message: &FedoraMessage) -> String {
+    format!(
+        "{}/{}",
+        message.namespace().unwrap_or_default(),
+        message.name_any()
+    )
+}
+
+fn mounted<'a>(message: &'a FedoraMessage, found: &Found) -> Mounted<'a> {
+    let secret = message.spec.authentication.secret();
+    Mounted {
+        secret: secret.map_or("", |secret| secret.name.as_str()),
+        keys: found.keys,
+    }
+}
+
+/// The reason and the remedy of what the broker said.
+pub fn fault_of(error: &AmqpError) -> Fault {
+    let reason = match error {
+        AmqpError::Url(_) | AmqpError::Unreachable(_) => names::REASON_CONNECTION_FAILED,
+        AmqpError::NoIdentity | AmqpError::Identity(_) => names::REASON_SECRET_INVALID,
+        AmqpError::Invalid(_) => names::REASON_INVALID,
+        AmqpError::Tls(_) => names::REASON_TLS_FAILED,
+        AmqpError::Login(_) => names::REASON_LOGIN_REFUSED,
+        AmqpError::Forbidden(_) => names::REASON_FORBIDDEN,
+        AmqpError::NoExchange(_) => names::REASON_NO_EXCHANGE,
+        AmqpError::Rejected => names::REASON_REJECTED,
+        AmqpError::Uncertain(_) => names::REASON_UNCERTAIN,
+    };
+    let verdict = match error.verdict() {
+        amqp::Verdict::Never => Verdict::Never,
+        amqp::Verdict::AfterChange => Verdict::AfterChange,
+        amqp::Verdict::Later => Verdict::Later,
+        amqp::Verdict::Again => Verdict::Again,
+    };
+    Fault::new(reason, verdict, error.to_string())
+}
