@@ -330,7 +330,7 @@ impl Election {
         match timeout(FAREWELL, self.write(act)).await {
             Ok(Ok(_)) => tracing::info!(lease = self.name, "the lease is given up"),
             Ok(Err(error)) => {
-                tracing::warn!(%error, lease = self.name, "failed to give up the lease")
+                tracing::warn!(%error, lease = self.name, "failed to give up the lease");
             }
             Err(_) => tracing::warn!(lease = self.name, "failed to give up the lease in time"),
         }

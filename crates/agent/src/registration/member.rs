@@ -84,7 +84,7 @@ impl Member {
     /// Waits until the hub shows another lease, or a task failed.
     pub async fn changed(&mut self) -> Result<(), TaskFailed> {
         tokio::select! {
-            Some(_) = self.changes.next() => Ok(()),
+            Some(()) = self.changes.next() => Ok(()),
             failed = self.background.failed() => Err(failed),
         }
     }

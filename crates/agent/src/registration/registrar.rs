@@ -263,7 +263,7 @@ impl Registrar {
         let (requests, member) = (&mut self.requests, &mut self.member);
         tokio::select! {
             change = self.changes.next() => match change {
-                Some(_) => Ok(()),
+                Some(()) => Ok(()),
                 None => Err(ended("the watch of the cluster")),
             },
             Ok(()) = self.reports.changed() => Ok(()),

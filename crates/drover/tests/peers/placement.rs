@@ -375,12 +375,12 @@ async fn change(twins: &Twins, dice: &mut Dice, number: usize) {
             0 if found => {
                 place
                     .patch(&clusters, &name, json!({"metadata": {"labels": labels}}))
-                    .await
+                    .await;
             }
             1 if found => {
                 place
                     .patch(&clusters, &name, json!({"spec": {"taints": taints}}))
-                    .await
+                    .await;
             }
             2 if found => place.cluster_status(&name, status.clone()).await,
             3 if found => {
@@ -405,7 +405,7 @@ async fn look(twins: &Twins, on: bool) {
                     "sentry",
                     json!({"metadata": {"labels": {"on": value}}}),
                 )
-                .await
+                .await;
         })
         .await;
     let expected = if on { "0/: sentry" } else { "0/: " };

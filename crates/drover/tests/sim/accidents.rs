@@ -99,15 +99,14 @@ impl World {
         self.note(format!("kill the agent of {}", self.clusters[cluster].name));
         let skew = jiff::SignedDuration::from_mins(self.random.random_range(-10..=10));
         self.clusters[cluster].skew = skew;
-        self.clusters[cluster]
+        if let Some(a) = self.clusters[cluster]
             .agent
-            .take()
-            .map(crate::parts::Part::kill);
+            .take() { crate::parts::Part::kill(a) }
     }
 
     fn kill_hub(&mut self) {
         self.note("kill the hub".to_owned());
-        self.hub.take().map(crate::parts::Part::kill);
+        if let Some(a) = self.hub.take() { crate::parts::Part::kill(a) }
     }
 
     fn start_some(&mut self, cluster: usize) {

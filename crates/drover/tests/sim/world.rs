@@ -22,7 +22,7 @@ pub(crate) const CLUSTERS: [&str; 2] = ["c1", "c2"];
 /// Accidents and wishes of one world.
 const STEPS: usize = 40;
 /// How long a world may take to heal.
-const HEALING: Duration = Duration::from_secs(60);
+const HEALING: Duration = Duration::from_mins(1);
 
 /// The objects that a work is to have in its cluster.
 pub(crate) type Wanted = Vec<Value>;

@@ -50,11 +50,10 @@ impl Triggers {
         } else if let Some((namespace, name)) = split(key, BINDING) {
             self.sets.add(key.to_owned());
             self.bound(namespace, &[name], |_| true);
-        } else if let Some((cluster, name)) = split(key, SCORE) {
-            if let Some(found) = self.caches.clusters.get(&ObjectRef::new(cluster)) {
+        } else if let Some((cluster, name)) = split(key, SCORE)
+            && let Some(found) = self.caches.clusters.get(&ObjectRef::new(cluster)) {
                 self.clusters(&[&found], |it| placement::uses_score(it, name));
             }
-        }
         Ok(Next::OnChange)
     }
 
