@@ -92,6 +92,7 @@ async fn works_survive_the_death_of_hub_agent_and_broker() {
     let (ca, token) = (data.join("ca.crt"), data.join("bootstrap-token"));
     let hub_args = vec![
         "hub".to_owned(),
+        "--disable-leader-election".to_owned(),
         format!("--kubeconfig={}", hub_api.kubeconfig().display()),
         format!("--data={}", data.display()),
         format!("--listen={address}"),

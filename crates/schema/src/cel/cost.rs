@@ -118,14 +118,13 @@ impl Scope {
     fn visit(&mut self, expr: &IdedExpr, times: u64) -> Bound {
         self.pay(1, times);
         match &expr.expr {
-            Expr::Unspecified => Bound::SMALL,
             Expr::Literal(LiteralValue::String(text)) => {
                 Bound::sized(text.inner().len() as u64 + 8)
             }
             Expr::Literal(LiteralValue::Bytes(bytes)) => {
                 Bound::sized(bytes.inner().len() as u64 + 8)
             }
-            Expr::Literal(_) => Bound::SMALL,
+            Expr::Unspecified | Expr::Literal(_) => Bound::SMALL,
             Expr::Ident(name) => {
                 let known = self.variables.iter().rev().find(|(known, _)| known == name);
                 known.map_or(Bound::SMALL, |(_, bound)| *bound)
@@ -178,10 +177,6 @@ impl Scope {
             | operators::INDEX
             | operators::OPT_INDEX
             | operators::OPT_SELECT => sum,
-            operators::LOGICAL_AND
-            | operators::LOGICAL_OR
-            | operators::LOGICAL_NOT
-            | operators::NOT_STRICTLY_FALSE => Bound::SMALL,
             operators::EQUALS
             | operators::NOT_EQUALS
             | operators::LESS
@@ -191,7 +186,18 @@ impl Scope {
                 self.pay(looked_at(all().map(|it| it.size).min().unwrap_or(0)), times);
                 Bound::SMALL
             }
-            "size" | "hasConditions" | "type" | "has" | "hasValue" | "int" | "uint" | "double"
+            operators::LOGICAL_AND
+            | operators::LOGICAL_OR
+            | operators::LOGICAL_NOT
+            | operators::NOT_STRICTLY_FALSE
+            | "size"
+            | "hasConditions"
+            | "type"
+            | "has"
+            | "hasValue"
+            | "int"
+            | "uint"
+            | "double"
             | "bool" => Bound::SMALL,
             operators::IN
             | "contains"
