@@ -162,7 +162,13 @@ impl Two {
         let check = async || {
             let (theirs, ours) = (Seen::of(&self.ocm).await?, Seen::of(&self.ours).await?);
             for (who, seen) in [("OCM", &theirs), ("Drover", &ours)] {
-                ensure!(seen.values() == works, "{who} has {:?} and says {:?} {}", seen.values(), seen.conditions, seen.numbers);
+                ensure!(
+                    seen.values() == works,
+                    "{who} has {:?} and says {:?} {}",
+                    seen.values(),
+                    seen.conditions,
+                    seen.numbers
+                );
                 ensure!(
                     seen.conditions == conditions,
                     "{who} says {:?}",
@@ -264,6 +270,8 @@ fn forget(value: &mut Value) {
             for name in ["desiredTotal", "updated"] {
                 map.remove(name);
             }
+            // Numbers that are 0 from the beginning are not written there.
+            map.retain(|_, value| *value != 0);
             map.values_mut().for_each(forget);
         }
         Value::Array(list) => list.iter_mut().for_each(forget),
