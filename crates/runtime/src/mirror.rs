@@ -16,17 +16,18 @@ use tokio_util::sync::CancellationToken;
 /// How often one that waits for a cache looks again.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Waits until a cache was filled once, or will never be. Any number of tasks may wait for the same cache: `Store::wait_until_ready`
-/// wakes only the last one of them.
-pub async fn filled<K>(cache: &Store<K>)
+/// Waits until a cache was filled once; false when it never will be. Any number of tasks may wait for the same cache: of those
+/// that wait by `Store::wait_until_ready` only the last one is woken.
+pub async fn filled<K>(cache: &Store<K>) -> bool
 where
     K: Lookup + Clone + 'static,
     <K as Lookup>::DynamicType: Eq + Hash + Clone,
 {
-    while tokio::time::timeout(LOOK, cache.wait_until_ready())
-        .await
-        .is_err()
-    {}
+    loop {
+        if let Ok(outcome) = tokio::time::timeout(LOOK, cache.wait_until_ready()).await {
+            return outcome.is_ok();
+        }
+    }
 }
 
 /// Fills a cache by list and watch, and keeps it so until `cancel`.

@@ -240,12 +240,6 @@ fn fleet_rules() -> Vec<PolicyRule> {
             ],
         ),
         rule(&[WORKS], &["manifestworks/status"], &["patch", "update"]),
-        rule(
-            &[WORKS],
-            &["manifestworkreplicasets"],
-            &["get", "list", "watch", "patch"],
-        ),
-        rule(&[WORKS], &["manifestworkreplicasets/status"], &["patch"]),
         // For works with an executor that the hub makes itself.
         rule(&[WORKS], &["manifestworks"], &["execute-as"]),
         rule(
@@ -279,6 +273,12 @@ fn fleet_rules() -> Vec<PolicyRule> {
         ),
         // Decisions keep their placement until they are gone.
         rule(&[CLUSTERS], &["placements/finalizers"], &["update"]),
+        rule(
+            &[WORKS],
+            &["manifestworkreplicasets"],
+            &["list", "watch", "patch"],
+        ),
+        rule(&[WORKS], &["manifestworkreplicasets/status"], &["patch"]),
     ]
 }
 
