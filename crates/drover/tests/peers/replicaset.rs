@@ -271,6 +271,10 @@ fn forget(value: &mut Value) {
                 map.remove(name);
             }
             map.values_mut().for_each(forget);
+            // What is 0 or empty from the beginning is not written there.
+            map.retain(|_, value| {
+                *value != 0 && *value != json!([]) && *value != json!({}) && !value.is_null()
+            });
         }
         Value::Array(list) => list.iter_mut().for_each(forget),
         _ => {}
@@ -368,9 +372,10 @@ async fn works_come_and_go(two: &Two) {
 }
 
 async fn changes_go_step_by_step(two: &Two) {
-    two.place("some", &[&["c1", "c2"]]).await;
+    // The strategy first: nobody is chosen yet.
     two.set("1", &progressive("some", json!({})), "Background")
         .await;
+    two.place("some", &[&["c1", "c2"]]).await;
     two.agree("the first cluster", &["c1=1"], &SAYS_UNDER_WAY)
         .await;
     two.report(&["c1"], DONE).await;
