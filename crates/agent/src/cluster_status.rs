@@ -8,12 +8,12 @@ use drover_api::cluster::v1alpha1::ClusterClaim;
 use drover_core::registration::agent::status::{
     ClaimLimits, Health, Report, Resources, claims, health,
 };
+use drover_runtime::backoff::Backoff;
 use drover_runtime::clock::Clock;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const NODES_QUIET: Duration = Duration::from_secs(10);
 /// How long changes of claims are gathered.
 const CLAIMS_QUIET: Duration = Duration::from_millis(200);
+/// Waits after a watch failed.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 /// Objects for each list request.
 const PAGE: u32 = 100;
 
@@ -173,7 +176,8 @@ where
 {
     // Only that something changed is of interest: the look reads it.
     let api: Api<PartialObjectMeta<K>> = Api::all(client.clone());
-    let events = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    let events = watcher::watcher(api, watcher::Config::default());
+    let mut backoff = Backoff::new(MIN_WAIT, MAX_WAIT);
     futures::pin_mut!(events);
     loop {
         match events.next().await {
@@ -181,10 +185,14 @@ where
                 // What comes meanwhile waits in the stream, and is read at once then.
                 tokio::time::sleep(quiet).await;
                 while let Some(Some(_)) = events.next().now_or_never() {}
+                backoff.reset();
                 changed.notify_one();
             }
             Some(Ok(Event::Init | Event::InitApply(_))) => {}
-            Some(Err(error)) => tracing::debug!(%error, "a watch of the cluster was interrupted"),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a watch of the cluster was interrupted");
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
             None => std::future::pending().await,
         }
     }

@@ -63,7 +63,7 @@ pub fn import() -> Vec<CustomResourceDefinition> {
     let look = Look {
         short_names: &[],
         columns: vec![age()],
-        status: true,
+        status: false,
     };
     vec![look.render::<KlusterletConfig>(Scope::Cluster, &[])]
 }
@@ -294,7 +294,7 @@ fn fedora_message_rules() -> Vec<(&'static str, Value)> {
         // Words of printable ASCII with single dots between them, none of which is `*` or `#`.
         (
             "/properties/spec/properties/message/properties/topic/pattern",
-            json!(r##"^([!-"$-)+,\-/-~]|[!-\-/-~]{2,})(\.([!-"$-)+,\-/-~]|[!-\-/-~]{2,}))*$"##),
+            json!(r#"^([!-"$-)+,\-/-~]|[!-\-/-~]{2,})(\.([!-"$-)+,\-/-~]|[!-\-/-~]{2,}))*$"#),
         ),
     ]
 }

@@ -57,7 +57,7 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
     let health = serve_health(args.health, &mut tasks).await?;
     let namespace = args.copies.namespace.clone();
     let namespace = namespace.or_else(connect::own_namespace);
-    let mut hub = match (&args.data, &namespace) {
+    let (mut hub, authority) = match (&args.data, &namespace) {
         (Some(data), _) => {
             std::fs::create_dir_all(data)
                 .with_context(|| format!("failed to make the folder {}", data.display()))?;
@@ -67,23 +67,24 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
                 prepare("hub", client.clone(), listener, names, &mut folder).await?;
             folder.save()?;
             tell(data, &endpoint)?;
-            hub
+            (hub, endpoint.ca_pem)
         }
         (None, Some(namespace)) => {
             let authority =
                 authority::shared(&client, namespace, Timestamp::now().checked_sub(SKEW)?).await?;
-            assemble(
+            let (hub, endpoint) = assemble(
                 client.clone(),
                 listener,
                 &args.host_name,
                 Arc::new(authority),
-            )?
-            .0
+            )?;
+            (hub, endpoint.ca_pem)
         }
         (None, None) => bail!(
             "the hub has no place for its authority: name a folder with --data, or a namespace of its API with --namespace"
         ),
     };
+    args.serving.apply(&mut hub, authority, &mut tasks).await?;
     hub.health = health;
     hub.acceptance.accept.clone_from(&args.accept);
     if args.accept_all {
@@ -255,6 +256,7 @@ fn assemble(
         client,
         listener,
         tls: Some(tls),
+        serving: None,
         sign,
         acceptance: cluster::Policy {
             accept: vec!["*".to_owned()],

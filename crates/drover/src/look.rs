@@ -107,8 +107,10 @@ impl Look {
             let Ok(client) = client else { continue };
             shared.silent.fetch_add(2, Ordering::AcqRel);
             let (clusters, works) = self.apis(client);
-            let mut config = Config::default();
-            config.field_selector = self.fields();
+            let config = Config {
+                field_selector: self.fields(),
+                ..Config::default()
+            };
             let (shared, mut listed) = (shared.clone(), None);
             tasks.spawn(
                 shared

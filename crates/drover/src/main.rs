@@ -20,6 +20,7 @@ mod print;
 mod publish;
 mod publisher;
 mod screen;
+mod serving;
 mod show;
 mod status;
 mod up;

@@ -129,8 +129,7 @@ fn headline(cluster: &Cluster, works: &[&Work], now: Timestamp) -> String {
         Some(problem) => told(problem, Some(now)),
         None => "Available".to_owned(),
     };
-    let mut sum = Tally::default();
-    works.iter().for_each(|work| sum.add(work.severity()));
+    let sum = Tally::of(works);
     let version = match cluster.kubernetes.as_str() {
         "" => String::new(),
         version => format!("  {version}"),
@@ -265,8 +264,7 @@ pub fn clusters(hubs: &[Hub], wide: bool, now: Now) -> Rows {
     headings.push("problem");
     let yes = |is: bool| if is { "True" } else { "False" }.to_owned();
     let rows = all.into_iter().map(|(hub, cluster, works)| {
-        let mut sum = Tally::default();
-        works.iter().for_each(|work| sum.add(work.severity()));
+        let sum = Tally::of(&works);
         let mut row = vec![
             cluster.name.clone(),
             hub.name.clone(),

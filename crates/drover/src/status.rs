@@ -76,18 +76,21 @@ async fn show(what: What, look: Look, follow: cli::Follow, global: &Global) -> R
     {
         bail!("no hub has a cluster {wanted:?}; `drover clusters` lists them");
     }
-    match what.document(&hubs, global.output) {
-        Some(document) => print::value(&document, global.output)?,
-        None => {
-            let lines = what.lines(&hubs, global.output);
-            let lines = match global.output {
-                Output::Wide => lines,
-                _ => cut(lines, Screen::new().width()),
-            };
-            lines.iter().try_for_each(|line| print::line(line))?;
-        }
+    if let Some(document) = what.document(&hubs, global.output) {
+        print::value(&document, global.output)?;
+    } else {
+        print_lines(what.lines(&hubs, global.output), global.output)?;
     }
     answered(&hubs)
+}
+
+/// Prints lines, cut to the screen unless everything was asked for.
+fn print_lines(lines: Vec<String>, output: Output) -> Result<()> {
+    let lines = match output {
+        Output::Wide => lines,
+        _ => cut(lines, Screen::new().width()),
+    };
+    lines.iter().try_for_each(|line| print::line(line))
 }
 
 /// Fails when a hub did not answer: what was printed is not all.
@@ -162,7 +165,7 @@ impl What {
                 if drawn {
                     tokio::time::sleep(REDRAW).await;
                 } else {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             };
             tokio::select! {
@@ -200,11 +203,7 @@ impl Printed {
             Some(before) => show::columns(None, rows.since(before).into_iter()),
             None => first(rows.clone(), what).lines(),
         };
-        let lines = match output {
-            Output::Wide => lines,
-            _ => cut(lines, Screen::new().width()),
-        };
-        lines.iter().try_for_each(|line| print::line(line))?;
+        print_lines(lines, output)?;
         self.rows = Some(rows);
         Ok(())
     }

@@ -133,6 +133,15 @@ impl Tally {
         }
     }
 
+    /// Of works.
+    pub fn of(works: &[&Work]) -> Self {
+        let mut sum = Self::default();
+        for work in works {
+            sum.add(work.severity());
+        }
+        sum
+    }
+
     /// All of them.
     pub fn total(self) -> usize {
         self.failing + self.waiting + self.good

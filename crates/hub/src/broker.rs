@@ -8,6 +8,7 @@ use drover_transport::authn::{
 };
 use drover_transport::authz::{Access, Authorizer, Decision};
 use drover_transport::broker::AccessControl;
+use drover_transport::broker::ServerOptions;
 use drover_transport::{Broker, BrokerConfig};
 use k8s_openapi::api::authentication::v1 as authentication;
 use k8s_openapi::api::authorization::v1::{
@@ -21,11 +22,11 @@ pub(crate) use drover_protocol::names::HUB_SOURCE as SOURCE;
 
 /// A broker whose callers are those of the hub's API: a token is reviewed, a certificate was verified in the handshake,
 /// and each access is asked of the API's authorizer.
-pub(crate) fn new(client: &Client) -> Broker {
+pub(crate) fn new(client: &Client, options: Option<&ServerOptions>) -> Broker {
     let tokens = TokenAuthenticator(Reviews {
         client: client.clone(),
     });
-    Broker::new(BrokerConfig::secured(
+    let mut config = BrokerConfig::secured(
         SOURCE,
         AccessControl {
             authenticators: vec![Arc::new(tokens), Arc::new(CertAuthenticator)],
@@ -33,7 +34,11 @@ pub(crate) fn new(client: &Client) -> Broker {
                 client: client.clone(),
             })],
         },
-    ))
+    );
+    if let Some(options) = options {
+        options.apply(&mut config);
+    }
+    Broker::new(config)
 }
 
 /// The data types that a hub serves as mirrors of its objects.

@@ -65,7 +65,7 @@ impl WorkCache {
 
     /// Waits until the works were read once, and knows them all from then on.
     pub(crate) async fn ready(&self) {
-        if drover_runtime::mirror::filled(&self.store).await.is_err() {
+        if !drover_runtime::mirror::filled(&self.store).await {
             tracing::debug!("the cache of works ended before it was filled");
         }
         for work in self.store.state() {

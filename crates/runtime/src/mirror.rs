@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -14,22 +13,19 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-/// How often a cache that others wait for too is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often one that waits for a cache looks again.
+const LOOK: Duration = Duration::from_millis(100);
 
-/// Waits until a cache was filled once. Any number may wait: `Store::wait_until_ready` of kube-runtime wakes only the one who asked
-/// last, so whoever else waits looks again after a while.
-///
-/// # Errors
-/// When the cache ended before it was filled.
-pub async fn filled<K>(store: &Store<K>) -> Result<(), WriterDropped>
+/// Waits until a cache was filled once; false when it never will be. Any number of tasks may wait for the same cache: of those
+/// that wait by `Store::wait_until_ready` only the last one is woken.
+pub async fn filled<K>(cache: &Store<K>) -> bool
 where
     K: Lookup + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
+    <K as Lookup>::DynamicType: Eq + Hash + Clone,
 {
     loop {
-        if let Ok(outcome) = tokio::time::timeout(LOOK, store.wait_until_ready()).await {
-            return outcome;
+        if let Ok(outcome) = tokio::time::timeout(LOOK, cache.wait_until_ready()).await {
+            return outcome.is_ok();
         }
     }
 }
@@ -88,26 +84,25 @@ where
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Pod;
-    use kube::runtime::reflector;
-    use kube::runtime::watcher::Event;
+    use futures::future::join_all;
+    use k8s_openapi::api::core::v1::ConfigMap;
 
-    use super::filled;
+    use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn all_who_wait_for_a_cache_hear_that_it_is_filled() {
-        let (store, mut writer) = reflector::store::<Pod>();
+    async fn everybody_who_waits_for_a_cache_is_woken() {
+        let (cache, mut writer) = reflector::store::<ConfigMap>();
         let waiting: Vec<_> = (0..3)
             .map(|_| {
-                let store = store.clone();
-                tokio::spawn(async move { filled(&store).await })
+                let cache = cache.clone();
+                tokio::spawn(async move { filled(&cache).await })
             })
             .collect();
         tokio::task::yield_now().await;
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
-        for one in waiting {
-            one.await.expect("it ends").expect("it is filled");
+        for done in join_all(waiting).await {
+            assert!(done.is_ok());
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Issuers of client certificates.
     pub client_ca: Option<PathBuf>,
+    /// More of them, PEM, that are in no file.
+    pub more_client_ca: Option<Vec<u8>>,
 }
 
 impl TlsFiles {
@@ -42,9 +44,16 @@ impl TlsFiles {
         Ok(ServerPem {
             cert: text(&self.cert).await?,
             key: text(&self.key).await?,
-            client_ca: match &self.client_ca {
-                Some(path) => Some(text(path).await?),
-                None => None,
+            client_ca: match (&self.client_ca, &self.more_client_ca) {
+                (Some(path), more) => {
+                    let mut issuers = text(path).await?;
+                    if let Some(more) = more {
+                        issuers.push(b'\n');
+                        issuers.extend_from_slice(more);
+                    }
+                    Some(issuers)
+                }
+                (None, more) => more.clone(),
             },
         })
     }

@@ -6,15 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use drover_api::operator::v1::Klusterlet;
 use drover_core::registration::klusterlet::{self, Settings};
+use drover_runtime::backoff::Backoff;
 use drover_runtime::mirror::mirror;
+use futures::StreamExt as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +28,10 @@ use super::identity::SecretStore;
 pub const BOOTSTRAP_LABEL: &str = "agent.drover.dev/bootstrap";
 /// The Klusterlet that an agent honours (ocm: the default name).
 const KLUSTERLET: &str = "klusterlet";
+
+/// Waits between looks for a Klusterlet where there is none.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_mins(2);
 
 /// What the cluster says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,12 +97,7 @@ impl Local {
             cancel.clone(),
             move |_| one.notify_one(),
         );
-        let (_, klusterlets) = mirror(
-            Api::<Klusterlet>::all(client.clone()),
-            watcher::Config::default().fields(&format!("metadata.name={KLUSTERLET}")),
-            cancel.clone(),
-            move |_| other.notify_one(),
-        );
+        let klusterlets = klusterlets(client, &other, &cancel);
         let read = async {
             loop {
                 tokio::select! {
@@ -121,6 +123,35 @@ impl Local {
             }
         };
         tokio::join!(secrets, klusterlets, read);
+    }
+}
+
+/// Tells of changes of the Klusterlet. Most clusters do not know such a thing, which is looked at again now and then.
+async fn klusterlets(client: &Client, told: &Notify, cancel: &CancellationToken) {
+    let only = watcher::Config::default().fields(&format!("metadata.name={KLUSTERLET}"));
+    let events = watcher::watcher(Api::<Klusterlet>::all(client.clone()), only);
+    futures::pin_mut!(events);
+    let mut backoff = Backoff::new(MIN_WAIT, MAX_WAIT);
+    loop {
+        let event = tokio::select! {
+            () = cancel.cancelled() => return,
+            event = events.next() => event,
+        };
+        match event {
+            Some(Ok(Event::Init | Event::InitApply(_))) => {}
+            Some(Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_))) => {
+                backoff.reset();
+                told.notify_one();
+            }
+            Some(Err(error)) => {
+                tracing::trace!(%error, "there is no Klusterlet");
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(backoff.next_wait()) => {}
+                }
+            }
+            None => return,
+        }
     }
 }
 

@@ -21,6 +21,14 @@ const MAX_CORRECTIONS: u32 = 10;
 /// How long a work that fights waits.
 pub const CALM: Duration = Duration::from_secs(10);
 
+/// A little less than this, for each work another time by its name: so works do not come all at once.
+pub fn spread(key: &Key, time: Duration) -> Duration {
+    let share = key.to_string().bytes().fold(7_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+    }) % 256;
+    time.saturating_sub(time / 4 * share / 256)
+}
+
 /// What is remembered of all works.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -97,28 +105,26 @@ impl Memory {
         self.known().remove(key);
     }
 
-    /// Whether everything is as it was when nothing was left to do, as far as the watches tell.
-    pub fn is_settled(
+    /// How long nothing has to be looked at, because everything is as it was when nothing was left to do, as far as the watches tell:
+    /// they tell when that changes.
+    pub fn settled_for(
         &self,
         key: &Key,
         work: Option<&Version>,
         applied: Option<&AppliedManifestWork>,
         watches: &Watches,
-    ) -> bool {
+    ) -> Option<Duration> {
         let known = self.known();
-        let Some(known) = known.get(key) else {
-            return false;
-        };
-        let Some(settled) = &known.settled else {
-            return false;
-        };
-        settled.at.elapsed() < settled.resync
-            && settled.work.as_ref() == work
+        let known = known.get(key)?;
+        let settled = known.settled.as_ref()?;
+        let left = settled.resync.checked_sub(settled.at.elapsed())?;
+        let same = settled.work.as_ref() == work
             && settled.applied == applied.map(|applied| Version::of(&applied.metadata))
             && known
                 .objects
                 .iter()
-                .all(|object| watches.is_at(&object.place, &object.version))
+                .all(|object| watches.is_at(&object.place, &object.version));
+        same.then_some(left)
     }
 
     /// Remembers that nothing is left to do while the objects have these versions; none when some have no version. Rights of an
@@ -151,7 +157,7 @@ impl Memory {
         known.objects = all.collect();
         known.settled = Some(Settled {
             at: Instant::now(),
-            resync: if executor { RESYNC_OF_EXECUTOR } else { RESYNC },
+            resync: spread(key, if executor { RESYNC_OF_EXECUTOR } else { RESYNC }),
             work,
             applied: applied.map(|applied| Version::of(&applied.metadata)),
         });

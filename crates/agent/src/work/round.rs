@@ -25,7 +25,7 @@ use super::{
     executor,
     hub::{HubError, HubWorks},
     kinds::Kinds,
-    memory::{CALM, Memory, Version},
+    memory::{CALM, Memory, Version, spread},
     watches::Watches,
 };
 
@@ -119,14 +119,8 @@ impl<H: HubWorks> Rounds<H> {
         Api::all(self.cluster.client().clone())
     }
 
-    /// The poll interval, a little shorter for each work by its name, so that works do not come all at once.
     fn poll(&self, key: &Key) -> Duration {
-        let spread: u32 = key.to_string().bytes().fold(7_u32, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(u32::from(byte))
-        }) % 256;
-        self.config
-            .poll
-            .saturating_sub(self.config.poll / 4 * spread / 256)
+        spread(key, self.config.poll)
     }
 }
 
@@ -136,14 +130,14 @@ impl<H: HubWorks> Round<'_, H> {
             // First the version: what is read afterwards is of this one or of a newer one.
             let version = self.version();
             if self.manifests.is_none()
-                && self.all.memory.is_settled(
+                && let Some(time) = self.all.memory.settled_for(
                     self.key,
                     version.as_ref(),
                     self.applied().as_deref(),
                     &self.all.watches,
                 )
             {
-                return Ok(Next::After(self.all.poll(self.key)));
+                return Ok(Next::After(time));
             }
             let (work, applied) = self.observed();
             if work.is_none() && version.is_some() {

@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use drover_runtime::queue::WorkQueue;
@@ -23,7 +24,10 @@ use kube::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Key, cache::newer, cluster::Place};
+use super::{Key, cache::newer, cluster::Place, memory::spread};
+
+/// Until what is not watched for the moment is looked at.
+const UNWATCHED: Duration = Duration::from_secs(10);
 
 /// A kind, as an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -229,10 +233,16 @@ impl Watches {
         }
     }
 
-    /// A watch was interrupted: what it knew may be old.
+    /// A watch was interrupted: what it knew may be old, and until it was read anew its objects are looked at now and then.
     fn interrupted(&self, collection: &Collection) {
-        if let Some(watch) = self.state().watches.get_mut(collection) {
-            watch.live = false;
+        let mut state = self.state();
+        let Some(watch) = state.watches.get_mut(collection) else {
+            return;
+        };
+        if std::mem::take(&mut watch.live) {
+            for key in watch.objects.values().flat_map(|object| &object.keys) {
+                self.queue.add_after(key.clone(), spread(key, UNWATCHED));
+            }
         }
     }
 }

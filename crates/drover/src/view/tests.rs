@@ -87,7 +87,7 @@ fn a_cluster_says_what_it_waits_for() {
     let up = [joined.clone(), available("True")];
     check(
         true,
-        &[joined.clone()],
+        std::slice::from_ref(&joined),
         false,
         &[(waiting, "its agent has not reported yet")],
     );

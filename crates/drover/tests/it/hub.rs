@@ -131,6 +131,7 @@ impl TestHub {
             client: self.client.clone(),
             listener,
             tls: Some(tls.unwrap()),
+            serving: None,
             sign,
             acceptance: drover_core::registration::cluster::Policy {
                 accept: vec!["*".to_owned()],
@@ -146,7 +147,15 @@ impl TestHub {
             clock: Clock::system(),
         };
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(hub.run(cancel.clone()));
+        let running = hub.run(cancel.clone());
+        let task = tokio::spawn(async move {
+            let outcome = running.await;
+            if let Err(error) = &outcome {
+                // Whoever waits for what the hub does shall read why it does not.
+                tracing::error!(%error, "the hub ended");
+            }
+            outcome
+        });
         self.running = Some((cancel, task));
     }
 }

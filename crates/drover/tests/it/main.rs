@@ -17,7 +17,9 @@ mod placing;
 mod replicasets;
 mod registration;
 mod rights;
+mod serving;
 mod source;
+mod status;
 #[path = "../common/suite.rs"]
 mod suite;
 mod works;

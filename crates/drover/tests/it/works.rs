@@ -89,7 +89,7 @@ async fn clusters_join_the_hubs_in_turn() {
     }
     // A cluster that is available is not tainted.
     let (ok, text) = run(&fleet, &["status"]);
-    assert!(ok && text.contains("cluster1  ✓ Available"), "{text}");
+    assert!(ok && text.contains("✓ cluster1  Available"), "{text}");
     assert_eq!(fleet.stop().unwrap(), Some(0));
 }
 

@@ -6,15 +6,20 @@
 )]
 
 mod admission;
+mod faults;
 #[path = "../it/hub.rs"]
 mod hub;
 #[path = "../it/judged.rs"]
 mod judged;
+mod csr;
 mod kubectl;
 mod kubernetes;
 mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
+mod placement;
+#[path = "../it/placing.rs"]
+mod placing;
 mod real;
 
 mod replicaset;
@@ -24,5 +29,7 @@ mod sdkgo;
 #[path = "../common/suite.rs"]
 mod suite;
 mod work_semantics;
+#[path = "../it/rights.rs"]
+mod rights;
 #[path = "../it/world.rs"]
 mod world;

@@ -57,13 +57,16 @@ impl Drop for Place {
     }
 }
 
-async fn ends<E: std::fmt::Debug>(cancel: CancellationToken, agent: JoinHandle<Result<(), E>>) {
+pub(crate) async fn ends<E: std::fmt::Debug>(
+    cancel: CancellationToken,
+    agent: JoinHandle<Result<(), E>>,
+) {
     cancel.cancel();
     agent.await.unwrap().unwrap();
 }
 
 /// What an administrator of the hub does for a cluster that asks to join.
-async fn let_in(hub: &Client) {
+pub(crate) async fn let_in(hub: &Client) {
     let clusters = api(
         hub,
         "cluster.open-cluster-management.io/v1/ManagedCluster",

@@ -106,12 +106,12 @@ impl Caches {
 
     /// Waits until all were read once. A cache that ends before was told to stop.
     pub(super) async fn ready(&self) {
-        filled(&self.clusters).await.ok();
-        filled(&self.sets).await.ok();
-        filled(&self.bindings).await.ok();
-        filled(&self.placements).await.ok();
-        filled(&self.decisions).await.ok();
-        filled(&self.scores).await.ok();
+        filled(&self.clusters).await;
+        filled(&self.sets).await;
+        filled(&self.bindings).await;
+        filled(&self.placements).await;
+        filled(&self.decisions).await;
+        filled(&self.scores).await;
     }
 
     pub(super) fn decision(&self, namespace: &str, name: &str) -> Option<Arc<PlacementDecision>> {

@@ -158,9 +158,9 @@ impl Caches {
     }
 
     pub(super) async fn ready(&self) {
-        filled(&self.sets).await.ok();
-        filled(&self.placements).await.ok();
-        filled(&self.decisions).await.ok();
+        filled(&self.sets).await;
+        filled(&self.placements).await;
+        filled(&self.decisions).await;
         for work in self.works.all() {
             self.known.note(&work);
         }
@@ -249,5 +249,45 @@ fn follower(
         for set in sets.state().iter().filter(|set| follows(set)) {
             queue.add_after(name(set), COLLECT);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn work(cluster: usize, set: &str) -> ManifestWork {
+        serde_json::from_value(json!({"metadata": {
+            "name": "web", "namespace": format!("c{cluster}"), "labels": {SET_LABEL: set}}}))
+        .expect("a work")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_changes_are_one_round() {
+        let sets = Sets::default();
+        for cluster in 0..1000 {
+            sets.note(&work(cluster, "apps.web"));
+        }
+        let queue = sets.queue();
+        assert_eq!(queue.next().await, "apps/web");
+        queue.done(&"apps/web".to_owned());
+        let more = tokio::time::timeout(Duration::from_mins(1), queue.next()).await;
+        assert!(more.is_err(), "{more:?}");
+        assert_eq!(sets.works("apps/web").len(), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_work_that_changes_sets_concerns_both() {
+        let sets = Sets::default();
+        sets.note(&work(1, "apps.web"));
+        sets.note(&work(1, "apps.v1.shop"));
+        let queue = sets.queue();
+        let mut told = [queue.next().await, queue.next().await];
+        told.sort();
+        assert_eq!(told, ["apps/v1.shop", "apps/web"]);
+        assert!(sets.works("apps/web").is_empty());
+        assert_eq!(sets.works("apps/v1.shop").len(), 1);
     }
 }

@@ -109,3 +109,55 @@ fn reached(shown: &str, written: &str) -> bool {
         _ => shown == written,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("small seconds are valid")
+    }
+
+    fn work(version: &str) -> ManifestWork {
+        let mut work = ManifestWork::default();
+        work.metadata.resource_version = Some(version.to_owned());
+        work
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plan_waits_for_what_was_written() {
+        let memory = Memory::default();
+        let cached = |version: Option<&str>| {
+            let work = version.map(|version| Arc::new(work(version)));
+            memory.unseen("apps/web", |_, _| work.clone())
+        };
+        assert_eq!(cached(None), None);
+        memory.wrote("apps/web", "c1", "web", &work("10"));
+        assert!(cached(None).is_some() && cached(Some("9")).is_some());
+        assert_eq!(cached(Some("10")), None);
+        assert_eq!(cached(None), None, "what was seen is not asked for again");
+        memory.wrote("apps/web", "c1", "web", &work("12"));
+        tokio::time::advance(SHOWN).await;
+        assert_eq!(cached(None), None, "it was deleted since");
+    }
+
+    #[test]
+    fn a_doubtful_deletion_waits_until_it_lasts() {
+        let memory = Memory::default();
+        let delete = |doubtful| Action::Delete {
+            cluster: "c1".to_owned(),
+            name: "web".to_owned(),
+            doubtful,
+        };
+        let round = |actions, second| {
+            let (kept, again) = memory.doubt("apps/web", actions, at(second));
+            (kept.len(), again.map(|wait| wait.as_secs()))
+        };
+        assert_eq!(round(vec![delete(false)], 0), (1, None));
+        assert_eq!(round(vec![delete(true)], 1), (0, Some(2)));
+        assert_eq!(round(vec![delete(true)], 2), (0, Some(1)));
+        assert_eq!(round(Vec::new(), 3), (0, None), "it was back");
+        assert_eq!(round(vec![delete(true)], 4), (0, Some(2)));
+        assert_eq!(round(vec![delete(true)], 6), (1, None));
+    }
+}

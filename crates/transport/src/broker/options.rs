@@ -155,6 +155,7 @@ impl ServerOptions {
             cert: self.tls_cert_file.clone(),
             key: self.tls_key_file.clone(),
             client_ca: Some(ca).filter(|path| !path.as_os_str().is_empty()),
+            more_client_ca: None,
         }
     }
 

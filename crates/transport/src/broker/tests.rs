@@ -440,6 +440,7 @@ async fn renewed_files_are_used_once_they_fit() {
         cert: folder.path().join("tls.crt"),
         key: folder.path().join("tls.key"),
         client_ca: Some(folder.path().join("ca.crt")),
+        more_client_ca: None,
     };
     let write = |pem: &ServerPem| {
         std::fs::write(&files.cert, &pem.cert).unwrap();

@@ -144,7 +144,7 @@ async fn measure(
         "etcd, processor time per work",
     ];
     for (figure, (before, after)) in figures.into_iter().zip(before.into_iter().zip(after)) {
-        let each = (after - before).as_secs_f64() * 1e3 / load.works as f64;
+        let each = after.saturating_sub(before).as_secs_f64() * 1e3 / load.works as f64;
         add(figure, "ms", each);
     }
     add(
@@ -166,7 +166,10 @@ async fn measure(
     let before = used()?;
     tokio::time::sleep(REST).await;
     let after = used()?;
-    let share = |at: usize| (after[at] - before[at]).as_secs_f64() / REST.as_secs_f64() * 100.0;
+    let share = |at: usize| {
+        let used: Duration = after[at].saturating_sub(before[at]);
+        used.as_secs_f64() / REST.as_secs_f64() * 100.0
+    };
     add("agent at rest", "% of a core", share(0));
     add("kube-apiserver at rest", "% of a core", share(1));
     Ok(())
