@@ -117,11 +117,17 @@ fn cluster_rules() -> Vec<PolicyRule> {
             ),
             &definitions,
         ),
-        rule(&[""], &["nodes"], &["list"]),
+        rule(&[""], &["nodes"], &["list", "watch"]),
+        // What another product says of this agent, where it is installed.
+        rule(
+            &["operator.open-cluster-management.io"],
+            &["klusterlets"],
+            &["get", "list"],
+        ),
         rule(
             &["cluster.open-cluster-management.io"],
             &["clusterclaims"],
-            &["list"],
+            &["list", "watch"],
         ),
         rule(
             &[WORKS],

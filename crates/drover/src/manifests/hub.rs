@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::{DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::api::rbac::v1::PolicyRule;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
@@ -52,7 +53,7 @@ pub fn objects(args: &Manifests) -> Result<Vec<Value>> {
         namespace: own,
     };
     let mut all = vec![object(&namespace(own))?];
-    for definition in drover_api::crds::hub() {
+    for definition in definitions() {
         all.push(object(&definition)?);
     }
     all.extend([account.object()?, bootstrap.object()?]);
@@ -73,6 +74,13 @@ pub fn objects(args: &Manifests) -> Result<Vec<Value>> {
     }
     all.push(object(&program(args, account, replicas).deployment())?);
     Ok(all)
+}
+
+/// What a hub serves.
+fn definitions() -> Vec<CustomResourceDefinition> {
+    let mut all = drover_api::crds::hub();
+    all.extend(drover_api::crds::import());
+    all
 }
 
 fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Program<'a> {
@@ -120,10 +128,7 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Progr
 /// What the hub does, and what it hands on: nobody can give a right that he does not have himself, so the hub has everything that
 /// its agents get, and needs neither `escalate` nor `bind`.
 fn cluster_rules() -> Vec<PolicyRule> {
-    let definitions: Vec<String> = drover_api::crds::hub()
-        .iter()
-        .map(ResourceExt::name_any)
-        .collect();
+    let definitions: Vec<String> = definitions().iter().map(ResourceExt::name_any).collect();
     let definitions: Vec<&str> = definitions.iter().map(String::as_str).collect();
     let mut rules = vec![
         // They are printed too: the hub only waits until they are served.

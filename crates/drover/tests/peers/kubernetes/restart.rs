@@ -7,7 +7,7 @@ use anyhow::ensure;
 use drover_testkit::eventually;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -53,6 +53,12 @@ fn config_map(name: &str, value: usize) -> Value {
 /// What the works shall be in the end: the value of each, or nothing.
 type Wanted = BTreeMap<String, Option<usize>>;
 
+/// Applies as a person does: a copy that dies while it judges a write makes it fail, and the write is tried again.
+async fn put(shop: &Api<DynamicObject>, object: &Value) {
+    let tried = async || apply(shop, object).await;
+    eventually("a write", LONG, tried).await.unwrap();
+}
+
 /// Makes, changes and deletes works until `enough`.
 async fn press(bed: &Bed, enough: CancellationToken) -> Wanted {
     let shop = works(&bed.hub, CLUSTER);
@@ -61,12 +67,12 @@ async fn press(bed: &Bed, enough: CancellationToken) -> Wanted {
     while !enough.is_cancelled() {
         let new = format!("w{round}");
         let made = work(&new, CLUSTER, &[config_map(&new, round)]);
-        apply(&shop, &made).await.unwrap();
+        put(&shop, &made).await;
         wanted.insert(new, Some(round));
         if let Some(older) = round.checked_sub(3) {
             let name = format!("w{older}");
             let changed = work(&name, CLUSTER, &[config_map(&name, round)]);
-            apply(&shop, &changed).await.unwrap();
+            put(&shop, &changed).await;
             wanted.insert(name, Some(round));
         }
         if let Some(oldest) = round.checked_sub(7).filter(|oldest| oldest % 2 == 0) {

@@ -90,6 +90,71 @@ const HUB_KEEPS: &[(&str, &str)] = &[
         "watch apiextensions.k8s.io/customresourcedefinitions",
         "waits for a definition that is not served yet",
     ),
+    (
+        "create admissionregistration.k8s.io/mutatingwebhookconfigurations",
+        CREATES,
+    ),
+    (
+        "create admissionregistration.k8s.io/validatingwebhookconfigurations",
+        CREATES,
+    ),
+    (
+        "delete addon.open-cluster-management.io/managedclusteraddons",
+        LEAVES,
+    ),
+    (
+        "patch addon.open-cluster-management.io/managedclusteraddons",
+        LEAVES,
+    ),
+    (
+        "execute-as work.open-cluster-management.io/manifestworks",
+        ASKED,
+    ),
+    (
+        "update cluster.open-cluster-management.io/placements/finalizers",
+        ASKED,
+    ),
+    (
+        "create cluster.open-cluster-management.io/placementdecisions",
+        PLACES,
+    ),
+    (
+        "delete cluster.open-cluster-management.io/placementdecisions",
+        PLACES,
+    ),
+    (
+        "patch cluster.open-cluster-management.io/placementdecisions",
+        PLACES,
+    ),
+    (
+        "patch cluster.open-cluster-management.io/placementdecisions/status",
+        PLACES,
+    ),
+    (
+        "patch cluster.open-cluster-management.io/placements/status",
+        PLACES,
+    ),
+    (
+        "patch cluster.open-cluster-management.io/managedclustersetbindings/status",
+        PLACES,
+    ),
+    (
+        "patch cluster.open-cluster-management.io/managedclustersets",
+        PLACES,
+    ),
+    (
+        "create work.open-cluster-management.io/manifestworks",
+        PLACES,
+    ),
+    (
+        "patch work.open-cluster-management.io/manifestworkreplicasets",
+        PLACES,
+    ),
+    (
+        "patch work.open-cluster-management.io/manifestworkreplicasets/status",
+        PLACES,
+    ),
+    ("update /secrets", "renews the certificates of the webhooks"),
 ];
 
 /// Rights of the agent that the suite does not use, and why it has them.
@@ -98,6 +163,7 @@ const AGENT_KEEPS: &[(&str, &str)] = &[
     ("create authorization.k8s.io/subjectaccessreviews", EXECUTOR),
     ("impersonate /groups", EXECUTOR),
     ("impersonate /serviceaccounts", EXECUTOR),
+    ("watch /nodes", "follows the nodes, when it has listed them"),
 ];
 
 /// Nobody can give a right that he does not have himself.
@@ -108,6 +174,8 @@ const CREATES: &str = "the first apply creates";
 const LEAVES: &str = "a cluster leaves or is shut out";
 /// Asked by an admission rule; the record shows the write alone.
 const ASKED: &str = "admission asks for it";
+/// No placement of the suite decides, and no replica set makes works.
+const PLACES: &str = "placements, sets and replica sets";
 /// No work of the suite has an executor.
 const EXECUTOR: &str = "works with an executor";
 
