@@ -162,7 +162,13 @@ impl Two {
         let check = async || {
             let (theirs, ours) = (Seen::of(&self.ocm).await?, Seen::of(&self.ours).await?);
             for (who, seen) in [("OCM", &theirs), ("Drover", &ours)] {
-                ensure!(seen.values() == works, "{who} has {:?} and says {:?} {}", seen.values(), seen.conditions, seen.numbers);
+                ensure!(
+                    seen.values() == works,
+                    "{who} has {:?} and says {:?} {}",
+                    seen.values(),
+                    seen.conditions,
+                    seen.numbers
+                );
                 ensure!(
                     seen.conditions == conditions,
                     "{who} says {:?}",
