@@ -1,12 +1,34 @@
-//! Runs the worlds of crates/protocol/tests/sim, optimised, for as long as one likes.
+//! Runs the worlds of crates/protocol/tests/sim or crates/drover/tests/sim, optimised, for as long as one likes.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
+
+/// What lives in a world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Of {
+    /// Sessions of sources and agents
+    #[default]
+    Sessions,
+    /// A whole hub and its agents, with works
+    Works,
+}
+
+impl Of {
+    fn package(self) -> &'static str {
+        match self {
+            Self::Sessions => "drover-protocol",
+            Self::Works => "drover",
+        }
+    }
+}
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
+    /// What lives in the worlds
+    #[arg(long, value_enum, default_value_t)]
+    of: Of,
     /// Run one world
     #[arg(long, conflicts_with_all = ["seeds", "seconds"])]
     seed: Option<u64>,
@@ -34,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "test",
         "--release",
         "-p",
-        "drover-protocol",
+        args.of.package(),
         "--test",
         "sim",
     ]);

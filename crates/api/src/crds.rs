@@ -294,7 +294,7 @@ fn fedora_message_rules() -> Vec<(&'static str, Value)> {
         // Words of printable ASCII with single dots between them, none of which is `*` or `#`.
         (
             "/properties/spec/properties/message/properties/topic/pattern",
-            json!(r##"^([!-"$-)+,\-/-~]|[!-\-/-~]{2,})(\.([!-"$-)+,\-/-~]|[!-\-/-~]{2,}))*$"##),
+            json!(r#"^([!-"$-)+,\-/-~]|[!-\-/-~]{2,})(\.([!-"$-)+,\-/-~]|[!-\-/-~]{2,}))*$"#),
         ),
     ]
 }

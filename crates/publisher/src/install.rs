@@ -16,7 +16,7 @@ use crate::PublisherError;
 /// Under this name the API knows what a publisher applied.
 pub const FIELD_MANAGER: &str = "drover-publisher";
 /// A new definition is served after this time at the latest.
-const SERVED: Duration = Duration::from_secs(60);
+const SERVED: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(25);
 
 /// The rights of a publisher. Those to secrets are given by `secret_rules`, namespace by namespace.
@@ -45,7 +45,11 @@ pub fn rules(pods: bool) -> Vec<PolicyRule> {
             &["pods"],
             &["get", "list", "watch", "create", "delete"],
         ));
-        rules.push(rule("", &["configmaps"], &["list", "create", "delete"]));
+        rules.push(rule(
+            "",
+            &["configmaps"],
+            &["get", "list", "create", "delete"],
+        ));
     }
     rules
 }

@@ -129,11 +129,27 @@ impl Messages {
                 };
                 let number = message.status.as_ref().map_or(1, |status| status.attempts);
                 let secret = mounted(message, &found);
-                pods.make(message, &again.message, number, target, &secret)
+                let made = pods
+                    .make(message, &again.message, number, target, &secret)
                     .await?;
-                Ok(Next::After(LOOK))
+                self.watched(pods, message, made).await
             }
         }
+    }
+
+    /// After a pod was made, or could not be.
+    async fn watched(
+        &self,
+        pods: &Pods,
+        message: &FedoraMessage,
+        made: Result<(), Fault>,
+    ) -> Result<Next, PublisherError> {
+        if let Err(fault) = made {
+            self.conclude(message.clone(), Err(fault)).await?;
+            pods.leave(&key_of(message));
+            return Ok(Next::OnChange);
+        }
+        Ok(Next::After(LOOK))
     }
 
     async fn find(&self, message: &FedoraMessage, now: Timestamp) -> Result<Found, Fault> {
@@ -178,9 +194,10 @@ impl Messages {
         if let Some(pods) = pods {
             let number = begun.status.as_ref().map_or(1, |status| status.attempts);
             let secret = mounted(&begun, &found);
-            pods.make(&begun, &outgoing, number, target, &secret)
+            let made = pods
+                .make(&begun, &outgoing, number, target, &secret)
                 .await?;
-            return Ok(Next::After(LOOK));
+            return self.watched(pods, &begun, made).await;
         }
         let sent = self
             .connections

@@ -64,7 +64,8 @@ impl Pods {
         busy.remove(key);
     }
 
-    /// Makes the ConfigMap and the pod of an attempt; what was made before is taken as it is.
+    /// Makes the ConfigMap and the pod of an attempt. A pod that was made before is taken as it is, and judged when it is looked at; a
+    /// ConfigMap must be the same.
     pub(crate) async fn make(
         &self,
         message: &FedoraMessage,
@@ -72,19 +73,28 @@ impl Pods {
         number: u32,
         target: &Target,
         secret: &Mounted<'_>,
-    ) -> Result<(), PublisherError> {
+    ) -> Result<Result<(), Fault>, PublisherError> {
         let route = Route {
             url: &target.url,
             topic_prefix: &target.topic_prefix,
             exchange: &target.exchange,
         };
-        self.create(message, &pod::map(message, outgoing, &route))
-            .await?;
-        self.create(
-            message,
-            &pod::pod(message, number, &route, secret, &self.settings),
-        )
-        .await
+        let map = pod::map(message, outgoing, &route);
+        if !self.create(message, &map).await? {
+            let (namespace, name) = (message.namespace().unwrap_or_default(), map.name_any());
+            let found = self.read::<ConfigMap>(&namespace, &name).await?;
+            if found.is_none_or(|found| found.data != map.data || found.binary_data.is_some()) {
+                let text = format!("ConfigMap {name} is not the message's; delete it");
+                return Ok(Err(Fault::new(
+                    names::REASON_POD_FAILED,
+                    Verdict::Later,
+                    text,
+                )));
+            }
+        }
+        let pod = pod::pod(message, number, &route, secret, &self.settings);
+        self.create(message, &pod).await?;
+        Ok(Ok(()))
     }
 
     /// Looks at the pod that the status names.
@@ -164,7 +174,8 @@ impl Pods {
             .items)
     }
 
-    async fn create<K>(&self, message: &FedoraMessage, object: &K) -> Result<(), PublisherError>
+    /// Whether it was made now; otherwise one of its name is there.
+    async fn create<K>(&self, message: &FedoraMessage, object: &K) -> Result<bool, PublisherError>
     where
         K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
             + Clone
@@ -175,9 +186,8 @@ impl Pods {
         let namespace = message.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
         match api.create(&PostParams::default(), object).await {
-            Ok(_) => Ok(()),
-            // Whose it is shows when it is looked at.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(source) => Err(PublisherError::Write {
                 kind: "sender",
                 name: object.name_any(),

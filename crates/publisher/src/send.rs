@@ -44,10 +44,9 @@ impl SendError {
     /// The exit code of the Python command for the same trouble.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Line(LineError::Header(_) | LineError::Topic(_)) => exit::TROUBLE,
-            Self::Line(_) | Self::Amqp(AmqpError::Url(_)) => exit::USAGE,
-            Self::Config(ConfigError::Missing(_) | ConfigError::Identity(_)) => exit::TROUBLE,
-            Self::Config(_) => exit::USAGE,
+            Self::Line(LineError::Header(_) | LineError::Topic(_))
+            | Self::Config(ConfigError::Missing(_) | ConfigError::Identity(_)) => exit::TROUBLE,
+            Self::Line(_) | Self::Config(_) | Self::Amqp(AmqpError::Url(_)) => exit::USAGE,
             Self::Amqp(error) => match error {
                 AmqpError::Forbidden(_) | AmqpError::Rejected => exit::REFUSED,
                 AmqpError::Unreachable(_) | AmqpError::Uncertain(_) | AmqpError::NoExchange(_) => {

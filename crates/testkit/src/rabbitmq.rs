@@ -21,8 +21,8 @@ use crate::process::{Process, free_port};
 /// Debian's place for the scripts; the wrappers in the usual places want to be another user.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 /// A fresh node makes its database first: ten seconds on an idle machine.
-const START: Duration = Duration::from_secs(240);
-const STOP: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(4);
+const STOP: Duration = Duration::from_mins(2);
 const VHOST: &str = "/pubsub";
 /// Salted SHA-256 of the password `reader`.
 const READER_HASH: &str = "AQIDBP0/c6bEet8Vg0oJtfVZF70jgo7bzndK9K97+KPeKQv3";

@@ -14,7 +14,7 @@ use lapin::types::{AMQPValue, ShortString};
 
 const EXCHANGE: &str = "amq.topic";
 /// The broker shares the machine with all other tests.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 fn destination(url: &str, ca: &Path, pair: &Pair) -> Destination {
     let read = |path: &Path| std::fs::read(path).expect("the file was written");

@@ -1,5 +1,7 @@
 //! All workload controllers of one cluster, on one queue.
 
+mod process;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
@@ -26,7 +28,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::local::{Ended, Local, Runs};
+use crate::local::{Local, Runs};
 use crate::template::is_controlled_by;
 use crate::{autoscaler, budget, daemonset, deployment, job, pod, replicaset, statefulset};
 
@@ -248,33 +250,6 @@ impl Cluster {
             }
         }
         Ok(next)
-    }
-
-    /// Runs the process of a pod, and reports it.
-    async fn process(
-        &self,
-        runs: &Arc<Runs>,
-        found: &Pod,
-        container: &Container,
-    ) -> Result<Next, WorkloadsError> {
-        let uid = found.uid().unwrap_or_default();
-        let ended = match runs.state(&uid) {
-            Some(state) => state,
-            None if pod::was_started(found) => {
-                Some(Ended::killed("NodeRestarted", "the node was started anew"))
-            }
-            None => {
-                let key = Key::Pod(found.namespace().unwrap_or_default(), found.name_any());
-                let queue = self.queue.clone();
-                let over = move || queue.add(key);
-                runs.start(&self.client, found, container, over).await?;
-                None
-            }
-        };
-        if let Some(status) = pod::of_process(found, ended.as_ref(), self.clock.now()) {
-            self.report(found, &status).await?;
-        }
-        Ok(Next::OnChange)
     }
 
     async fn replica_set(&self, namespace: &str, name: &str) -> Result<Next, WorkloadsError> {

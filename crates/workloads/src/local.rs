@@ -60,6 +60,17 @@ impl Ended {
     }
 }
 
+/// What is known of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It was not started by this node since the node was started.
+    Unknown,
+    /// It runs.
+    Going,
+    /// It ended.
+    Over(Ended),
+}
+
 #[derive(Debug)]
 enum Run {
     Going(AbortHandle),
@@ -121,11 +132,12 @@ impl Runs {
         (plain && ours && args.first().is_some_and(|first| first == COMMAND)).then_some(container)
     }
 
-    /// Whether a process of this pod is known, and how it ended if it did.
-    pub(crate) fn state(&self, uid: &str) -> Option<Option<Ended>> {
-        match self.lock().get(uid)? {
-            Run::Going(_) => Some(None),
-            Run::Over(ended) => Some(Some(ended.clone())),
+    /// What is known of the process of a pod.
+    pub(crate) fn state(&self, uid: &str) -> State {
+        match self.lock().get(uid) {
+            None => State::Unknown,
+            Some(Run::Going(_)) => State::Going,
+            Some(Run::Over(ended)) => State::Over(ended.clone()),
         }
     }
 

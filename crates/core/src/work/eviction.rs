@@ -41,8 +41,9 @@ pub fn decide(
         (true, Some(_), _) | (_, Some(_), None) => Eviction::Clear,
         (_, None, None) | (true, None, _) => Eviction::Keep,
         (false, None, Some(_)) => Eviction::Stamp(now.clone()),
+        // A start in the future: another clock wrote it, or this one was set back.
+        (false, Some(since), Some(_)) if since.0 > now.0 => Eviction::Stamp(now.clone()),
         (false, Some(since), Some(grace)) => {
-            // A start in the future (the clock was set back) counts as now.
             let gone = Duration::try_from(now.0.duration_since(since.0)).unwrap_or_default();
             if gone >= grace {
                 Eviction::Evict
@@ -93,13 +94,7 @@ mod tests {
             110,
             Eviction::Wait(Duration::from_secs(50)),
         );
-        check(
-            Some(100),
-            false,
-            Some(60),
-            90,
-            Eviction::Wait(Duration::from_mins(1)),
-        );
+        check(Some(100), false, Some(60), 90, Eviction::Stamp(at(90)));
         check(Some(100), false, Some(60), 160, Eviction::Evict);
         check(Some(100), true, Some(60), 160, Eviction::Clear);
         check(None, false, None, 1_000_000, Eviction::Keep);

@@ -329,7 +329,7 @@ pub fn plan(seen: &Seen<'_>, now: &Time) -> Vec<Action> {
     let owner = owner_of(applied);
     let writes = plan_writes(seen, work, &owner);
     if !writes.is_empty() {
-        return writes;
+        return settle::announced(seen, applied, writes);
     }
     settle(seen, work, applied, &owner, now)
 }

@@ -1,5 +1,7 @@
 //! What a fleet does, whatever its APIs are.
 
+#[path = "scenarios/reports.rs"]
+mod reports;
 #[path = "scenarios/works.rs"]
 mod works;
 
@@ -17,6 +19,8 @@ macro_rules! scenarios {
 
 pub(super) fn all() -> Vec<(&'static str, Scenario)> {
     scenarios![
+        reports::health_names_what_is_wrong,
+        reports::a_work_that_is_done_goes_in_time,
         works::a_cluster_follows_its_work,
         works::a_work_that_cannot_be_applied_says_why_and_stops_no_other,
         works::a_change_between_two_works_loses_nothing,

@@ -1,6 +1,7 @@
 //! `drover publish` against a real broker: what arrives, and the exit codes of the Python command.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -96,9 +97,10 @@ async fn messages_of_the_command_line_and_of_a_file_arrive() {
         assert!(header(&got, name).contains(value), "{name}");
     }
 
-    let lines: String = (0..50)
-        .map(|n| format!("{{\"topic\": \"t{n}\", \"body\": {{\"n\": {n}}}}}\n"))
-        .collect();
+    let mut lines = String::new();
+    for n in 0..50 {
+        writeln!(lines, r#"{{"topic": "t{n}", "body": {{"n": {n}}}}}"#).unwrap();
+    }
     for window in ["1", "20"] {
         let output = publish(
             &["--conf", &conf, "--file", "-", "--in-flight", window],

@@ -16,7 +16,7 @@ use lapin::types::AMQPValue;
 use serde_json::{Value, json};
 
 /// The machine may be busy with other tests.
-pub(crate) const LONG: Duration = Duration::from_secs(180);
+pub(crate) const LONG: Duration = Duration::from_mins(3);
 
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_drover"))

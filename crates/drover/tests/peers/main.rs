@@ -6,6 +6,7 @@
 )]
 
 mod admission;
+mod faults;
 #[path = "../it/hub.rs"]
 mod hub;
 #[path = "../it/judged.rs"]

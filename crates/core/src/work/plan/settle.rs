@@ -4,7 +4,8 @@ use drover_api::{
     Time, conditions,
     names::work as names,
     work::v1::{
-        AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus, ManifestWork,
+        AppliedManifestResourceMeta, AppliedManifestWork, AppliedManifestWorkStatus,
+        ManifestResourceMeta, ManifestWork,
     },
 };
 use serde_json::Value;
@@ -45,7 +46,7 @@ pub(super) fn settle(
     }
     let old = applied.status.clone().unwrap_or_default();
     let recorded = trace_of(seen.manifests, &old.applied_resources, staying);
-    if recorded != old.applied_resources {
+    if !says(&old.applied_resources, &recorded) {
         // Recorded before anything is deleted: what is on its way out is still in the record.
         actions.insert(
             0,
@@ -66,6 +67,60 @@ pub(super) fn settle(
     actions
 }
 
+/// The writes, and before them the record of what they are about to make: an agent that dies in between, or gets another spec then, leaves
+/// nothing behind that nobody knows of.
+pub(super) fn announced(
+    seen: &Seen<'_>,
+    applied: &AppliedManifestWork,
+    writes: Vec<Action>,
+) -> Vec<Action> {
+    let old = applied.status.clone().unwrap_or_default();
+    let mut all = old.applied_resources.clone();
+    for action in &writes {
+        let Action::Write { ordinal, .. } = action else {
+            continue;
+        };
+        let meta = seen.manifests[*ordinal].meta(*ordinal);
+        if !all.iter().any(|entry| may_be(&meta, entry)) {
+            all.push(entry_of(meta, String::new()));
+        }
+    }
+    if all.len() == old.applied_resources.len() {
+        return writes;
+    }
+    all.sort();
+    let record = Action::PatchApplied(AppliedManifestWorkStatus {
+        applied_resources: all,
+        eviction_start_time: old.eviction_start_time,
+    });
+    std::iter::once(record).chain(writes).collect()
+}
+
+/// Whether a record says this already. A uid that it does not give yet is not worth a request: whose an object is, it says itself.
+fn says(old: &[AppliedManifestResourceMeta], new: &[AppliedManifestResourceMeta]) -> bool {
+    let key = |it: &AppliedManifestResourceMeta| AppliedManifestResourceMeta {
+        uid: String::new(),
+        ..it.clone()
+    };
+    let mut old = old.to_vec();
+    old.sort();
+    let same = |(old, new): (&AppliedManifestResourceMeta, &AppliedManifestResourceMeta)| {
+        old == new || (old.uid.is_empty() && *old == key(new))
+    };
+    old.len() == new.len() && old.iter().zip(new).all(same)
+}
+
+fn entry_of(meta: ManifestResourceMeta, uid: String) -> AppliedManifestResourceMeta {
+    AppliedManifestResourceMeta {
+        group: meta.group,
+        version: meta.version,
+        resource: meta.resource,
+        name: meta.name,
+        namespace: meta.namespace,
+        uid,
+    }
+}
+
 /// The record of the objects that are in the cluster for the work.
 fn trace_of(
     manifests: &[Observed],
@@ -84,16 +139,12 @@ fn trace_of(
             Live::Absent | Live::Unread(_) => None,
         };
         match uid {
-            Some(uid) => all.push(AppliedManifestResourceMeta {
-                group: meta.group,
-                version: meta.version,
-                resource: meta.resource,
-                name: meta.name,
-                namespace: meta.namespace,
-                uid,
-            }),
+            Some(uid) => all.push(entry_of(meta, uid)),
             // What cannot be told now stays as it was recorded.
-            None if observed.live != Live::Absent || observed.served.is_none() => {
+            None if observed.live != Live::Absent
+                || observed.served.is_none()
+                || observed.failure().is_some() =>
+            {
                 all.extend(old.iter().filter(|entry| may_be(&meta, entry)).cloned());
             }
             None => (),

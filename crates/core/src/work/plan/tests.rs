@@ -310,6 +310,20 @@ fn a_work_lives_and_dies() {
 }
 
 #[test]
+fn the_record_has_the_labels_of_the_work() {
+    let mut world = World::new(json!({"workload": {"manifests": [config_map("a", "1")]}}));
+    let label = |value: &str| Some([("tier".to_owned(), value.to_owned())].into());
+    for value in ["web", "data"] {
+        world.work_mut().metadata.labels = label(value);
+        world.run();
+        assert_eq!(world.applied_mut().metadata.labels, label(value));
+    }
+    world.applied_mut().spec.agent_id = "another".to_owned();
+    world.run();
+    assert_eq!(world.applied_mut().spec.agent_id, identity().agent_id);
+}
+
+#[test]
 fn what_is_shared_or_orphaned_stays() {
     let spec = json!({
         "workload": {"manifests": [config_map("mine", "1"), config_map("shared", "1"), config_map("orphan", "1")]},

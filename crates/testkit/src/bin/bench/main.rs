@@ -11,6 +11,7 @@ mod events;
 mod fanout;
 mod http;
 mod process;
+mod publish;
 mod report;
 mod role;
 mod scale;
@@ -44,6 +45,8 @@ enum Bench {
     Agent,
     /// Fleets with 20 works of 5 objects for each cluster, and a change to a work of every cluster
     Scale,
+    /// Messages to RabbitMQ: the command beside that of the Python library, and 10,000 FedoraMessages at once
+    Publish,
 }
 
 /// Measures speed and memory.
@@ -118,6 +121,7 @@ async fn measure(args: &Args, report: &mut Report) -> Result<()> {
                 agent::run(&drover()?, &role, args, report).await?;
             }
             Bench::Scale => scale::run(&drover()?, args, report).await?,
+            Bench::Publish => publish::run(&drover()?, args, report).await?,
         }
     }
     Ok(())
