@@ -95,6 +95,15 @@ const PEERS: &[Peer] = &[
         definitions_of: None,
     },
     Peer {
+        name: "ocm-placement",
+        programs: &[(
+            "open-cluster-management.io/ocm/cmd/placement",
+            "ocm-placement",
+        )],
+        ldflags: "-s -w",
+        definitions_of: None,
+    },
+    Peer {
         name: "ocm-webhook",
         programs: &[("./server", "ocm-webhook")],
         ldflags: "-s -w",

@@ -59,7 +59,7 @@ pub struct Seen<'a> {
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Create an object without a status; [`Action::SetDecisions`] follows.
+    /// Create an object without a status; [`Action::SetDecisions`] follows, unless it has no clusters.
     CreateDecision(Box<PlacementDecision>),
     /// Write the clusters of an object.
     SetDecisions {
@@ -153,6 +153,9 @@ pub fn plan(seen: &Seen<'_>, now: Timestamp) -> Vec<Action> {
             actions.extend(wakes.min().map(Action::WakeAt));
         }
         Err(wrong) => {
+            // What is wrong with the groups is told first.
+            let groups = group::divide(seen.placement, &[], &decision::Ranking::by_name());
+            let wrong = groups.err().unwrap_or(wrong);
             let wanted = own.kept(seen.placement, &found.names(seen));
             let kept = wanted.iter().map(|object| object.clusters.len()).sum();
             let verdict = condition::Verdict::misconfigured(&found, asked, &wrong, kept);

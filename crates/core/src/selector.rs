@@ -142,7 +142,8 @@ fn requirement(
         ("Exists", []) => Test::Exists,
         ("DoesNotExist", []) => Test::DoesNotExist,
         ("Exists" | "DoesNotExist", values) => {
-            return Err(SelectorError::Values(values.join(" ")));
+            let shown: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+            return Err(SelectorError::Values(shown.join(",")));
         }
         (other, _) => return Err(SelectorError::Operator(other.to_owned())),
     };

@@ -13,7 +13,6 @@ use drover_api::cluster::v1beta1::{Placement, PlacementDecision, PlacementStatus
 use drover_core::placement::{self, Action, Seen};
 use drover_runtime::clock::Clock;
 use drover_runtime::controller::{self, Next};
-use drover_runtime::election::Leadership;
 use drover_runtime::queue::WorkQueue;
 use drover_runtime::supervise::Tasks;
 use jiff::Timestamp;
@@ -21,6 +20,7 @@ use kube::api::{DeleteParams, Patch, PostParams, Preconditions};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::HubError;
 use crate::sets::Sets;
@@ -35,6 +35,9 @@ const COLLECT: Duration = Duration::from_millis(200);
 /// How long a round waits until the cache shows what it wrote; the next placement shall see it.
 const SHOWN: Duration = Duration::from_secs(1);
 
+/// Rounds of sets, bindings and clusters that run at the same time.
+const SET_WORKERS: usize = 4;
+
 /// The controller of placements.
 struct Placements {
     client: Client,
@@ -46,78 +49,96 @@ struct Placements {
 /// Changes of objects that cluster sets and placements look at.
 pub(crate) type Changes = WorkQueue<String>;
 
-/// Runs the controllers of cluster sets and placements until the tasks end. `changes` must hear of every cluster that `clusters` gets
-/// (see [`cluster_changed`]).
-pub(crate) fn start(
-    client: &Client,
-    clock: &Clock,
-    clusters: Store<ManagedCluster>,
-    changes: &Arc<Changes>,
-    leadership: Leadership,
-    tasks: &mut Tasks,
-) {
-    let stop = tasks.cancel_token();
-    let queue: Arc<WorkQueue<String>> = Arc::default();
-    let sets_queue: Arc<WorkQueue<String>> = Arc::default();
-    let caches = Caches::fill(client, clusters, &queue, changes, tasks);
-    let (notes, publish) = notes::new(client, stop.clone());
-    tasks.run("the events of placements", publish);
-    let placements = Placements {
-        client: client.clone(),
-        clock: clock.clone(),
-        caches: caches.clone(),
-        notes,
-    };
-    let triggers = Triggers {
-        caches: caches.clone(),
-        placements: queue.clone(),
-        sets: sets_queue.clone(),
-        known: std::sync::Mutex::default(),
-    };
-    let sets = Sets::new(
-        client,
-        clock,
-        &caches.clusters,
-        &caches.sets,
-        &caches.bindings,
-    );
-    let changes = changes.clone();
-    tasks.run("cluster sets and placements", async move {
-        tokio::select! {
-            () = caches.ready() => {}
-            () = stop.cancelled() => return,
+/// The controllers of cluster sets and placements.
+pub(crate) struct Placing {
+    caches: Arc<Caches>,
+    changes: Arc<Changes>,
+    queue: Arc<WorkQueue<String>>,
+    sets_queue: Arc<WorkQueue<String>>,
+    placements: Placements,
+    triggers: Triggers,
+    sets: Sets,
+}
+
+impl Placing {
+    /// Fills the caches. `changes` must hear of every cluster that `clusters` gets (see [`cluster_changed`]), and somebody else waits for
+    /// `clusters` to be ready.
+    pub(crate) fn new(
+        client: &Client,
+        clock: &Clock,
+        clusters: Store<ManagedCluster>,
+        changes: Arc<Changes>,
+        tasks: &mut Tasks,
+    ) -> Self {
+        let queue: Arc<WorkQueue<String>> = Arc::default();
+        let sets_queue: Arc<WorkQueue<String>> = Arc::default();
+        let caches = Caches::fill(client, clusters, &queue, &changes, tasks);
+        let (notes, publish) = notes::new(client, tasks.cancel_token());
+        tasks.run("the events of placements", publish);
+        let placements = Placements {
+            client: client.clone(),
+            clock: clock.clone(),
+            caches: caches.clone(),
+            notes,
+        };
+        let triggers = Triggers {
+            caches: caches.clone(),
+            placements: queue.clone(),
+            sets: sets_queue.clone(),
+            known: std::sync::Mutex::default(),
+        };
+        let sets = Sets::new(
+            client,
+            clock,
+            &caches.clusters,
+            &caches.sets,
+            &caches.bindings,
+        );
+        sets_queue.add(Sets::FIRST.to_owned());
+        Self {
+            caches,
+            changes,
+            queue,
+            sets_queue,
+            placements,
+            triggers,
+            sets,
         }
-        let (placements, triggers, sets) = (&placements, &triggers, &sets);
-        let (queue, sets_queue, changes) = (&queue, &sets_queue, &changes);
-        let leading = leadership.each_term(&stop, |term| async move {
-            sets_queue.add(Sets::FIRST.to_owned());
-            tokio::join!(
-                controller::run(
-                    "changes of clusters",
-                    changes.clone(),
-                    1,
-                    term.clone(),
-                    |key| async move { triggers.reconcile(&key) }
-                ),
-                controller::run(
-                    "cluster sets",
-                    sets_queue.clone(),
-                    4,
-                    term.clone(),
-                    |key| async move { sets.reconcile(&key).await }
-                ),
-                // One at a time: each shall see what the others chose.
-                controller::run(
-                    "placements",
-                    queue.clone(),
-                    1,
-                    term.clone(),
-                    |key| async move { placements.reconcile(&key).await }
-                ),
-            );
-        });
-        leading.await;
-    });
+    }
+
+    /// Waits until the caches are filled. Once only: a cache wakes one of those that wait for it.
+    pub(crate) async fn ready(&self) {
+        self.caches.ready().await;
+    }
+
+    /// Runs the controllers until `stop`.
+    pub(crate) async fn run(&self, stop: &CancellationToken) {
+        let (placements, triggers, sets) = (&self.placements, &self.triggers, &self.sets);
+        tokio::join!(
+            controller::run(
+                "changes of clusters",
+                self.changes.clone(),
+                1,
+                stop.clone(),
+                |key| async move { triggers.reconcile(&key) }
+            ),
+            controller::run(
+                "cluster sets",
+                self.sets_queue.clone(),
+                SET_WORKERS,
+                stop.clone(),
+                |key| async move { sets.reconcile(&key).await }
+            ),
+            // One at a time: each shall see what the others chose.
+            controller::run(
+                "placements",
+                self.queue.clone(),
+                1,
+                stop.clone(),
+                |key| async move { placements.reconcile(&key).await }
+            ),
+        );
+    }
 }
 
 /// Notes that a cluster changed.

@@ -35,12 +35,13 @@ use crate::clusters::Clusters;
 use crate::events::Events;
 use crate::expiry::Expiring;
 use crate::objects::{Objects, Served};
+use crate::placement::{self, Placing};
 use crate::replicaset::{ReplicaSets, Sets};
 use crate::requests::{OF_CLUSTER, Requests, Sign};
 use crate::source::{Source, Way, WorkSource};
 use crate::tokens::Tokens;
 use crate::works::{Memory, Works};
-use crate::{HubError, broker, install, placement};
+use crate::{HubError, broker, install};
 
 /// Rounds of one controller that run at the same time.
 const WORKERS: usize = 16;
@@ -106,7 +107,7 @@ impl Hub {
         let (queue, told) = (clusters_queue.clone(), objects_queue.clone());
         let waiting = requests_queue.clone();
         let changes: Arc<placement::Changes> = Arc::default();
-        let placing = changes.clone();
+        let cluster_changes = changes.clone();
         let (clusters, task) = mirror(
             Api::all(self.client.clone()),
             Config::default(),
@@ -115,18 +116,11 @@ impl Hub {
                 queue.add(found.name_any());
                 told.add(format!("managedclusters/{}", found.name_any()));
                 waiting.add(format!("{OF_CLUSTER}{}", found.name_any()));
-                placement::cluster_changed(&placing, found);
+                placement::cluster_changed(&cluster_changes, found);
             },
         );
         tasks.run("the cache of clusters", task);
-        placement::start(
-            &self.client,
-            &self.clock,
-            clusters.clone(),
-            &changes,
-            self.leadership.clone(),
-            tasks,
-        );
+        let placing = Placing::new(&self.client, &self.clock, clusters.clone(), changes, tasks);
 
         let queue = clusters_queue.clone();
         let labelled = Config::default().labels(names::CLUSTER_NAME_LABEL);
@@ -304,6 +298,7 @@ impl Hub {
                 filled(&requests).await;
                 filled(&addons).await;
                 works.ready().await;
+                placing.ready().await;
                 sets.ready().await;
             };
             tokio::select! {
@@ -313,16 +308,18 @@ impl Hub {
             caches.open();
             let (acceptance, approval, bundles, objects, expiring) =
                 (&acceptance, &approval, &bundles, &objects, &expiring);
-            let (sources, sets, clusters_queue, requests_queue, expiry_queue) = (
+            let (sources, sets, clusters_queue, requests_queue, expiry_queue, placing) = (
                 &sources,
                 &sets,
                 &clusters_queue,
                 &requests_queue,
                 &expiry_queue,
+                &placing,
             );
             // What writes by its own decision, and what has one name at a broker: on the leader only.
             let leading = leadership.each_term(&stop, |term| async move {
                 tokio::join!(
+                    placing.run(&term),
                     join_all(sources.iter().map(|source| source.run(term.clone()))),
                     sets.run(term.clone()),
                     controller::run(

@@ -254,6 +254,15 @@ impl OcmHub {
         self.run("ocm-registration", more).await
     }
 
+    /// Starts the controller of placements.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn placement(&self) -> Result<Process> {
+        self.run("ocm-placement", vec!["controller".to_owned()])
+            .await
+    }
+
     /// Starts the event server; the address is `host:port`.
     ///
     /// # Errors

@@ -142,6 +142,15 @@ pub(super) struct Ranking {
 }
 
 impl Ranking {
+    /// By name, without scores.
+    pub(super) fn by_name() -> Self {
+        Self {
+            scores: None,
+            updated: None,
+            wake: None,
+        }
+    }
+
     /// Scores that do not change which clusters are chosen are not updated too often.
     pub(super) fn of(
         placement: &Placement,
@@ -150,11 +159,7 @@ impl Ranking {
         now: Timestamp,
     ) -> Self {
         if !is_sorted_by_score(placement) {
-            return Self {
-                scores: None,
-                updated: None,
-                wake: None,
-            };
+            return Self::by_name();
         }
         let name = |cluster| super::candidates::name_of(cluster);
         let score = |name: &str| schedule.scores.get(name).copied().unwrap_or_default();
@@ -316,8 +321,8 @@ pub(super) fn write(
             ))));
             tell(seen, "Create", &object.name, None, actions);
         }
-        let status = found.and_then(|found| found.status.as_ref());
-        if status.is_none_or(|status| status.decisions != object.clusters) {
+        let known = found.map(|found| decisions(found)).unwrap_or_default();
+        if known != object.clusters {
             actions.push(Action::SetDecisions {
                 name: object.name.clone(),
                 decisions: object.clusters.clone(),

@@ -17,6 +17,9 @@ mod kubernetes;
 mod ocm;
 mod ocm_hub;
 mod ocm_mqtt;
+mod placement;
+#[path = "../it/placing.rs"]
+mod placing;
 mod real;
 
 mod replicaset;

@@ -108,6 +108,7 @@ async fn new_hub(client: Client, bus: MemoryBus) -> Hub {
             id: "hub1".to_owned(),
             transport: Arc::new(bus),
         }],
+        serving: None,
         leadership: drover_runtime::election::Leadership::alone(),
         health: drover_runtime::health::Health::default(),
         metrics: None,
