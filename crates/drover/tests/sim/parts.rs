@@ -100,6 +100,7 @@ async fn new_hub(client: Client, bus: MemoryBus) -> Hub {
         client,
         listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         tls: None,
+        serving: None,
         sign: Arc::new(|_, _| Err("nobody joins here".to_owned())),
         acceptance: drover_core::registration::cluster::Policy::default(),
         approval: drover_core::registration::request::Policy::default(),
