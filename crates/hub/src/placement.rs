@@ -120,7 +120,10 @@ impl Placing {
                 self.changes.clone(),
                 1,
                 stop.clone(),
-                |key| async move { triggers.reconcile(&key) }
+                |key| async move {
+                    triggers.reconcile(&key);
+                    Ok::<_, HubError>(Next::OnChange)
+                }
             ),
             controller::run(
                 "cluster sets",

@@ -84,7 +84,7 @@ impl Hubs {
             let listed = self.listed(&local);
             let now = self.options.clock.now();
             self.limit(&local);
-            match self.plan(&listed, here.as_ref(), &verdicts, &local, now)? {
+            match self.plan(&listed, here.as_ref(), &verdicts, &local, now) {
                 Step::Try(address) => {
                     let verdict = self.look(&listed, &address).await;
                     tracing::info!(hub = address, ?verdict, "tried another hub");
@@ -161,7 +161,7 @@ impl Hubs {
         verdicts: &BTreeMap<String, (Verdict, Timestamp)>,
         local: &Local,
         now: Timestamp,
-    ) -> Result<Step, AgentError> {
+    ) -> Step {
         let addresses: Vec<String> = listed
             .iter()
             .map(|hub| hub.endpoint.address().to_owned())
@@ -189,7 +189,7 @@ impl Hubs {
                 SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX)
             }),
         };
-        Ok(hubs::plan(&seen, now))
+        hubs::plan(&seen, now)
     }
 
     /// The hub at an address: a listed one, or that of the certificate.

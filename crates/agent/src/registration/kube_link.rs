@@ -278,8 +278,8 @@ where
     async fn ask(objects: &KubeObjects<K>, error: &watcher::Error, name: Option<&str>) -> bool {
         let refused = match error {
             watcher::Error::InitialListFailed(kube::Error::Api(status))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
-            watcher::Error::WatchError(status) => Some(status.code),
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+            | watcher::Error::WatchError(status) => Some(status.code),
             _ => None,
         };
         let (Some(403), Some(name)) = (refused, name) else {

@@ -109,6 +109,7 @@ pub enum Which<'a> {
 }
 
 /// Objects of one kind that a hub shares with its agent.
+#[expect(clippy::large_enum_variant, reason = "an agent has three of them")]
 pub enum HubObjects<K> {
     /// Over the event service.
     Events(AgentObjects<K>),

@@ -135,6 +135,7 @@ pub struct HubServerConfig {
 
 /// What a hub's certificate is verified with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(clippy::enum_variant_names, reason = "the names of upstream")]
 pub enum VerificationStrategy {
     /// The authorities that the cluster's systems trust.
     UseSystemTruststore,

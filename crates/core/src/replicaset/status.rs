@@ -81,7 +81,8 @@ fn rolled_out(told: &Told) -> Said {
     let complete = told.bad.is_empty() && told.bad_name.is_none() && told.succeeded == told.decided;
     let mut message = format!("{} of {} clusters succeeded", told.succeeded, told.decided);
     if !told.failed.is_empty() {
-        message += &format!("; failed: {}", list(&told.failed));
+        message.push_str("; failed: ");
+        message.push_str(&list(&told.failed));
     }
     if told.breached {
         message += "; no further cluster is reached, because more failed than may";
@@ -107,9 +108,10 @@ fn applied(told: &Told, summary: &Summary) -> Said {
         summary.available, summary.total
     );
     if let Some((cluster, other)) = told.occupied.first() {
-        message += &format!(
+        let taken = format!(
             "; the set {other} has a work of the same name in cluster {cluster}: one of the two needs another name"
         );
+        message.push_str(&taken);
     }
     let calm = summary.progressing == 0 && summary.degraded == 0;
     if summary.total > 0 && summary.available == summary.total && calm {

@@ -50,13 +50,13 @@ impl Account<'_> {
         })
     }
 
-    fn subjects(&self) -> Option<Vec<Subject>> {
-        Some(vec![Subject {
+    fn subjects(&self) -> Vec<Subject> {
+        vec![Subject {
             kind: "ServiceAccount".to_owned(),
             name: self.name.to_owned(),
             namespace: Some(self.namespace.to_owned()),
             ..Subject::default()
-        }])
+        }]
     }
 
     /// It may do everywhere what a role says that is printed too.
@@ -90,7 +90,7 @@ impl Account<'_> {
         object(&ClusterRoleBinding {
             metadata: named(name, None),
             role_ref: reference("ClusterRole", role),
-            subjects: self.subjects(),
+            subjects: Some(self.subjects()),
         })
     }
 
@@ -113,7 +113,7 @@ impl Account<'_> {
         let binding = object(&RoleBinding {
             metadata: named(name, Some(namespace)),
             role_ref: reference("Role", name),
-            subjects: self.subjects(),
+            subjects: Some(self.subjects()),
         })?;
         Ok([role, binding])
     }

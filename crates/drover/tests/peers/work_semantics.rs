@@ -104,7 +104,7 @@ impl Side {
         let start = Instant::now();
         let look = async || {
             let seen = self.snapshot(feature).await;
-            (seen.is_current(), seen.told(at, &feature.but, true))
+            (seen.is_current(), seen.told(at, feature.but, true))
         };
         let mut last = (Instant::now(), look().await);
         while (last.0.elapsed() < REST || !last.1.0) && start.elapsed() < LONG {
@@ -133,7 +133,7 @@ async fn play(ocm: &Side, ours: &Side, feature: &Feature) -> Vec<String> {
         let check = async || -> Result<()> {
             let found = ours.snapshot(feature).await;
             ensure!(found.is_current(), "it is not current: {found:#?}");
-            let found = found.told(at, &feature.but, false);
+            let found = found.told(at, feature.but, false);
             ensure!(
                 found == expected,
                 "{}",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drover_transport::memory::Faults;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use rand::Rng;
 use serde_json::{Value, json};
 
@@ -99,14 +99,16 @@ impl World {
         self.note(format!("kill the agent of {}", self.clusters[cluster].name));
         let skew = jiff::SignedDuration::from_mins(self.random.random_range(-10..=10));
         self.clusters[cluster].skew = skew;
-        if let Some(a) = self.clusters[cluster]
-            .agent
-            .take() { crate::parts::Part::kill(a) }
+        if let Some(agent) = self.clusters[cluster].agent.take() {
+            agent.kill();
+        }
     }
 
     fn kill_hub(&mut self) {
         self.note("kill the hub".to_owned());
-        if let Some(a) = self.hub.take() { crate::parts::Part::kill(a) }
+        if let Some(hub) = self.hub.take() {
+            hub.kill();
+        }
     }
 
     fn start_some(&mut self, cluster: usize) {
@@ -155,7 +157,7 @@ impl World {
             "v1/ConfigMap",
             Some("default"),
         );
-        let all = maps.list(&Default::default()).await.unwrap().items;
+        let all = maps.list(&ListParams::default()).await.unwrap().items;
         if all.is_empty() {
             return;
         }

@@ -70,7 +70,9 @@ impl Api {
 pub(crate) struct Part(CancellationToken);
 
 impl Part {
-    pub(crate) fn kill(self) {}
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
 }
 
 impl Drop for Part {
@@ -108,7 +110,6 @@ async fn new_hub(client: Client, bus: MemoryBus) -> Hub {
             id: "hub1".to_owned(),
             transport: Arc::new(bus),
         }],
-        serving: None,
         leadership: drover_runtime::election::Leadership::alone(),
         health: drover_runtime::health::Health::default(),
         metrics: None,

@@ -50,7 +50,7 @@ impl Notes {
         let about = placement.object_ref(&());
         let mut decision = PlacementDecision::default();
         decision.metadata.name = Some(note.decision);
-        decision.metadata.namespace = about.namespace.clone();
+        decision.metadata.namespace.clone_from(&about.namespace);
         decision.metadata.uid = decision_uid;
         let event = Event {
             type_: if note.warning {

@@ -6,14 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use drover_api::cluster::v1::ManagedCluster;
 use drover_api::cluster::v1beta1::Placement;
 use drover_core::{placement, sets};
-use drover_runtime::controller::Next;
 use drover_runtime::queue::WorkQueue;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 use super::COLLECT;
 use super::caches::Caches;
-use crate::HubError;
 use crate::sets::Sets;
 
 /// Prefix of the keys of clusters.
@@ -35,7 +33,7 @@ pub(super) struct Triggers {
 
 impl Triggers {
     /// Something changed.
-    pub(super) fn reconcile(&self, key: &str) -> Result<Next, HubError> {
+    pub(super) fn reconcile(&self, key: &str) {
         if let Some(name) = key.strip_prefix(CLUSTER) {
             self.cluster(name);
         } else if let Some(name) = key.strip_prefix(SET) {
@@ -51,10 +49,10 @@ impl Triggers {
             self.sets.add(key.to_owned());
             self.bound(namespace, &[name], |_| true);
         } else if let Some((cluster, name)) = split(key, SCORE)
-            && let Some(found) = self.caches.clusters.get(&ObjectRef::new(cluster)) {
-                self.clusters(&[&found], |it| placement::uses_score(it, name));
-            }
-        Ok(Next::OnChange)
+            && let Some(found) = self.caches.clusters.get(&ObjectRef::new(cluster))
+        {
+            self.clusters(&[&found], |it| placement::uses_score(it, name));
+        }
     }
 
     fn cluster(&self, name: &str) {

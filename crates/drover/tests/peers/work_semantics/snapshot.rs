@@ -110,7 +110,7 @@ impl Snapshot {
     }
 
     /// What must be the same on both sides after this act.
-    pub(super) fn told(&self, at: usize, but: &But, is_ocm: bool) -> Json {
+    pub(super) fn told(&self, at: usize, but: But, is_ocm: bool) -> Json {
         let works: Map<String, Value> = self
             .works
             .iter()
