@@ -126,7 +126,7 @@ fn at_path(
         [first, _, ..] if !raw => field_value(&rule.name, first, raw),
         [only] => field_value(&rule.name, only, raw),
         several => {
-            let several = several.iter().map(|value| Value::clone(value)).collect();
+            let several = several.iter().copied().cloned().collect();
             field_value(&rule.name, &Value::Array(several), raw)
         }
     }

@@ -75,10 +75,10 @@ pub(super) fn pod(live: &Value) -> Health {
         }
         _ => (),
     }
-    let containers = list(live, "/status/initContainerStatuses")
+    let mut containers = list(live, "/status/initContainerStatuses")
         .iter()
         .chain(list(live, "/status/containerStatuses"));
-    if let Some(why) = containers.filter_map(container).next() {
+    if let Some(why) = containers.find_map(container) {
         return Health::Bad(why);
     }
     if let Some(scheduled) = condition(live, "PodScheduled").filter(|it| it.status == "False") {
