@@ -172,8 +172,8 @@ impl<'a> Round<'a> {
                 .works
                 .get(&cluster)
                 .is_some_and(|own| own.name_any() == work.name_any());
-            let stays = named || (own && self.taken.contains(&cluster));
-            !stays && work.metadata.deletion_timestamp.is_none()
+            let kept = named || (own && self.taken.contains(&cluster));
+            !kept && work.metadata.deletion_timestamp.is_none()
         });
         let deletions: Vec<Action> = lost.map(|work| delete(work, false)).collect();
         self.actions.extend(deletions);

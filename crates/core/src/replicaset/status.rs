@@ -79,20 +79,27 @@ fn verified(told: &Told) -> Said {
 
 fn rolled_out(told: &Told) -> Said {
     let complete = told.bad.is_empty() && told.bad_name.is_none() && told.succeeded == told.decided;
-    let mut message = format!("{} of {} clusters succeeded", told.succeeded, told.decided);
+    let mut message = vec![format!(
+        "{} of {} clusters succeeded",
+        told.succeeded, told.decided
+    )];
     if !told.failed.is_empty() {
-        message.push_str("; failed: ");
-        message.push_str(&list(&told.failed));
+        message.push(format!("failed: {}", list(&told.failed)));
     }
     if told.breached {
-        message += "; no further cluster is reached, because more failed than may";
+        message.push("no further cluster is reached, because more failed than may".to_owned());
     }
     let reason = if complete {
         names::REASON_COMPLETE
     } else {
         names::REASON_PROGRESSING
     };
-    (names::PLACEMENT_ROLLED_OUT, complete, reason, message)
+    (
+        names::PLACEMENT_ROLLED_OUT,
+        complete,
+        reason,
+        message.join("; "),
+    )
 }
 
 fn applied(told: &Told, summary: &Summary) -> Said {
@@ -103,16 +110,17 @@ fn applied(told: &Told, summary: &Summary) -> Said {
     if told.decided == 0 && told.bad.is_empty() {
         return said(false, names::REASON_PLACEMENT_EMPTY, String::new());
     }
-    let mut message = format!(
-        "{} of {} works are available",
-        summary.available, summary.total
-    );
-    if let Some((cluster, other)) = told.occupied.first() {
-        let taken = format!(
+    let occupied = told.occupied.first().map(|(cluster, other)| {
+        format!(
             "; the set {other} has a work of the same name in cluster {cluster}: one of the two needs another name"
-        );
-        message.push_str(&taken);
-    }
+        )
+    });
+    let message = format!(
+        "{} of {} works are available{}",
+        summary.available,
+        summary.total,
+        occupied.unwrap_or_default()
+    );
     let calm = summary.progressing == 0 && summary.degraded == 0;
     if summary.total > 0 && summary.available == summary.total && calm {
         said(true, names::REASON_AS_EXPECTED, message)

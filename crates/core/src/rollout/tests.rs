@@ -92,7 +92,7 @@ fn show(outcome: &Outcome) -> String {
     if outcome.breached {
         parts.push("breached".to_owned());
     }
-    let again = outcome.recheck_at.map(jiff::Timestamp::as_second);
+    let again = outcome.recheck_at.map(Timestamp::as_second);
     parts.extend(again.map(|second| format!("again at {second}")));
     parts.join("; ")
 }
