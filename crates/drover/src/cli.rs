@@ -323,7 +323,7 @@ pub struct Webhooks {
         requires = "webhook_target"
     )]
     pub webhook_listen: Option<SocketAddr>,
-    /// Service by which the hub's API reaches that address: [NAMESPACE/]NAME[:PORT]
+    /// Service by which the hub's API reaches that address: [NAMESPACE/]NAME, with :PORT if it is another than 443
     #[arg(
         long,
         env = "DROVER_HUB_WEBHOOK_SERVICE",
