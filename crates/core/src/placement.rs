@@ -1,10 +1,10 @@
 //! Which clusters a placement chooses (ocm: pkg/placement).
 //!
-//! [`plan`] goes from what is seen to what is to be written: the clusters of the bound sets ([`candidates`]), less those that a
-//! predicate ([`predicate`]) or a taint ([`toleration`]) keeps away, sorted by weighted scores ([`score`]), taken best first and
-//! evenly where asked for ([`spread`]), in groups of objects of at most 100 ([`group`], [`decision`]).
+//! [`plan`] goes from what is seen to what is to be written: the clusters of the bound sets (`candidates`), less those that a
+//! predicate (`predicate`) or a taint (`toleration`) keeps away, sorted by weighted scores (`score`), taken best first and
+//! evenly where asked for (`spread`), in groups of objects of at most 100 (`group`, `decision`).
 //!
-//! Choosing looks at what was chosen before, so what is planned is a choice that stays when it is planned again ([`schedule`]).
+//! Choosing looks at what was chosen before, so what is planned is a choice that stays when it is planned again (`schedule`).
 
 mod candidates;
 mod condition;

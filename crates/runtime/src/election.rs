@@ -1,6 +1,6 @@
 //! Leading among copies of the same process: does what [`drover_core::election`] decides, with a Lease of the API.
 //!
-//! What only the leader may do runs under the token of a [`Term`]. The token is cancelled before the lease can be another's, even
+//! What only the leader may do runs under the token of a `Term`. The token is cancelled before the lease can be another's, even
 //! when the API does not answer; and the lease is given up only after everything under the token has ended.
 
 use std::convert::Infallible;
