@@ -336,7 +336,7 @@ impl<H: HubWorks> Round<'_, H> {
 
     fn note(&self, place: &Place, live: &Value) {
         if let Some(version) = version_of(live) {
-            self.all.watches.note(place, version);
+            self.all.watches.note(place, version, self.key);
         }
     }
 

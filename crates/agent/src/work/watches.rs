@@ -29,6 +29,9 @@ use super::{Key, cache::newer, cluster::Place, memory::spread};
 /// Until what is not watched for the moment is looked at.
 const UNWATCHED: Duration = Duration::from_secs(10);
 
+/// Until a work hears that the agent changed its object for another work.
+const SHARED: Duration = Duration::from_secs(10);
+
 /// A kind, as an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Collection {
@@ -160,9 +163,10 @@ impl Watches {
         }
     }
 
-    /// Takes the version of an object that was read or written. The event of a version that is known already tells nobody: so the agent
-    /// does not wake itself, and two of its works that want different things of one object differ at the pace of polling.
-    pub fn note(&self, place: &Place, version: &str) {
+    /// Takes the version of an object that was read or written for `by`. The event of a version that is known already tells nobody: so
+    /// the agent does not wake itself. Other works that name the object are told after a while: two that want different things of
+    /// one object differ at that pace.
+    pub fn note(&self, place: &Place, version: &str, by: &Key) {
         let mut state = self.state();
         let object = state
             .watches
@@ -177,6 +181,9 @@ impl Watches {
             && (object.gone.is_none() || newer(Some(version), object.gone.as_deref()))
         {
             object.version = Some(version.to_owned());
+            for other in object.keys.iter().filter(|key| *key != by) {
+                self.queue.add_after(other.clone(), spread(other, SHARED));
+            }
         }
     }
 
@@ -398,17 +405,17 @@ mod tests {
         );
         assert_eq!(watches.queue.len(), 1);
 
-        watches.note(&place("configmaps", "a"), "2");
-        watches.note(&place("configmaps", "a"), "1");
+        watches.note(&place("configmaps", "a"), "2", &work("w"));
+        watches.note(&place("configmaps", "a"), "1", &work("w"));
         assert_eq!(
             version(&watches, &place("configmaps", "a")).as_deref(),
             Some("2")
         );
         watches.hear(&collection, Event::Delete(seen("a", "3")));
         assert_eq!(version(&watches, &place("configmaps", "a")), None);
-        watches.note(&place("configmaps", "a"), "2");
+        watches.note(&place("configmaps", "a"), "2", &work("w"));
         assert_eq!(version(&watches, &place("configmaps", "a")), None);
-        watches.note(&place("configmaps", "a"), "4");
+        watches.note(&place("configmaps", "a"), "4", &work("w"));
         assert_eq!(
             version(&watches, &place("configmaps", "a")).as_deref(),
             Some("4")
@@ -422,7 +429,7 @@ mod tests {
         watches.follow(&work("w"), HashSet::from(names));
         let (collection, _stop) = started.try_recv().expect("a watch is started");
         for name in ["a", "b"] {
-            watches.note(&place("configmaps", name), "1");
+            watches.note(&place("configmaps", name), "1", &work("w"));
         }
         watches.hear(&collection, Event::Init);
         watches.hear(&collection, Event::InitApply(seen("b", "1")));
@@ -434,6 +441,19 @@ mod tests {
             Some("1")
         );
         assert_eq!(watches.queue.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn works_that_share_an_object_hear_of_each_other() {
+        let (watches, mut started) = watches(5);
+        for name in ["w", "v"] {
+            watches.follow(&work(name), HashSet::from([place("configmaps", "a")]));
+        }
+        let (collection, _stop) = started.try_recv().expect("a watch is started");
+        watches.note(&place("configmaps", "a"), "1", &work("w"));
+        watches.hear(&collection, Event::Apply(seen("a", "1")));
+        assert_eq!(watches.queue.next().await, work("v"));
+        assert!(watches.queue.is_empty(), "nobody wakes itself");
     }
 
     #[test]

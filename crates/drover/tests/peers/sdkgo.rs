@@ -73,7 +73,11 @@ async fn a_go_agent_receives_reports_and_releases_works() {
             ensure!(found.metadata.generation == Some(generation));
             let seen = conditions(&found);
             ensure!(
-                seen == ["Applied=True/Probed", "Available=True/Probed"],
+                seen == [
+                    "Applied=True/Probed",
+                    "Available=True/Probed",
+                    "Reported=True/SequenceID"
+                ],
                 "{seen:?}"
             );
             let finalizers = found.metadata.finalizers.unwrap_or_default();
