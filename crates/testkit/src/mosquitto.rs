@@ -121,8 +121,9 @@ impl Mosquitto {
             "listener {} 127.0.0.1\nlog_dest stderr\nset_tcp_nodelay true\npersistence false\n",
             self.port
         );
-        // Any number of messages may wait for a client: its default, 1000, drops a burst without a word to anybody.
-        text.push_str("max_queued_messages 0\n");
+        // Its default, 1000, drops a burst without a word to anybody; 0, which is no limit, makes it close every connection on which
+        // a message was too large.
+        text.push_str("max_queued_messages 1000000\n");
         // The usual ones, and who subscribes to what: peers subscribe in their own time, and tests wait for that.
         for kind in ["error", "warning", "notice", "information", "subscribe"] {
             writeln!(text, "log_type {kind}")?;
