@@ -150,7 +150,7 @@ async fn a_burst_loses_nothing() {
         }
         got
     };
-    let (_, got) = timeout(PATIENCE, async { tokio::join!(publish, receive) })
+    let ((), got) = timeout(PATIENCE, async { tokio::join!(publish, receive) })
         .await
         .unwrap();
     assert_eq!(got, (0..EVENTS).map(|number| number.to_string()).collect());
