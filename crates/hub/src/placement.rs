@@ -315,6 +315,3 @@ fn count<'d>(decisions: impl IntoIterator<Item = &'d PlacementDecision>) -> BTre
     }
     counts
 }
-
-#[cfg(test)]
-mod tests;
