@@ -164,8 +164,6 @@ pub mod work {
     pub const CONFIG_SPEC_HASH_ANNOTATION: &str = "open-cluster-management.io/config-spec-hash";
     /// The hash of a manifest, on the object (`ObjectSpecHash`).
     pub const OBJECT_HASH_ANNOTATION: &str = "open-cluster-management.io/object-hash";
-    /// On a work that a ManifestWorkReplicaSet made (`ManifestWorkReplicaSetControllerNameLabelKey`).
-    pub const REPLICA_SET_LABEL: &str = "work.open-cluster-management.io/manifestworkreplicaset";
     /// The field manager of writes (ocm, pkg/work/spoke/apply `DefaultFieldManager`).
     pub const FIELD_MANAGER: &str = "work-agent";
 

@@ -303,12 +303,13 @@ fn cluster_problems(found: &ManagedCluster, conditions: &[Condition]) -> Vec<Pro
     }
     let accepted = find(conditions, of_cluster::HUB_ACCEPTED);
     if !found.spec.hub_accepts_client {
-        let denied = accepted.is_some_and(|c| c.reason == of_cluster::REASON_DENIED);
-        let what = if denied { "denied" } else { "not accepted" };
+        let denied = accepted.filter(|c| c.reason == of_cluster::REASON_DENIED);
+        let what = denied.map_or("not accepted", |_| "denied");
+        let created = || created(found.metadata.creation_timestamp.as_ref());
         problems.push(Problem {
             severity: Severity::Waiting,
             text: format!("{what}: `drover clusters accept {name}` lets it in"),
-            since: created(found.metadata.creation_timestamp.as_ref()),
+            since: denied.map_or_else(created, |c| Some(since(c))),
         });
         return problems;
     }

@@ -1,6 +1,7 @@
 //! When a work that is done is deleted on the hub (ocm, pkg/work/hub/controllers/manifestworkgarbagecollection).
 
-use drover_api::{Time, conditions, names::work as names, work::v1::ManifestWork};
+use drover_api::names::{replica_set, work as names};
+use drover_api::{Time, conditions, work::v1::ManifestWork};
 use std::time::Duration;
 
 /// No work is left alone for longer.
@@ -23,7 +24,7 @@ pub fn decide(work: &ManifestWork, now: &Time) -> Expiry {
         .metadata
         .labels
         .as_ref()
-        .is_some_and(|labels| labels.contains_key(names::REPLICA_SET_LABEL));
+        .is_some_and(|labels| labels.contains_key(replica_set::SET_LABEL));
     if of_set || work.metadata.deletion_timestamp.is_some() {
         return Expiry::Keep;
     }

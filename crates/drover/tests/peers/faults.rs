@@ -92,7 +92,10 @@ async fn works_survive_the_death_of_hub_agent_and_broker() {
     let (ca, token) = (data.join("ca.crt"), data.join("bootstrap-token"));
     let hub_args = vec![
         "hub".to_owned(),
-        "--disable-leader-election".to_owned(),
+        // A hub that was killed cannot give up its lease: the next one waits for its end.
+        "--leader-election-lease-duration=6s".to_owned(),
+        "--leader-election-renew-deadline=4s".to_owned(),
+        "--leader-election-retry-period=1s".to_owned(),
         format!("--kubeconfig={}", hub_api.kubeconfig().display()),
         format!("--data={}", data.display()),
         format!("--listen={address}"),
