@@ -3,11 +3,13 @@
 //! One message for each generation, as far as AMQP allows: its id and time are written down before the first attempt, and every
 //! attempt carries the same ones. Who reads the status alone knows where to go on.
 
+mod notice;
 mod retry;
 mod status;
 pub mod pod;
 pub mod admission;
 
+use drover_api::conditions;
 use drover_api::fedora::v1alpha1::{
     Environment, FedoraMessage, FedoraMessageStatus, SecretRef, Severity as Wanted,
 };
@@ -18,6 +20,7 @@ use drover_protocol::fedora::{
 };
 use jiff::{SignedDuration, Timestamp};
 
+pub use notice::{Notice, notice};
 pub use retry::{backoff, deadline};
 pub use status::{Fault, Verdict};
 
@@ -214,6 +217,16 @@ pub fn conclude(
         Ok(()) => status::sent(message, now),
         Err(fault) => write(message, &fault, now),
     }
+}
+
+/// Whether the end of the `attempt`th attempt is no news: the message is known to be sent, or the attempt failed and somebody to
+/// whom its sender seemed dead tries again.
+pub fn outdated(message: &FedoraMessage, attempt: u32, succeeded: bool) -> bool {
+    let Some(known) = &message.status else {
+        return false;
+    };
+    let sent = conditions::is_true(&known.conditions, names::SENT);
+    sent || (!succeeded && known.attempts != attempt)
 }
 
 /// The status of a message whose secret cannot be used now.

@@ -1,6 +1,6 @@
 //! Does what [`drover_core::publish`] plans for each message.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus, SecretRef};
 use drover_api::names::fedora as names;
@@ -16,9 +16,11 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::connections::Connections;
+use crate::events::Events;
+use crate::metrics::Tally;
 use crate::pods::{self, Pods};
 use crate::secrets::Found;
-use crate::{Publisher, PublisherError, Target, events, secrets};
+use crate::{Publisher, PublisherError, Target, secrets};
 
 /// Between two looks at a secret that cannot be used: nobody tells when it changes.
 const SECRET_POLL: Duration = Duration::from_secs(15);
@@ -32,6 +34,8 @@ pub(crate) struct Messages {
     pub messages: Store<FedoraMessage>,
     pub connections: Connections,
     pub pods: Option<Pods>,
+    pub events: Events,
+    pub tally: Tally,
 }
 
 impl Messages {
@@ -110,6 +114,12 @@ impl Messages {
         match pods.look(message, name, now).await? {
             pods::Found::Running => Ok(Next::After(LOOK)),
             pods::Found::Ended(outcome) => {
+                let begun = message.status.as_ref();
+                let begun = begun.and_then(|status| status.last_attempt_time.as_ref());
+                if let (Some(begun), true) = (begun, outcome.is_ok()) {
+                    let time = now.duration_since(begun.0).unsigned_abs();
+                    self.tally.took(message, time);
+                }
                 self.conclude(message.clone(), outcome).await?;
                 pods.leave(&key_of(message));
                 Ok(Next::OnChange)
@@ -199,12 +209,16 @@ impl Messages {
                 .await?;
             return self.watched(pods, &begun, made).await;
         }
+        let start = Instant::now();
         let sent = self
             .connections
             .publish(target, &found, &outgoing, settings.patience)
             .await;
-        if let Err(error) = &sent {
-            tracing::debug!(%error, id = outgoing.message_id, "an attempt failed");
+        match &sent {
+            Ok(()) => self.tally.took(message, start.elapsed()),
+            Err(error) => {
+                tracing::debug!(%error, id = outgoing.message_id, "an attempt failed");
+            }
         }
         self.conclude(begun, sent.map_err(|error| fault_of(&error)))
             .await?;
@@ -251,15 +265,19 @@ impl Messages {
         Ok(())
     }
 
-    /// Writes what became of an attempt, whatever else was written meanwhile: only here is it known.
+    /// Writes what became of an attempt, whatever else was written meanwhile: only here is it known. Unless that tells more.
     async fn conclude(
         &self,
         mut message: FedoraMessage,
         outcome: Result<(), Fault>,
     ) -> Result<(), PublisherError> {
         let api = self.api(&message);
+        let attempt = message.status.as_ref().map_or(0, |status| status.attempts);
         let mut tries = 0;
         loop {
+            if publish::outdated(&message, attempt, outcome.is_ok()) {
+                return Ok(());
+            }
             let status = publish::conclude(&message, outcome.clone(), self.settings.clock.now());
             let error = match self.write(&message, status).await {
                 Ok(written) => {
@@ -303,9 +321,7 @@ impl Messages {
                 name,
                 source: Box::new(source),
             })?;
-        if let Some(status) = &written.status {
-            events::tell(&self.settings.client, message, status).await;
-        }
+        self.events.written(message.status.as_ref(), &written);
         Ok(written)
     }
 
