@@ -74,9 +74,10 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 impl cli::Scraped {
     /// Counters of this process, if an address is given where they are asked for. `client` says who may see them.
     pub async fn serve(&self, client: &Client, tasks: &mut Tasks) -> Result<Option<Metrics>> {
-        let address = match self.metrics {
-            Some(address) if !address.ip().is_loopback() => address,
-            local => return serve_plain(local, tasks).await,
+        let secured =
+            |address: &SocketAddr| !address.ip().is_loopback() || self.metrics_tls_cert.is_some();
+        let Some(address) = self.metrics.filter(secured) else {
+            return serve_plain(self.metrics, tasks).await;
         };
         let metrics = Metrics::default();
         let listener = listen(address).await?;
@@ -284,5 +285,54 @@ impl Door {
             trusted.clear();
         }
         trusted.insert(hash, Instant::now() + TRUSTED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door() -> Door {
+        let config = kube::Config::new(http::Uri::from_static("https://127.0.0.1:1"));
+        Door {
+            metrics: Metrics::default(),
+            client: Client::try_from(config).unwrap(),
+            asking: Semaphore::new(AT_ONCE),
+            trusted: Mutex::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_certificate_one_is_made() {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        unsigned().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_was_let_in_is_known_for_a_while_and_nobody_else() {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let door = door();
+        assert!(!door.trusts(&[1; 32]));
+        door.trust([1; 32]);
+        assert!(door.trusts(&[1; 32]) && !door.trusts(&[2; 32]));
+        for number in 2..=u8::try_from(MOST).unwrap() + 1 {
+            door.trust([number; 32]);
+        }
+        assert!(!door.trusts(&[1; 32]), "not ever more of them");
+        door.trusted.lock().unwrap().insert([7; 32], Instant::now());
+        assert!(!door.trusts(&[7; 32]), "its time is over");
+    }
+
+    #[tokio::test]
+    async fn an_api_that_cannot_be_asked_lets_nobody_in() {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let refused = door().admit("token").await.unwrap_err();
+        assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE);
     }
 }

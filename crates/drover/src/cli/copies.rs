@@ -31,7 +31,7 @@ pub struct Copies {
 /// Where Prometheus asks.
 #[derive(Debug, Clone, Args)]
 pub struct Scraped {
-    /// Address for Prometheus, at /metrics: in plain text on loopback; elsewhere with TLS, for whoever the API lets `get` the URL /metrics
+    /// Address for Prometheus, at /metrics: in plain text on loopback; elsewhere, or with a certificate, over TLS for whoever the API lets `get` the URL /metrics
     #[arg(long, env = "DROVER_HUB_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
     /// Certificate of that address, PEM, read again when it changes. By default one that nobody signed, made at each start
