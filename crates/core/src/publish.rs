@@ -9,7 +9,6 @@ mod status;
 pub mod pod;
 pub mod admission;
 
-use drover_api::conditions;
 use drover_api::fedora::v1alpha1::{
     Environment, FedoraMessage, FedoraMessageStatus, SecretRef, Severity as Wanted,
 };
@@ -217,16 +216,6 @@ pub fn conclude(
         Ok(()) => status::sent(message, now),
         Err(fault) => write(message, &fault, now),
     }
-}
-
-/// Whether the end of the `attempt`th attempt is no news: the message is known to be sent, or the attempt failed and somebody to
-/// whom its sender seemed dead tries again.
-pub fn outdated(message: &FedoraMessage, attempt: u32, succeeded: bool) -> bool {
-    let Some(known) = &message.status else {
-        return false;
-    };
-    let sent = conditions::is_true(&known.conditions, names::SENT);
-    sent || (!succeeded && known.attempts != attempt)
 }
 
 /// The status of a message whose secret cannot be used now.

@@ -37,6 +37,7 @@ use events::Events;
 use messages::Messages;
 use metrics::Tally;
 use pods::Pods;
+use secrets::Secrets;
 
 pub use messages::fault_of;
 
@@ -235,6 +236,7 @@ impl Leader {
             _ => None,
         };
         let messages = Messages {
+            secrets: Secrets::new(client.clone()),
             settings: self.publisher.clone(),
             messages: self.messages.clone(),
             connections: Connections::new(clock.clone()),

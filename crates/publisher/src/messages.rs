@@ -19,8 +19,8 @@ use crate::connections::Connections;
 use crate::events::Events;
 use crate::metrics::Tally;
 use crate::pods::{self, Pods};
-use crate::secrets::Found;
-use crate::{Publisher, PublisherError, Target, secrets};
+use crate::secrets::{Found, Secrets};
+use crate::{Publisher, PublisherError, Target};
 
 /// Between two looks at a secret that cannot be used: nobody tells when it changes.
 const SECRET_POLL: Duration = Duration::from_secs(15);
@@ -32,6 +32,7 @@ const WRITES: u32 = 8;
 pub(crate) struct Messages {
     pub settings: Publisher,
     pub messages: Store<FedoraMessage>,
+    pub secrets: Secrets,
     pub connections: Connections,
     pub pods: Option<Pods>,
     pub events: Events,
@@ -165,15 +166,15 @@ impl Messages {
     async fn find(&self, message: &FedoraMessage, now: Timestamp) -> Result<Found, Fault> {
         let secret = message.spec.authentication.secret();
         let secret = secret.cloned().unwrap_or_default();
-        secrets::find(
-            &self.settings.client,
+        let namespace = message.namespace().unwrap_or_default();
+        let find = self.secrets.find(
             &secret,
-            &message.namespace().unwrap_or_default(),
+            &namespace,
             &message.spec.message.topic,
             self.settings.cross_namespace,
             now,
-        )
-        .await
+        );
+        find.await
     }
 
     async fn send(
@@ -265,19 +266,15 @@ impl Messages {
         Ok(())
     }
 
-    /// Writes what became of an attempt, whatever else was written meanwhile: only here is it known. Unless that tells more.
+    /// Writes what became of an attempt, whatever else was written meanwhile: only here is it known.
     async fn conclude(
         &self,
         mut message: FedoraMessage,
         outcome: Result<(), Fault>,
     ) -> Result<(), PublisherError> {
         let api = self.api(&message);
-        let attempt = message.status.as_ref().map_or(0, |status| status.attempts);
         let mut tries = 0;
         loop {
-            if publish::outdated(&message, attempt, outcome.is_ok()) {
-                return Ok(());
-            }
             let status = publish::conclude(&message, outcome.clone(), self.settings.clock.now());
             let error = match self.write(&message, status).await {
                 Ok(written) => {

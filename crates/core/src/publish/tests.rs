@@ -382,26 +382,6 @@ fn a_change_of_something_else_keeps_the_message() {
 }
 
 #[test]
-fn the_end_of_an_attempt_that_another_sender_went_on_from_is_no_news() {
-    let refused = || Fault::new("DeliveryUncertain", Verdict::Again, "no confirm");
-    let mut first = message();
-    send(&mut first, at(1));
-    assert!(!outdated(&first, 1, true) && !outdated(&first, 1, false));
-    // Another sender believes that the first one died.
-    let mut second = first.clone();
-    send(&mut second, at(20));
-    assert!(outdated(&second, 1, false), "the other one will know");
-    assert!(!outdated(&second, 1, true), "what was confirmed is sent");
-    second.status = Some(conclude(&second, Ok(()), at(21)));
-    assert!(outdated(&second, 1, false) && outdated(&second, 1, true));
-    // Without that, the message would look unsent.
-    assert_eq!(
-        reason_of(&conclude(&second, Err(refused()), at(22))),
-        "DeliveryUncertain"
-    );
-}
-
-#[test]
 fn one_event_tells_of_a_message_that_is_sent_at_once_and_others_say_what_comes() {
     let fault = |reason: &'static str, verdict| Fault::new(reason, verdict, "why");
     let mut message = changed(|m| m.spec.max_attempts = Some(2));
