@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use connections::Connections;
 use messages::Messages;
 use pods::Pods;
+use secrets::Secrets;
 
 pub use messages::fault_of;
 
@@ -147,6 +148,7 @@ impl Publisher {
         let connections = Connections::new(self.clock.clone());
         let pods = self.pods(&queue, &mut tasks);
         let messages = Arc::new(Messages {
+            secrets: Secrets::new(self.client.clone()),
             settings: self,
             messages,
             connections,

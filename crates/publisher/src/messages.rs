@@ -17,8 +17,8 @@ use serde_json::json;
 
 use crate::connections::Connections;
 use crate::pods::{self, Pods};
-use crate::secrets::Found;
-use crate::{Publisher, PublisherError, Target, events, secrets};
+use crate::secrets::{Found, Secrets};
+use crate::{Publisher, PublisherError, Target, events};
 
 /// Between two looks at a secret that cannot be used: nobody tells when it changes.
 const SECRET_POLL: Duration = Duration::from_secs(15);
@@ -30,6 +30,7 @@ const WRITES: u32 = 8;
 pub(crate) struct Messages {
     pub settings: Publisher,
     pub messages: Store<FedoraMessage>,
+    pub secrets: Secrets,
     pub connections: Connections,
     pub pods: Option<Pods>,
 }
@@ -155,15 +156,15 @@ impl Messages {
     async fn find(&self, message: &FedoraMessage, now: Timestamp) -> Result<Found, Fault> {
         let secret = message.spec.authentication.secret();
         let secret = secret.cloned().unwrap_or_default();
-        secrets::find(
-            &self.settings.client,
+        let namespace = message.namespace().unwrap_or_default();
+        let find = self.secrets.find(
             &secret,
-            &message.namespace().unwrap_or_default(),
+            &namespace,
             &message.spec.message.topic,
             self.settings.cross_namespace,
             now,
-        )
-        .await
+        );
+        find.await
     }
 
     async fn send(
