@@ -1,6 +1,7 @@
 //! A hub: several copies behind one service, one of which leads.
 
 use anyhow::Result;
+use drover_api::names;
 use drover_core::registration::{request, roles};
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::rbac::v1::PolicyRule;
@@ -157,6 +158,11 @@ fn cluster_rules() -> Vec<PolicyRule> {
             &["leases"],
             &["get", "list", "watch", "create", "update", "patch"],
         ),
+        // A cluster leaves.
+        only(
+            rule(&["coordination.k8s.io"], &["leases"], &["delete"]),
+            &[names::CLUSTER_LEASE],
+        ),
         rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
         rule(
             &["authorization.k8s.io"],
@@ -221,7 +227,7 @@ fn fleet_rules() -> Vec<PolicyRule> {
         rule(
             &[ADDONS],
             &["managedclusteraddons"],
-            &["get", "list", "watch", "patch", "delete"],
+            &["get", "list", "watch", "delete"],
         ),
         rule(
             &[ADDONS],
