@@ -174,8 +174,9 @@ struct Door {
 async fn answer(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
     let shown = headers.get(header::AUTHORIZATION);
     let token = shown
-        .and_then(|shown| shown.to_str().ok())
-        .and_then(|shown| shown.strip_prefix("Bearer "));
+        .and_then(|shown| shown.to_str().ok()?.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
     let Some(token) = token else {
         let how = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (StatusCode::UNAUTHORIZED, how, "show a bearer token\n").into_response();
