@@ -57,7 +57,7 @@ pub async fn serve_plain(
     let Some(address) = address else {
         return Ok(None);
     };
-    let metrics = Metrics::default();
+    let metrics = Metrics::of_process(env!("CARGO_PKG_VERSION"));
     let serving = metrics
         .clone()
         .serve(listen(address).await?, tasks.cancel_token())?;
@@ -79,7 +79,7 @@ impl cli::Scraped {
         let Some(address) = self.metrics.filter(secured) else {
             return serve_plain(self.metrics, tasks).await;
         };
-        let metrics = Metrics::default();
+        let metrics = Metrics::of_process(env!("CARGO_PKG_VERSION"));
         let listener = listen(address).await?;
         let tls = match (&self.metrics_tls_cert, &self.metrics_tls_key) {
             (Some(cert), Some(key)) => {

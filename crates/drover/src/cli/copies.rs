@@ -54,10 +54,19 @@ pub struct Scraped {
 
 /// Names the variables of options that roles share after the publisher.
 pub fn of_publisher(option: Arg) -> Arg {
+    renamed(option, "PUBLISHER")
+}
+
+/// The same for the agent.
+pub fn of_agent(option: Arg) -> Arg {
+    renamed(option, "AGENT")
+}
+
+fn renamed(option: Arg, role: &str) -> Arg {
     let name = option.get_env().and_then(OsStr::to_str);
     match name.and_then(|name| name.strip_prefix("DROVER_HUB_")) {
         Some(rest) => {
-            let name = format!("DROVER_PUBLISHER_{rest}");
+            let name = format!("DROVER_{role}_{rest}");
             option.env(name)
         }
         None => option,
@@ -119,6 +128,9 @@ mod tests {
             }
         }
         assert!(!publisher.keys().any(|name| name.contains("HUB")));
+        let agent = variables("agent");
+        assert_eq!(agent["DROVER_AGENT_METRICS"], "metrics");
+        assert_eq!(agent["DROVER_AGENT_HUB_CA"], "hub-ca");
     }
 
     #[test]

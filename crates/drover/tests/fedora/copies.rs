@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 use lapin::message::BasicGetMessage;
 use serde_json::{Value, json};
 
@@ -579,8 +579,8 @@ async fn pods_are_made_and_removed_with_exactly_the_printed_rights() {
             .0
             .iter()
             .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-            .map(|one| one.name_any())
-            .chain(left.1.iter().map(|one| one.name_any()))
+            .map(ResourceExt::name_any)
+            .chain(left.1.iter().map(ResourceExt::name_any))
             .collect();
         ensure!(left.is_empty(), "{left:?}");
         Ok(())

@@ -311,6 +311,7 @@ async fn agent(
             format!("--bootstrap-token-file={}", token.display()),
         ),
         ("--health", format!("--health=127.0.0.1:{health}")),
+        ("--metrics", "--metrics=127.0.0.1:0".to_owned()),
     ];
     let mut args = arguments(&manifests(AGENT), &others);
     args.push(format!("--kubeconfig={}", account.await.unwrap().display()));
