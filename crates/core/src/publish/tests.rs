@@ -460,6 +460,19 @@ fn events_say_why_nothing_is_sent() {
     );
     check(&Fault::no_secret(), Some(("SendFailed", true)));
     check(&Fault::deadline(&message()), Some(("Expired", true)));
+    let other = |text: &str| {
+        write(
+            &message(),
+            &Fault::new("InvalidMessage", Verdict::Never, text),
+            at(1),
+        )
+    };
+    let next = changed(|m| m.status = Some(other("b")));
+    assert!(
+        notice(Some(&other("a")), &next).is_some(),
+        "another fault of the same kind"
+    );
+    assert!(notice(Some(&other("b")), &next).is_none());
     for (reason, verdict) in [
         ("SecretKeyMissing", Verdict::AfterChange),
         ("SecretInvalid", Verdict::AfterChange),

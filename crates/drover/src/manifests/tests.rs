@@ -148,6 +148,9 @@ fn what_makes_no_sense_is_refused() {
     let mut agent = args(ManifestRole::Agent);
     agent.replicas = Some(2);
     assert!(refused(&agent).contains("an agent runs once"));
+    let mut hub = args(ManifestRole::Hub);
+    hub.network_policy = true;
+    assert!(refused(&hub).contains("is for a publisher"));
 }
 
 #[test]
