@@ -1,6 +1,6 @@
 //! Does what [`drover_core::publish`] plans for each message.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus, SecretRef};
 use drover_api::names::fedora as names;
@@ -16,9 +16,11 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::connections::Connections;
+use crate::events::Events;
+use crate::metrics::Tally;
 use crate::pods::{self, Pods};
 use crate::secrets::{Found, Secrets};
-use crate::{Publisher, PublisherError, Target, events};
+use crate::{Publisher, PublisherError, Target};
 
 /// Between two looks at a secret that cannot be used: nobody tells when it changes.
 const SECRET_POLL: Duration = Duration::from_secs(15);
@@ -33,6 +35,8 @@ pub(crate) struct Messages {
     pub secrets: Secrets,
     pub connections: Connections,
     pub pods: Option<Pods>,
+    pub events: Events,
+    pub tally: Tally,
 }
 
 impl Messages {
@@ -111,6 +115,12 @@ impl Messages {
         match pods.look(message, name, now).await? {
             pods::Found::Running => Ok(Next::After(LOOK)),
             pods::Found::Ended(outcome) => {
+                let begun = message.status.as_ref();
+                let begun = begun.and_then(|status| status.last_attempt_time.as_ref());
+                if let (Some(begun), true) = (begun, outcome.is_ok()) {
+                    let time = now.duration_since(begun.0).unsigned_abs();
+                    self.tally.took(message, time);
+                }
                 self.conclude(message.clone(), outcome).await?;
                 pods.leave(&key_of(message));
                 Ok(Next::OnChange)
@@ -200,12 +210,16 @@ impl Messages {
                 .await?;
             return self.watched(pods, &begun, made).await;
         }
+        let start = Instant::now();
         let sent = self
             .connections
             .publish(target, &found, &outgoing, settings.patience)
             .await;
-        if let Err(error) = &sent {
-            tracing::debug!(%error, id = outgoing.message_id, "an attempt failed");
+        match &sent {
+            Ok(()) => self.tally.took(message, start.elapsed()),
+            Err(error) => {
+                tracing::debug!(%error, id = outgoing.message_id, "an attempt failed");
+            }
         }
         self.conclude(begun, sent.map_err(|error| fault_of(&error)))
             .await?;
@@ -304,9 +318,7 @@ impl Messages {
                 name,
                 source: Box::new(source),
             })?;
-        if let Some(status) = &written.status {
-            events::tell(&self.settings.client, message, status).await;
-        }
+        self.events.written(message.status.as_ref(), &written);
         Ok(written)
     }
 

@@ -28,6 +28,11 @@ pub fn deadline(message: &FedoraMessage) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// How often it is tried.
+pub(super) fn max_attempts(message: &FedoraMessage) -> u32 {
+    message.spec.max_attempts.unwrap_or(MAX_ATTEMPTS)
+}
+
 /// The wait after the `attempts`th attempt. Messages that failed together do not come back together: `key` (a uid, say)
 /// spreads them over 20 % to either side.
 pub fn backoff(attempts: u32, key: &str) -> SignedDuration {
@@ -72,6 +77,6 @@ pub(super) fn exhausted(message: &FedoraMessage) -> bool {
         return false;
     };
     current(message)
-        && status.attempts >= message.spec.max_attempts.unwrap_or(MAX_ATTEMPTS)
+        && status.attempts >= max_attempts(message)
         && reason(message) != Some(names::REASON_PENDING)
 }

@@ -173,6 +173,7 @@ impl Copy {
         let others = [
             ("--listen", format!("--listen=127.0.0.1:{broker}")),
             ("--health", format!("--health=127.0.0.1:{health}")),
+            ("--metrics", "--metrics=127.0.0.1:0".to_owned()),
             (
                 "--webhook-listen",
                 format!("--webhook-listen=127.0.0.1:{webhook}"),

@@ -5,26 +5,37 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use drover_testkit::rabbitmq::{CAPTURE, PUBLISHER, RabbitMq};
-use drover_testkit::{Fleet, program};
+use drover_testkit::{Process, program};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::Args;
-use crate::http::Endpoint;
+use crate::http::Connection;
 use crate::process::{processor_time, processor_time_since, resident};
 use crate::report::Report;
+use crate::server::Server;
 
 const BENCH: &str = "publish";
 /// Messages of a run with many on their way at once.
 const MANY: u32 = 50_000;
 /// Messages of a run in which each waits for the one before, as the Python command sends them.
 const FEW: u32 = 1_000;
-/// FedoraMessages of a burst; there are two bursts, the second of which shows what stays in memory.
+/// FedoraMessages of a burst, …
 const BURST: u32 = 10_000;
-/// Resources that are made on one connection.
-const RENEW: u32 = 500;
+/// … and after each of the bursts, which follow each other, the memory is looked at: what stays in it shows.
+const AFTER: [&str; 5] = [
+    "resident after the first burst",
+    "resident after the second burst",
+    "resident after the third burst",
+    "resident after the fourth burst",
+    "resident after the fifth burst",
+];
+/// What the bursts are called.
+const SYSTEM: &str = "10,000 FedoraMessages";
+/// How long they stay after they were sent, in seconds.
+const TTL: u32 = 5;
 const PATIENCE: Duration = Duration::from_mins(10);
 const LOOK: Duration = Duration::from_millis(200);
 const PATH: &str = "/apis/apps.fedoraproject.org/v1alpha1/namespaces/default/fedoramessages";
@@ -33,7 +44,8 @@ pub(crate) async fn run(drover: &Path, args: &Args, report: &mut Report) -> Resu
     let broker = RabbitMq::start().await?;
     let folder = tempfile::tempdir()?;
     let conf = configuration(&broker, folder.path())?;
-    let (many, few) = (folder.path().join("many"), folder.path().join("few"));
+    let [one, many, few] = ["one", "many", "few"].map(|name| folder.path().join(name));
+    fs::write(&one, lines(1))?;
     fs::write(&many, lines(MANY))?;
     fs::write(&few, lines(FEW))?;
     let ours = |file: &Path, at_once: &str| {
@@ -46,6 +58,14 @@ pub(crate) async fn run(drover: &Path, args: &Args, report: &mut Report) -> Resu
     for _ in 0..args.rounds {
         measure(
             &broker,
+            "drover publish, one message",
+            ours(&one, "1"),
+            1,
+            report,
+        )
+        .await?;
+        measure(
+            &broker,
             "drover publish --in-flight 1000",
             ours(&many, "1000"),
             MANY,
@@ -54,10 +74,16 @@ pub(crate) async fn run(drover: &Path, args: &Args, report: &mut Report) -> Resu
         .await?;
         measure(&broker, "drover publish", ours(&few, "1"), FEW, report).await?;
         if !args.alone {
-            let mut theirs =
-                Command::new(program("fedora-messaging")?.join("bin/fedora-messaging"));
-            theirs.args(["--conf", &conf, "publish"]).arg(&few);
-            measure(&broker, "fedora-messaging publish", theirs, FEW, report).await?;
+            let python = program("fedora-messaging")?.join("bin/fedora-messaging");
+            let theirs = |file: &Path| {
+                let mut command = Command::new(&python);
+                command.args(["--conf", &conf, "publish"]).arg(file);
+                command
+            };
+            let system = "fedora-messaging publish";
+            measure(&broker, system, theirs(&few), FEW, report).await?;
+            let single = "fedora-messaging publish, one message";
+            measure(&broker, single, theirs(&one), 1, report).await?;
         }
     }
     burst(drover, &broker, report).await
@@ -133,20 +159,26 @@ fn children() -> Result<Duration> {
     Ok(Duration::from_millis(10) * ticks)
 }
 
-/// Two bursts of resources on an embedded API, sent in process.
+/// Bursts of resources on an embedded API that keeps them on disk, sent in process by a publisher of its own.
 async fn burst(drover: &Path, broker: &RabbitMq, report: &mut Report) -> Result<()> {
-    let system = "10,000 FedoraMessages";
-    let url = format!("--messaging-url=stg={}", broker.url());
+    let server = Server::drover(drover).await?;
+    let folder = tempfile::tempdir()?;
     let args = [
-        "--hubs=1",
-        "--clusters=0",
-        "--ephemeral",
-        "--messaging-in-process",
-        &url,
+        "publisher".to_owned(),
+        format!("--kubeconfig={}", server.kubeconfig.display()),
+        format!("--messaging-url=stg={}", broker.url()),
+        "--messaging-in-process".to_owned(),
+        "--disable-leader-election".to_owned(),
     ];
-    let fleet = Fleet::up(drover, &args, PATIENCE).await?;
-    let endpoint = Endpoint::read(&fleet.kubeconfig(), Some("hub1"))?;
-    let mut connection = endpoint.connect().await?;
+    let mut publisher = Process::start("publisher", drover, args, folder.path())?;
+    let serves = async || {
+        let Ok(mut connection) = server.endpoint.connect().await else {
+            return false;
+        };
+        left(&mut connection).await.is_ok()
+    };
+    publisher.wait_for(PATIENCE, serves).await?;
+    let mut connection = server.endpoint.connect().await?;
     let pair = broker.client(PUBLISHER)?;
     let text = |path: &Path| fs::read_to_string(path);
     let secret = json!({
@@ -157,61 +189,68 @@ async fn burst(drover: &Path, broker: &RabbitMq, report: &mut Report) -> Result<
         .create("/api/v1/namespaces/default/secrets", secret.to_string())
         .await?;
     let reader = broker.reader().await?;
-    let before = processor_time(&[fleet.id()])?;
-    let rest = resident(&[fleet.id()])?;
-    report.add(BENCH, system, "resident before", "MiB", rest);
-    for (round, memory) in ["resident after them", "resident after as many again"]
-        .into_iter()
-        .enumerate()
-    {
+    let parts = [
+        ("publisher", vec![publisher.id()]),
+        ("embedded API", server.processes.clone()),
+    ];
+    for (round, memory) in AFTER.into_iter().enumerate() {
+        let before: Vec<_> = parts
+            .iter()
+            .map(|(_, ids)| processor_time(ids))
+            .collect::<Result<_>>()?;
         let start = Instant::now();
         for number in 0..BURST {
-            // A connection does not live for ever.
-            if number % RENEW == 0 {
-                connection = endpoint.connect().await?;
-            }
             let message = json!({
                 "apiVersion": "apps.fedoraproject.org/v1alpha1", "kind": "FedoraMessage",
                 "metadata": {"name": format!("m{round}-{number}")},
                 "spec": {"env": "stg", "message": {"topic": "bench", "body": {"number": number}},
-                         "authentication": {"secret_ref": {"name": "fm"}}, "ttl_seconds_after_finished": 5},
+                         "authentication": {"secret_ref": {"name": "fm"}}, "ttl_seconds_after_finished": TTL},
             });
             connection.create(PATH, message.to_string()).await?;
         }
-        let made = start.elapsed();
-        let mut sent = 0;
-        // They go after a while, so what the broker got is counted, and that nothing of them is left.
-        while sent < BURST || left(&mut endpoint.connect().await?).await? {
-            sent += reader.purge(CAPTURE).await?;
-            if start.elapsed() > PATIENCE {
-                bail!("{sent} of {BURST} arrived");
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        ensure!(sent == BURST, "{sent} of {BURST} arrived: some came twice");
-        report.add(BENCH, system, "created in", "s", made.as_secs_f64());
         report.add(
             BENCH,
-            system,
-            "created, sent and gone in",
+            SYSTEM,
+            "created in",
             "s",
             start.elapsed().as_secs_f64(),
         );
-        report.add(BENCH, system, memory, "MiB", resident(&[fleet.id()])?);
+        let mut sent = 0;
+        while sent < BURST {
+            sent += reader.purge(CAPTURE).await?;
+            patient(start, sent)?;
+            tokio::time::sleep(LOOK).await;
+        }
+        report.add(
+            BENCH,
+            SYSTEM,
+            "all sent in",
+            "s",
+            start.elapsed().as_secs_f64(),
+        );
+        // They go after a while; then nothing of them is left, and none came twice.
+        while left(&mut connection).await? {
+            patient(start, sent)?;
+            tokio::time::sleep(LOOK).await;
+        }
+        sent += reader.purge(CAPTURE).await?;
+        ensure!(sent == BURST, "{sent} of {BURST} arrived: some came twice");
+        for ((part, ids), before) in parts.iter().zip(before) {
+            let system = format!("{SYSTEM}: {part}");
+            let used = processor_time_since(ids, before)?.as_secs_f64() * 1e3 / f64::from(BURST);
+            report.add(BENCH, &system, "processor time per message", "ms", used);
+            report.add(BENCH, &system, memory, "MiB", resident(ids)?);
+        }
     }
-    let used = processor_time_since(&[fleet.id()], before)?;
-    let each = used.as_secs_f64() * 1e3 / f64::from(2 * BURST);
-    report.add(
-        BENCH,
-        system,
-        "processor time per message, API and all",
-        "ms",
-        each,
-    );
     Ok(())
 }
 
-async fn left(connection: &mut crate::http::Connection) -> Result<bool> {
+fn patient(start: Instant, sent: u32) -> Result<()> {
+    ensure!(start.elapsed() < PATIENCE, "{sent} of {BURST} arrived");
+    Ok(())
+}
+
+async fn left(connection: &mut Connection) -> Result<bool> {
     let answer = connection
         .call(Method::GET, &format!("{PATH}?limit=1"), "")
         .await?;

@@ -1,6 +1,6 @@
 //! The servers that are compared: processes that start empty and keep what they get on disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -23,6 +23,8 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     /// Where it is.
     pub(crate) endpoint: Endpoint,
+    /// What its administrator has.
+    pub(crate) kubeconfig: PathBuf,
     /// All of its processes.
     pub(crate) processes: Vec<u32>,
     /// From the start of the process to its first answer.
@@ -63,6 +65,7 @@ impl Server {
         Ok(Self {
             name: "drover",
             endpoint,
+            kubeconfig,
             processes: vec![process.id()],
             started_in: start.elapsed(),
             _keep: Keep::Drover {
@@ -82,6 +85,7 @@ impl Server {
         Ok(Self {
             name: "kube-apiserver + etcd",
             endpoint: Endpoint::read(&api.kubeconfig(), None)?,
+            kubeconfig: api.kubeconfig(),
             processes: processes.collect::<Result<_>>()?,
             started_in: start.elapsed(),
             _keep: Keep::Kube { _api: api },
