@@ -392,7 +392,9 @@ fn mounted<'a>(message: &'a FedoraMessage, found: &Found) -> Mounted<'a> {
 /// The reason and the remedy of what the broker said.
 pub fn fault_of(error: &AmqpError) -> Fault {
     let reason = match error {
-        AmqpError::Url(_) | AmqpError::Unreachable(_) => names::REASON_CONNECTION_FAILED,
+        AmqpError::Url(_) | AmqpError::Unreachable(_) | AmqpError::Blocked => {
+            names::REASON_CONNECTION_FAILED
+        }
         AmqpError::NoIdentity | AmqpError::Identity(_) => names::REASON_SECRET_INVALID,
         AmqpError::Invalid(_) => names::REASON_INVALID,
         AmqpError::Tls(_) => names::REASON_TLS_FAILED,
