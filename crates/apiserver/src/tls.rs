@@ -60,7 +60,7 @@ impl Default for Limits {
             connections: 10_000,
             handshake: Duration::from_secs(10),
             first: Duration::from_secs(30),
-            idle: Duration::from_secs(120),
+            idle: Duration::from_mins(2),
             drain: Duration::from_secs(10),
         }
     }

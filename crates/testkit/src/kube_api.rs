@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
+use k8s_openapi::api::core::v1::Service;
+use kube::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -18,6 +21,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::process::{Process, free_port, program};
+use crate::services::Services;
 
 const TOKEN: &str = "admin-token";
 const CONTROLLERS: &str = "*,-node-ipam-controller,-node-route-controller,-service-lb-controller,\
@@ -35,6 +39,8 @@ pub struct KubeOptions {
     /// A namespace: everything that its service accounts ask for is written down, see [`KubeApi::asked`]. Whoever names an
     /// owner that is kept must be allowed to write finalizers of that owner, as some distributions of Kubernetes have it.
     pub audit: Option<&'static str>,
+    /// Connections to Services, see [`KubeApi::serve`].
+    pub services: bool,
 }
 
 /// What a service account asked for, or what was asked about it in an access review of another account of its namespace.
@@ -56,6 +62,7 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct KubeApi {
     processes: Vec<Process>,
+    services: Option<Services>,
     folder: TempDir,
     url: String,
 }
@@ -76,8 +83,10 @@ impl KubeApi {
             &pki.ca,
             json!({"token": TOKEN}),
         )?;
+        let services = options.services.then(|| Services::start(folder.path()));
         let mut kube = Self {
             processes: Vec::new(),
+            services: services.transpose()?,
             folder,
             url,
         };
@@ -97,6 +106,11 @@ impl KubeApi {
     /// A kubeconfig for its administrator.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// The certificate of who signed its certificate.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
     }
 
     /// A client for its administrator.
@@ -129,9 +143,20 @@ impl KubeApi {
     /// # Errors
     /// When the API gives none.
     pub async fn token(&self, namespace: &str, name: &str) -> Result<String> {
+        self.token_for(namespace, name, None).await
+    }
+
+    /// The same, which counts as long as an object is there.
+    pub(crate) async fn token_for(
+        &self,
+        namespace: &str,
+        name: &str,
+        bound: Option<serde_json::Value>,
+    ) -> Result<String> {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
         let body = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600},
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 3600, "boundObjectRef": bound},
         });
         let request = http::Request::post(path)
             .header("content-type", "application/json")
@@ -157,6 +182,26 @@ impl KubeApi {
                 own.into_iter().chain(reviewed(&event))
             })
             .collect())
+    }
+
+    /// From now on what the API server sends to a Service, to its first port, comes here.
+    ///
+    /// # Errors
+    /// When there is no such Service, or no network of Services ([`KubeOptions::services`]).
+    pub async fn serve(&self, namespace: &str, name: &str, to: SocketAddr) -> Result<()> {
+        let services = self.services.as_ref().context("no network of Services")?;
+        let api: Api<Service> = Api::namespaced(self.client().await?, namespace);
+        let spec = api.get(name).await?.spec.unwrap_or_default();
+        let address = spec.cluster_ip.context("the Service has no address")?;
+        let ports = spec.ports.unwrap_or_default();
+        let port = ports.first().context("the Service has no port")?.port;
+        services.route(&format!("{address}:{port}"), to);
+        Ok(())
+    }
+
+    /// How many connections the API server opened to Services.
+    pub fn served(&self) -> usize {
+        self.services.as_ref().map_or(0, Services::carried)
     }
 
     /// Runs kubectl as the administrator, and gives back what it says.
@@ -243,6 +288,14 @@ impl KubeApi {
             // Nobody makes service accounts, takes off taints or ends protection when there are no controllers.
             "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,StorageObjectInUseProtection".to_owned(),
         ];
+        if let Some(services) = &self.services {
+            let configuration = services.configuration().to_string();
+            fs::write(folder.join("egress.json"), configuration)?;
+            args.push(format!(
+                "--egress-selector-config-file={}",
+                file("egress.json")
+            ));
+        }
         if let Some(namespace) = audit {
             let policy = json!({
                 "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],

@@ -12,10 +12,12 @@ pub mod kube_api;
 pub mod mosquitto;
 pub mod ocm;
 pub mod pki;
+pub mod pod;
 pub mod probe;
 pub mod process;
 pub mod proxy;
 pub mod rabbitmq;
+pub mod services;
 
 pub use balancer::Balancer;
 pub use fleet::{Fleet, eventually};

@@ -3,8 +3,10 @@
 //! prints.
 
 mod bed;
+mod pods;
 mod restart;
 mod rights;
+mod webhooks;
 
 use crate::suite;
 use bed::Bed;

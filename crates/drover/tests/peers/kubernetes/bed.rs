@@ -1,12 +1,13 @@
 //! The fleet.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use drover_runtime::clock::Clock;
+use drover_testkit::pod::Pod;
 use drover_testkit::{Balancer, KubeApi, KubeOptions, Process, eventually, process::free_port};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
@@ -113,21 +114,62 @@ impl Doors {
     }
 }
 
+impl Doors {
+    /// Where each copy answers the API server.
+    pub(crate) fn webhooks(&self) -> impl Iterator<Item = SocketAddr> {
+        let ports = self.webhooks.iter();
+        ports.map(|port| SocketAddr::from(([127, 0, 0, 1], *port)))
+    }
+}
+
+/// What leads a role to its API.
+#[derive(Clone)]
+enum Credentials {
+    Kubeconfig(PathBuf),
+    Pod(Pod),
+}
+
+impl Credentials {
+    async fn new(api: &KubeApi, namespace: &str, account: &str, pod: Option<&Path>) -> Self {
+        match pod {
+            Some(folder) => Self::Pod(Pod::new(api, namespace, account, folder).await.unwrap()),
+            None => Self::Kubeconfig(api.account(namespace, account).await.unwrap()),
+        }
+    }
+
+    fn start(&self, name: &str, args: &[String], folder: &Path) -> Process {
+        let started = match self {
+            Self::Kubeconfig(path) => {
+                let named = format!("--kubeconfig={}", path.display());
+                let args = args.iter().cloned().chain([named]);
+                Process::start(name, program(), args, folder)
+            }
+            Self::Pod(pod) => pod.start(name, program(), args, folder),
+        };
+        started.unwrap()
+    }
+
+    async fn rotate(&self, api: &KubeApi) {
+        if let Self::Pod(pod) = self {
+            pod.rotate(api).await.unwrap();
+        }
+    }
+}
+
 /// One copy of the hub.
 pub(crate) struct Copy {
     name: String,
     args: Vec<String>,
+    credentials: Credentials,
     health: u16,
     folder: PathBuf,
     process: Process,
 }
 
 impl Copy {
-    fn start(number: usize, doors: &Doors, kubeconfig: &Path, folder: &Path) -> Self {
+    fn start(number: usize, doors: &Doors, credentials: &Credentials, folder: &Path) -> Self {
         let (name, health) = (format!("hub{number}"), free_port().unwrap());
         let (broker, webhook) = (doors.brokers[number], doors.webhooks[number]);
-        // There is no network of pods: the balancers are the services.
-        let url = format!("--webhook-url=https://{}", doors.asks.address());
         let others = [
             ("--listen", format!("--listen=127.0.0.1:{broker}")),
             ("--health", format!("--health=127.0.0.1:{health}")),
@@ -136,16 +178,15 @@ impl Copy {
                 "--webhook-listen",
                 format!("--webhook-listen=127.0.0.1:{webhook}"),
             ),
-            ("--webhook-service", url),
         ];
         let mut args = arguments(&manifests(HUB), &others);
-        args.push(format!("--kubeconfig={}", kubeconfig.display()));
         args.extend(TIMES.map(ToOwned::to_owned));
         args.push(format!("--accept={WELCOME}"));
-        let process = Process::start(&name, program(), &args, folder).unwrap();
+        let process = credentials.start(&name, &args, folder);
         Self {
             name,
             args,
+            credentials: credentials.clone(),
             health,
             folder: folder.to_owned(),
             process,
@@ -169,7 +210,8 @@ impl Copy {
         } else {
             self.process.kill();
         }
-        self.process = Process::start(&self.name, program(), &self.args, &self.folder).unwrap();
+        let process = self.credentials.start(&self.name, &self.args, &self.folder);
+        self.process = process;
         self.ready().await;
     }
 }
@@ -182,6 +224,7 @@ pub(crate) struct Bed {
     pub(crate) cluster: Client,
     pub(crate) copies: Vec<Copy>,
     pub(crate) doors: Doors,
+    credentials: [Credentials; 2],
     agent: Process,
     nodes: CancellationToken,
     _folder: TempDir,
@@ -190,9 +233,19 @@ pub(crate) struct Bed {
 impl Bed {
     /// Installs a fleet and joins its cluster; with or without a record of what is asked of the APIs.
     pub(crate) async fn start(audit: bool) -> Self {
+        Self::start_with(audit, false).await
+    }
+
+    /// The same without a record, and everything with the credentials of a pod.
+    pub(crate) async fn start_as_pods() -> Self {
+        Self::start_with(false, true).await
+    }
+
+    async fn start_with(audit: bool, pods: bool) -> Self {
         let options = |namespace: &'static str| KubeOptions {
             controllers: true,
             audit: audit.then_some(namespace),
+            services: namespace == HUB_SPACE,
             ..KubeOptions::default()
         };
         let (hub_api, cluster_api) = tokio::join!(
@@ -207,15 +260,22 @@ impl Bed {
         let cluster = cluster_api.client().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
 
-        let kubeconfig = hub_api.account(HUB_SPACE, "drover-hub").await.unwrap();
+        let pods = pods.then_some(folder.path());
+        let (of_hub, of_agent) = tokio::join!(
+            Credentials::new(&hub_api, HUB_SPACE, "drover-hub", pods),
+            Credentials::new(&cluster_api, AGENT_SPACE, "drover-agent", pods)
+        );
         let doors = Doors::new().await;
+        // There is no network of pods: the balancers are the services.
+        let webhooks = hub_api.serve(HUB_SPACE, "drover-hub-webhook", doors.asks.address());
+        webhooks.await.unwrap();
         let mut copies: Vec<Copy> = (0..3)
-            .map(|number| Copy::start(number, &doors, &kubeconfig, folder.path()))
+            .map(|number| Copy::start(number, &doors, &of_hub, folder.path()))
             .collect();
         for copy in &mut copies {
             copy.ready().await;
         }
-        let agent = agent(&hub_api, &cluster_api, &hub, &doors.joins, folder.path()).await;
+        let agent = agent(&hub_api, &of_agent, &hub, &doors.joins, folder.path()).await;
 
         // There are no nodes: something must say that pods run.
         let nodes = CancellationToken::new();
@@ -231,6 +291,7 @@ impl Bed {
             cluster,
             copies,
             doors,
+            credentials: [of_hub, of_agent],
             agent,
             nodes,
             _folder: folder,
@@ -247,6 +308,13 @@ impl Bed {
             kubeconfig: self.hub_api.kubeconfig(),
             context: "peer".to_owned(),
         }
+    }
+
+    /// Gives all pods new tokens and makes the old ones worthless.
+    pub(crate) async fn rotate(&self) {
+        let [of_hub, of_agent] = &self.credentials;
+        of_hub.rotate(&self.hub_api).await;
+        of_agent.rotate(&self.cluster_api).await;
     }
 
     /// Lets the cluster in, as a person does.
@@ -289,7 +357,7 @@ impl Bed {
 
 async fn agent(
     hub_api: &KubeApi,
-    cluster_api: &KubeApi,
+    credentials: &Credentials,
     hub: &Client,
     balancer: &Balancer,
     folder: &Path,
@@ -301,7 +369,6 @@ async fn agent(
     std::fs::write(&ca, certificate.context("no certificate").unwrap().0).unwrap();
     let bootstrap = hub_api.token(HUB_SPACE, "agent-registration-bootstrap");
     std::fs::write(&token, bootstrap.await.unwrap()).unwrap();
-    let account = cluster_api.account(AGENT_SPACE, "drover-agent");
     let health = free_port().unwrap();
     let others = [
         ("--hub", format!("--hub={}", balancer.address())),
@@ -313,9 +380,8 @@ async fn agent(
         ("--health", format!("--health=127.0.0.1:{health}")),
         ("--metrics", "--metrics=127.0.0.1:0".to_owned()),
     ];
-    let mut args = arguments(&manifests(AGENT), &others);
-    args.push(format!("--kubeconfig={}", account.await.unwrap().display()));
-    let mut agent = Process::start("agent", program(), &args, folder).unwrap();
+    let args = arguments(&manifests(AGENT), &others);
+    let mut agent = credentials.start("agent", &args, folder);
     let ready =
         async || probe(health, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"));
     agent.wait_for(LONG, ready).await.unwrap();

@@ -14,6 +14,7 @@ mod process;
 mod publish;
 mod report;
 mod role;
+mod rollout;
 mod scale;
 mod server;
 mod up;
@@ -45,6 +46,8 @@ enum Bench {
     Agent,
     /// Fleets with 20 works of 5 objects for each cluster, and a change to a work of every cluster
     Scale,
+    /// One placement and one set of works over all clusters of a hub, and changes of them
+    Rollout,
     /// Messages to RabbitMQ: the command beside that of the Python library, and 10,000 FedoraMessages at once
     Publish,
 }
@@ -67,10 +70,10 @@ struct Args {
     /// Leaves the peers out
     #[arg(long)]
     alone: bool,
-    /// Keeps nothing on disk in `scale`
+    /// Keeps nothing on disk in `scale` and `rollout`
     #[arg(long)]
     ephemeral: bool,
-    /// Numbers of clusters for `up` and `scale`
+    /// Numbers of clusters for `up`, `scale` and `rollout`
     #[arg(long, value_delimiter = ',', default_values_t = [3, 100])]
     clusters: Vec<u16>,
 }
@@ -121,6 +124,7 @@ async fn measure(args: &Args, report: &mut Report) -> Result<()> {
                 agent::run(&drover()?, &role, args, report).await?;
             }
             Bench::Scale => scale::run(&drover()?, args, report).await?,
+            Bench::Rollout => rollout::run(&drover()?, args, report).await?,
             Bench::Publish => publish::run(&drover()?, args, report).await?,
         }
     }

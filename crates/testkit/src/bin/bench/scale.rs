@@ -43,7 +43,7 @@ pub(crate) async fn run(drover: &Path, args: &Args, report: &mut Report) -> Resu
 }
 
 async fn measure(drover: &Path, clusters: u16, durable: bool, report: &mut Report) -> Result<()> {
-    let fleet = Fleet::start(drover, clusters, durable).await?;
+    let fleet = Fleet::start(drover, HUBS, clusters, durable).await?;
     let kept = if durable { "durable" } else { "ephemeral" };
     let name = format!("{clusters} clusters, {kept}");
     let mut add = |figure, unit, value| report.add(BENCH, &name, figure, unit, value);
@@ -149,18 +149,12 @@ struct Hub {
 
 impl Hub {
     async fn new(endpoint: Endpoint, clusters: Vec<String>) -> Result<Self> {
-        let mut watching = endpoint.connect().await?;
         let path = "/apis/work.open-cluster-management.io/v1/manifestworks?watch=true";
-        let body = watching.open(Method::GET, path, "").await?;
+        let events = Events::open(&endpoint, path).await?;
         Ok(Self {
             endpoint,
             clusters,
-            events: Events {
-                body,
-                buffer: Vec::new(),
-                seen: 0,
-                _connection: watching,
-            },
+            events,
         })
     }
 
@@ -230,6 +224,8 @@ fn manifest_work(cluster: &str, number: usize, generation: i64) -> Value {
 
 #[derive(Deserialize)]
 struct Event {
+    #[serde(rename = "type")]
+    kind: String,
     object: Object,
 }
 
@@ -281,7 +277,7 @@ impl Object {
 }
 
 /// The events of a watch.
-struct Events {
+pub(crate) struct Events {
     body: Incoming,
     buffer: Vec<u8>,
     /// Bytes of the buffer that hold no end of a line.
@@ -290,13 +286,25 @@ struct Events {
 }
 
 impl Events {
+    /// Watches what a path says.
+    pub(crate) async fn open(endpoint: &Endpoint, path: &str) -> Result<Self> {
+        let mut watching = endpoint.connect().await?;
+        let body = watching.open(Method::GET, path, "").await?;
+        Ok(Self {
+            body,
+            buffer: Vec::new(),
+            seen: 0,
+            _connection: watching,
+        })
+    }
+
     /// Waits until so many works are done in this generation.
-    async fn wait(&mut self, wanted: usize, generation: i64) -> Result<()> {
+    pub(crate) async fn wait(&mut self, wanted: usize, generation: i64) -> Result<()> {
         let mut done: HashMap<String, Vec<String>> = HashMap::new();
         let mut count = 0;
         while count < wanted {
             let line = self.next().await?;
-            let Event { object } = serde_json::from_slice(&line)?;
+            let Event { object, .. } = serde_json::from_slice(&line)?;
             if !object.is_done(generation) {
                 continue;
             }
@@ -309,7 +317,18 @@ impl Events {
         Ok(())
     }
 
-    async fn next(&mut self) -> Result<Vec<u8>> {
+    /// Waits until so many objects were deleted.
+    pub(crate) async fn wait_gone(&mut self, wanted: usize) -> Result<()> {
+        let mut count = 0;
+        while count < wanted {
+            let Event { kind, .. } = serde_json::from_slice(&self.next().await?)?;
+            count += usize::from(kind == "DELETED");
+        }
+        Ok(())
+    }
+
+    /// The next line.
+    pub(crate) async fn next(&mut self) -> Result<Vec<u8>> {
         loop {
             let new = &self.buffer[self.seen..];
             if let Some(end) = new.iter().position(|byte| *byte == b'\n') {

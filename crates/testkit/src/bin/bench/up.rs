@@ -31,8 +31,13 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Two hubs and some clusters; nothing is kept, or everything.
-    pub(crate) async fn start(drover: &Path, clusters: u16, durable: bool) -> Result<Self> {
+    /// Hubs and clusters; nothing is kept, or everything.
+    pub(crate) async fn start(
+        drover: &Path,
+        hubs: usize,
+        clusters: u16,
+        durable: bool,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let place = if durable {
             format!("--data={}", folder.path().join("data").display())
@@ -41,7 +46,7 @@ impl Fleet {
         };
         let args = [
             "up".to_owned(),
-            "--hubs=2".to_owned(),
+            format!("--hubs={hubs}"),
             format!("--clusters={clusters}"),
             "--output=json".to_owned(),
             place,
@@ -99,7 +104,7 @@ pub(crate) async fn run(drover: &Path, args: &Args, report: &mut Report) -> Resu
 }
 
 async fn measure(drover: &Path, clusters: u16, durable: bool, report: &mut Report) -> Result<()> {
-    let fleet = Fleet::start(drover, clusters, durable).await?;
+    let fleet = Fleet::start(drover, 2, clusters, durable).await?;
     let kept = if durable { "durable" } else { "ephemeral" };
     let name = format!("2 hubs, {clusters} clusters, {kept}");
     let mut add = |metric, unit, value| report.add("up", &name, metric, unit, value);

@@ -21,7 +21,7 @@ const PATH: &str = "/apis/work.open-cluster-management.io/v1/namespaces/cluster1
 /// Ephemeral, then durable.
 pub(crate) async fn run(drover: &Path, report: &mut Report) -> Result<()> {
     for durable in [false, true] {
-        let fleet = Fleet::start(drover, 3, durable).await?;
+        let fleet = Fleet::start(drover, 2, 3, durable).await?;
         let name = if durable { "durable" } else { "ephemeral" };
         let endpoint = Endpoint::read(&fleet.kubeconfig, Some("hub1"))?;
         let mut connection = endpoint.connect().await?;
