@@ -26,11 +26,11 @@ use crate::stage::{
 };
 
 const SPACE: &str = "drover-publisher";
-/// A copy that is killed is replaced soon enough for a test.
+/// client-go's times: a copy that is killed is replaced soon enough for a test.
 const TIMES: [&str; 3] = [
-    "--leader-election-lease-duration=10s",
-    "--leader-election-renew-deadline=7s",
-    "--leader-election-retry-period=1s",
+    "--leader-election-lease-duration=15s",
+    "--leader-election-renew-deadline=10s",
+    "--leader-election-retry-period=2s",
 ];
 
 /// What is printed for a publisher that sends to a broker.
