@@ -7,6 +7,8 @@
 
 mod command;
 mod embedded;
+mod faults;
+mod node;
 mod python;
 mod real;
 mod stage;
