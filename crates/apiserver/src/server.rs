@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use drover_schema::field_error::FieldError;
 use http::request::Parts;
-use http::{Method, Request};
+use http::{HeaderName, Method, Request};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -274,17 +274,20 @@ impl ApiServer {
     }
 
     fn identify(&self, parts: &Parts) -> ApiResult<Arc<User>> {
+        let (auth, headers) = (&self.inner.auth, &parts.headers);
         if let Some(user) = parts.extensions.get::<User>() {
-            return Ok(Arc::new(user.clone()));
+            return auth.impersonate(user.clone(), headers).map(Arc::new);
         }
         if let Some(user) = &self.identity {
-            return Ok(Arc::clone(user));
+            let impersonates = |name: &HeaderName| name.as_str().starts_with("impersonate-");
+            return if headers.keys().any(impersonates) {
+                auth.impersonate(User::clone(user), headers).map(Arc::new)
+            } else {
+                Ok(Arc::clone(user))
+            };
         }
         let peer = parts.extensions.get::<PeerCertificates>();
-        self.inner
-            .auth
-            .authenticate(&parts.headers, peer)
-            .map(Arc::new)
+        auth.authenticate(headers, peer).map(Arc::new)
     }
 
     async fn dispatch<B>(&self, parts: &Parts, body: B, user: &Arc<User>) -> ApiResult<Response>

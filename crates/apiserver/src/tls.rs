@@ -45,8 +45,11 @@ pub struct Limits {
     pub connections: usize,
     /// Time for a TLS handshake.
     pub handshake: Duration,
-    /// Time until the first request has come, and for the headers of each HTTP/1.1 request.
-    pub headers: Duration,
+    /// Time until the first request has come.
+    pub first: Duration,
+    /// Time between two requests of an HTTP/1.1 connection. Clients keep one for 90 s (Go's `net/http`, hyper): it is for them to
+    /// hang up first, or a request is lost to a connection that is being closed.
+    pub idle: Duration,
     /// Time for what is under way when the server stops.
     pub drain: Duration,
 }
@@ -56,7 +59,8 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             handshake: Duration::from_secs(10),
-            headers: Duration::from_secs(30),
+            first: Duration::from_secs(30),
+            idle: Duration::from_secs(120),
             drain: Duration::from_secs(10),
         }
     }
@@ -206,7 +210,7 @@ where
         let builder = builder(limits);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
-        let mut silent = std::pin::pin!(tokio::time::sleep(limits.headers));
+        let mut silent = std::pin::pin!(tokio::time::sleep(limits.first));
         let mut waiting = true;
         let mut stopping = false;
         loop {
@@ -232,7 +236,7 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.headers);
+        .header_read_timeout(limits.idle);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -3,6 +3,7 @@
 //! One message for each generation, as far as AMQP allows: its id and time are written down before the first attempt, and every
 //! attempt carries the same ones. Who reads the status alone knows where to go on.
 
+mod notice;
 mod retry;
 mod status;
 pub mod pod;
@@ -18,6 +19,7 @@ use drover_protocol::fedora::{
 };
 use jiff::{SignedDuration, Timestamp};
 
+pub use notice::{Notice, notice};
 pub use retry::{backoff, deadline};
 pub use status::{Fault, Verdict};
 

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub use copies::Copies;
+pub use copies::{Copies, Scraped};
 
 pub use agent::Agent;
 pub use fleet::{
@@ -126,14 +126,14 @@ pub enum Command {
     /// Run the agent of a cluster
     Agent(Agent),
     /// Run the publisher of a cluster: it sends a message to Fedora Messaging for each FedoraMessage
-    Publisher(Publisher),
+    Publisher(Box<Publisher>),
     /// Send messages to Fedora Messaging, with the exit codes of `fedora-messaging publish`
     Publish(Publish),
     /// Let clusters in that asked to join, or shut them out
     Clusters(Clusters),
     /// List works, what is wrong first
     Works(Works),
-    /// Print what installs a hub or an agent on Kubernetes, for `kubectl apply --server-side -f -`
+    /// Print what installs a hub, an agent or a publisher on Kubernetes, for `kubectl apply --server-side -f -`
     Manifests(Manifests),
     /// Show the fleet as a tree: hubs, clusters, works, what is wrong first
     Status(Status),
@@ -171,7 +171,7 @@ pub struct Up {
         default_value = "127.0.0.1:0"
     )]
     pub listen: SocketAddr,
-    /// Address of loopback for Prometheus, which finds what the hubs' event services count at /metrics
+    /// Address of loopback for Prometheus, which finds what the hubs' event services and publishers count at /metrics
     #[arg(long, env = "DROVER_UP_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
     #[command(flatten)]
@@ -261,9 +261,8 @@ pub struct Hub {
     /// Do not give a first certificate to whoever holds a bootstrap token: `drover clusters accept` does
     #[arg(long, env = "DROVER_HUB_APPROVE_BY_HAND")]
     pub approve_by_hand: bool,
-    /// Address of loopback for Prometheus, which finds what the event service counts at /metrics
-    #[arg(long, env = "DROVER_HUB_METRICS", value_name = "ADDRESS")]
-    pub metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    pub scraped: Scraped,
     /// Address for probes: /livez, and /readyz once it serves
     #[arg(long, env = "DROVER_HUB_HEALTH", value_name = "ADDRESS")]
     pub health: Option<SocketAddr>,

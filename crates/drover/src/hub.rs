@@ -11,13 +11,11 @@ use anyhow::{Context, Result, bail};
 use drover_agent::HubEndpoint;
 use drover_apiserver::auth::ca::{Authority, write_private};
 use drover_apiserver::auth::csr;
-use drover_core::election::Timing;
 use drover_core::registration::{cluster, request};
 use drover_hub::{Hub, Sign, WorkSource};
 use drover_runtime::clock::Clock;
-use drover_runtime::election::{Election, Leadership};
+use drover_runtime::election::Leadership;
 use drover_runtime::health::Health;
-use drover_runtime::metrics::Metrics;
 use drover_runtime::supervise::Tasks;
 use drover_transport::config::{Client as Role, Config};
 use drover_transport::tls::{ServerPem, ServerTls};
@@ -97,39 +95,19 @@ pub async fn run(args: cli::Hub, global: &Global) -> Result<()> {
         brokers: Vec::new(),
     };
     hub.work_sources = args.work_source.source()?.into_iter().collect();
-    hub.metrics = serve_metrics(args.metrics, &mut tasks).await?;
+    hub.metrics = args.scraped.serve(&client, &mut tasks).await?;
     // Every copy answers, whoever leads.
     let home = namespace.as_deref().unwrap_or(client.default_namespace());
     args.webhooks.start(&client, home, &mut tasks).await?;
-    if let Some(namespace) = namespace.filter(|_| !args.copies.disable_leader_election) {
-        let (election, leadership) = args.copies.election(client, &namespace)?;
-        if let Some(metrics) = &hub.metrics {
-            election.register(metrics);
-        }
-        hub.leadership = leadership;
-        let (office, stop) = (election.run(cancel.clone()), cancel.clone());
-        tasks.run("leader election", async move {
-            office.await;
-            stop.cancelled().await;
-        });
-    }
+    hub.leadership = args.copies.leadership(
+        LEASE,
+        client,
+        namespace.as_deref(),
+        hub.metrics.as_ref(),
+        &mut tasks,
+    )?;
     tasks.spawn("hub", hub.run(cancel));
     Ok(tasks.wait(GRACE).await?)
-}
-
-impl cli::Copies {
-    fn election(&self, client: Client, namespace: &str) -> Result<(Election, Leadership)> {
-        let timing = Timing::new(
-            self.leader_election_lease_duration,
-            self.leader_election_renew_deadline,
-            self.leader_election_retry_period,
-        )?;
-        // Each start is another candidate: what was said under an old name counts no more.
-        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "drover-hub".to_owned());
-        let me = format!("{host}_{:016x}", rand::random::<u64>());
-        let clock = Clock::system();
-        Ok(Election::new(client, namespace, LEASE, &me, timing, clock))
-    }
 }
 
 impl cli::WorkSource {
@@ -165,23 +143,6 @@ pub async fn serve_health(address: Option<SocketAddr>, tasks: &mut Tasks) -> Res
         );
     }
     Ok(health)
-}
-
-/// Counters of this process, if an address is given where they are asked for.
-pub async fn serve_metrics(
-    address: Option<SocketAddr>,
-    tasks: &mut Tasks,
-) -> Result<Option<Metrics>> {
-    let Some(address) = address else {
-        return Ok(None);
-    };
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} for metrics"))?;
-    let metrics = Metrics::default();
-    let serving = metrics.clone().serve(listener, tasks.cancel_token())?;
-    tasks.run("metrics", serving);
-    Ok(Some(metrics))
 }
 
 /// Leaves what an agent needs to join, and says where.

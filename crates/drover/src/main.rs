@@ -11,10 +11,12 @@ mod cli;
 mod clusters;
 mod config;
 mod connect;
+mod copies;
 mod hub;
 mod kinds;
 mod look;
 mod manifests;
+mod metrics;
 mod objects;
 mod print;
 mod publish;
@@ -102,7 +104,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Apiserver(args) => apiserver::run(args).await,
         Command::Hub(args) => hub::run(*args, &cli.global).await,
         Command::Agent(args) => agent::run(args, &cli.global).await,
-        Command::Publisher(args) => publisher::run(args, &cli.global).await,
+        Command::Publisher(args) => publisher::run(*args, &cli.global).await,
         Command::Publish(args) => publish::run(args, cli.global.output).await,
         Command::Clusters(args) => clusters::run(args, &cli.global).await,
         Command::Works(args) => status::works(args, &cli.global).await,

@@ -2,6 +2,7 @@
 
 mod agent;
 mod hub;
+mod network;
 mod pod;
 mod publisher;
 mod rbac;

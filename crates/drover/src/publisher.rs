@@ -8,6 +8,7 @@ use drover_api::fedora::v1alpha1::Environment;
 use drover_core::publish::pod::{PodSettings, Program};
 use drover_publisher::{Publisher, Sender, Target, install};
 use drover_runtime::clock::Clock;
+use drover_runtime::election::Leadership;
 use drover_runtime::supervise::Tasks;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,9 @@ use crate::{connect, hub, up};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long tasks may take to end: longer than the publisher's own patience with its last messages.
 const GRACE: Duration = Duration::from_secs(15);
+
+/// The lease of the copies of a publisher, one of which sends.
+pub const LEASE: &str = "drover-publisher";
 
 /// Sends until it is told to stop.
 pub async fn run(args: cli::Publisher, global: &Global) -> Result<()> {
@@ -44,7 +48,16 @@ pub async fn run(args: cli::Publisher, global: &Global) -> Result<()> {
     };
     install::served(&client).await?;
     serving.open();
-    let publisher = prepare(client, &args.messaging, sender);
+    let mut publisher = prepare(client.clone(), &args.messaging, sender);
+    publisher.metrics = args.scraped.serve(&client, &mut tasks).await?;
+    let namespace = args.copies.namespace.clone();
+    publisher.leadership = args.copies.leadership(
+        LEASE,
+        client,
+        namespace.or_else(connect::own_namespace).as_deref(),
+        publisher.metrics.as_ref(),
+        &mut tasks,
+    )?;
     tasks.spawn("publisher", publisher.run(cancel.clone()));
     up::stop_on_signal(cancel);
     Ok(tasks.wait(GRACE).await?)
@@ -59,10 +72,13 @@ pub fn prepare(client: Client, args: &cli::Messaging, sender: Sender) -> Publish
         cross_namespace: args.messaging_cross_namespace,
         patience: PATIENCE,
         clock: Clock::system(),
+        leadership: Leadership::alone(),
+        metrics: None,
     }
 }
 
-fn targets(args: &cli::Messaging) -> BTreeMap<Environment, Target> {
+/// Where the messages of each environment go.
+pub fn targets(args: &cli::Messaging) -> BTreeMap<Environment, Target> {
     let environments = args.messaging_environments.iter().copied();
     environments
         .map(|environment| {

@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{self, Output};
-use crate::{connect, hub, objects, print};
+use crate::{connect, hub, metrics, objects, print};
 use folder::Folder;
 use member::{Member, kubeconfig};
 use ports::Ports;
@@ -126,7 +126,7 @@ impl Fleet {
     ) -> Result<Self> {
         let mut folder = Folder::open(place.path())?;
         let mut ports = Ports::new(args.listen);
-        let metrics = hub::serve_metrics(args.metrics, tasks).await?;
+        let metrics = metrics::serve_plain(args.metrics, tasks).await?;
         let mut starting = Starting {
             database,
             folder: &mut folder,
@@ -239,9 +239,11 @@ impl Starting<'_> {
         let client = member.client.clone();
         let (mut hub, endpoint) = hub::prepare(name, client, listener, &[], self.folder).await?;
         let own = |metrics: &Metrics| metrics.labelled("hub", name);
-        hub.metrics = self.metrics.as_ref().map(own);
+        let metrics = self.metrics.as_ref().map(own);
+        hub.metrics.clone_from(&metrics);
         self.tasks.spawn(name, hub.run(self.tasks.cancel_token()));
-        messages::publish(name, &member.client, self.messaging, self.place, self.tasks)?;
+        let (client, place) = (&member.client, self.place);
+        messages::publish(name, client, self.messaging, place, metrics, self.tasks)?;
         Ok((member, endpoint))
     }
 

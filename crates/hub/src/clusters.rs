@@ -87,7 +87,7 @@ impl Clusters {
                 next = Next::After(wait + Duration::from_millis(1));
                 continue;
             }
-            let trouble = Trouble::of(&action);
+            let trouble = Trouble::of(&action, leaves);
             if let Err(error) = self.act(&mut current, action).await {
                 self.explain(&mut current, trouble, &error).await;
                 return Err(error);
@@ -332,10 +332,11 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn of(action: &Action) -> Self {
+    fn of(action: &Action, leaves: bool) -> Self {
         match action {
             Action::Ensure(_) => Self::Roles,
             Action::DeleteAddOns(_) | Action::DeleteWorks(_) => Self::Deletion,
+            Action::Remove(_) if leaves => Self::Deletion,
             _ => Self::Other,
         }
     }

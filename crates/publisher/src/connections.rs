@@ -1,14 +1,19 @@
 //! One connection for each identity and broker, shared by all of its messages, closed when nobody needs it any more.
+//!
+//! A broker that refuses a topic closes the channel under all messages that are on their way there. So a topic goes alone, on a lane
+//! for trials, until the broker has taken a message of it: nobody's wrong topic puts others in doubt.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use drover_protocol::fedora::Outgoing;
 use drover_runtime::clock::Clock;
-use drover_transport::amqp::{AmqpError, Destination, Publisher};
+use drover_transport::amqp::{AmqpError, Destination, Lane, Publisher};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::Target;
@@ -18,6 +23,10 @@ use crate::secrets::Found;
 const IDLE: SignedDuration = SignedDuration::from_secs(60);
 /// Between two looks for such connections.
 const LOOK: Duration = Duration::from_secs(20);
+/// Lanes for trials. Fedora's broker lets a connection have 128 channels.
+const TRIALS: usize = 16;
+/// Topics that are remembered as taken; beyond, all are tried anew.
+const PROVEN: usize = 4096;
 
 type Key = (String, [u8; 32]);
 
@@ -29,9 +38,20 @@ pub(crate) struct Connections {
 
 struct Slot {
     /// Held while it connects: the others wait for that one attempt.
-    connection: AsyncMutex<Option<Arc<Publisher>>>,
+    connection: AsyncMutex<Option<Arc<Open>>>,
     used: Mutex<Timestamp>,
 }
+
+struct Open {
+    publisher: Publisher,
+    /// Exchanges and topics of which the broker has taken a message.
+    proven: Mutex<HashSet<Route>>,
+    /// Where the others go, one message at a time on each.
+    trials: [AsyncMutex<Lane>; TRIALS],
+}
+
+/// Exchange and routing key.
+type Route = (String, String);
 
 impl Connections {
     pub(crate) fn new(clock: Clock) -> Self {
@@ -82,7 +102,7 @@ impl Connections {
                 if let Some(connection) = slot.connection.lock().await.take()
                     && let Ok(connection) = Arc::try_unwrap(connection)
                 {
-                    connection.close().await;
+                    connection.publisher.close().await;
                 }
             }
             if ended {
@@ -115,13 +135,10 @@ impl Connections {
 }
 
 impl Slot {
-    async fn connection(
-        &self,
-        target: &Target,
-        found: &Found,
-    ) -> Result<Arc<Publisher>, AmqpError> {
+    async fn connection(&self, target: &Target, found: &Found) -> Result<Arc<Open>, AmqpError> {
         let mut connection = self.connection.lock().await;
-        if let Some(open) = connection.as_ref().filter(|open| open.is_connected()) {
+        let usable = |open: &&Arc<Open>| open.publisher.is_connected();
+        if let Some(open) = connection.as_ref().filter(usable) {
             return Ok(Arc::clone(open));
         }
         let destination = Destination {
@@ -129,8 +146,72 @@ impl Slot {
             identity: Some(Arc::clone(&found.identity)),
             client_properties: BTreeMap::from([("app".to_owned(), "drover".to_owned())]),
         };
-        let fresh = Arc::new(Publisher::connect(&destination).await?);
+        let publisher = Publisher::connect(&destination).await?;
+        let fresh = Arc::new(Open::new(publisher));
         *connection = Some(Arc::clone(&fresh));
         Ok(fresh)
+    }
+}
+
+impl Open {
+    fn new(publisher: Publisher) -> Self {
+        Self {
+            publisher,
+            proven: Mutex::default(),
+            trials: std::array::from_fn(|_| AsyncMutex::default()),
+        }
+    }
+
+    async fn publish(
+        &self,
+        exchange: &str,
+        message: &Outgoing,
+        patience: Duration,
+    ) -> Result<(), AmqpError> {
+        let route = (exchange.to_owned(), message.routing_key.clone());
+        if !self.is_proven(&route) {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&route);
+            let trial = usize::try_from(hash % TRIALS as u64).unwrap_or_default();
+            let lane = timeout(patience, self.trials[trial].lock()).await;
+            let Ok(lane) = lane else {
+                let why = "it does not confirm what was sent before".to_owned();
+                return Err(AmqpError::Unreachable(why));
+            };
+            // The one before may have been of the same topic.
+            if !self.is_proven(&route) {
+                let outcome = self
+                    .publisher
+                    .publish_on(&lane, exchange, message, patience)
+                    .await;
+                if matches!(outcome, Ok(()) | Err(AmqpError::Rejected)) {
+                    self.prove(route);
+                }
+                return outcome;
+            }
+        }
+        let outcome = self.publisher.publish(exchange, message, patience).await;
+        if matches!(
+            outcome,
+            Err(AmqpError::Forbidden(_) | AmqpError::NoExchange(_))
+        ) {
+            self.proven().remove(&route);
+        }
+        outcome
+    }
+
+    fn is_proven(&self, route: &Route) -> bool {
+        self.proven().contains(route)
+    }
+
+    fn prove(&self, route: Route) {
+        let mut proven = self.proven();
+        if proven.len() >= PROVEN {
+            proven.clear();
+        }
+        proven.insert(route);
+    }
+
+    fn proven(&self) -> MutexGuard<'_, HashSet<Route>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,7 @@ mod connections;
 mod messages;
 mod pods;
 mod events;
+mod metrics;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use drover_core::publish::Place;
 use drover_core::publish::pod::PodSettings;
 use drover_runtime::clock::Clock;
 use drover_runtime::controller;
+use drover_runtime::election::Leadership;
+use drover_runtime::metrics::Metrics;
 use drover_runtime::mirror::mirror;
 use drover_runtime::queue::WorkQueue;
 use drover_runtime::supervise::Tasks;
@@ -30,14 +33,22 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
 use connections::Connections;
+use events::Events;
 use messages::Messages;
+use metrics::Tally;
 use pods::Pods;
+use secrets::Secrets;
 
 pub use messages::fault_of;
 
 /// Messages that are worked on at once.
 const WORKERS: usize = 256;
-/// How long a round may take to end when the publisher stops: a confirm that is on its way is worth waiting for.
+/// How long a round may take to end when the publisher stops: a confirm that is on its way is worth waiting for. With the next one
+/// shorter than the time after which the lease of a leader that stops is left to run out.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long connections may take to close at the end of a term.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// How long everything may take to end when the publisher stops.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Where the messages of one environment go.
@@ -97,6 +108,10 @@ pub struct Publisher {
     pub patience: Duration,
     /// Where the time comes from.
     pub clock: Clock,
+    /// When this copy of the publisher leads: the others only keep their caches.
+    pub leadership: Leadership,
+    /// Where its counters are registered.
+    pub metrics: Option<Metrics>,
 }
 
 /// Why a publisher ended.
@@ -128,7 +143,7 @@ pub enum PublisherError {
 }
 
 impl Publisher {
-    /// Works until `cancel`. The definition of FedoraMessage must be served already.
+    /// Works until `cancel`, while it leads. The definition of FedoraMessage must be served already.
     ///
     /// # Errors
     /// When a part of it fails for good.
@@ -144,25 +159,26 @@ impl Publisher {
             move |found: &FedoraMessage| told.add(messages::key_of(found)),
         );
         tasks.run("the cache of messages", task);
-        let connections = Connections::new(self.clock.clone());
         let pods = self.pods(&queue, &mut tasks);
-        let messages = Arc::new(Messages {
-            settings: self,
+        let tally = Tally::default();
+        if let Some(metrics) = &self.metrics {
+            tally.register(metrics, messages.clone(), self.leadership.clone());
+        }
+        let (events, task) = events::events(self.client.clone(), tally.clone(), stop.clone());
+        tasks.run("the events", task);
+        let leadership = self.leadership.clone();
+        let leader = Leader {
+            publisher: self,
+            queue,
             messages,
-            connections,
             pods,
-        });
-        let idle = messages.clone();
-        let ending = stop.clone();
-        tasks.run("the connections", async move {
-            idle.connections.tidy(ending).await;
-        });
+            events,
+            tally,
+            stop: stop.clone(),
+        };
         tasks.run("the messages", async move {
-            controller::run("messages", queue, WORKERS, stop, |key| {
-                let messages = messages.clone();
-                async move { messages.reconcile(&key).await }
-            })
-            .await;
+            let leader = &leader;
+            leadership.each_term(&stop, |term| leader.lead(term)).await;
         });
         tasks
             .wait(GRACE)
@@ -170,14 +186,14 @@ impl Publisher {
             .map_err(|failed| PublisherError::Failed(failed.to_string()))
     }
 
-    /// The pods, with a cache of them that wakes their messages.
-    fn pods(&self, queue: &Arc<WorkQueue<String>>, tasks: &mut Tasks) -> Option<Pods> {
-        let Sender::Pod(settings) = &self.sender else {
+    /// A cache of the pods that wakes their messages.
+    fn pods(&self, queue: &Arc<WorkQueue<String>>, tasks: &mut Tasks) -> Option<Store<Pod>> {
+        let Sender::Pod(_) = &self.sender else {
             return None;
         };
         let told = Arc::clone(queue);
         let ours = format!("{}={}", names::MANAGED_BY_LABEL, names::MANAGED_BY);
-        let (seen, task): (Store<Pod>, _) = mirror(
+        let (seen, task) = mirror(
             Api::all(self.client.clone()),
             Config::default().labels(&ours),
             tasks.cancel_token(),
@@ -189,6 +205,73 @@ impl Publisher {
             },
         );
         tasks.run("the cache of pods", task);
-        Some(Pods::new(self.client.clone(), settings.clone(), seen))
+        Some(seen)
+    }
+}
+
+/// What sends, on the copy that leads.
+struct Leader {
+    publisher: Publisher,
+    queue: Arc<WorkQueue<String>>,
+    messages: Store<FedoraMessage>,
+    pods: Option<Store<Pod>>,
+    events: Events,
+    tally: Tally,
+    stop: CancellationToken,
+}
+
+impl Leader {
+    /// Sends until the end of a term. Nothing is kept from one term to the next: others sent meanwhile.
+    async fn lead(&self, term: CancellationToken) {
+        let Publisher {
+            client,
+            sender,
+            clock,
+            ..
+        } = &self.publisher;
+        let pods = match (sender, &self.pods) {
+            (Sender::Pod(settings), Some(seen)) => {
+                Some(Pods::new(client.clone(), settings.clone(), seen.clone()))
+            }
+            _ => None,
+        };
+        let messages = Messages {
+            secrets: Secrets::new(client.clone()),
+            settings: self.publisher.clone(),
+            messages: self.messages.clone(),
+            connections: Connections::new(clock.clone()),
+            pods,
+            events: self.events.clone(),
+            tally: self.tally.clone(),
+        };
+        let messages = &messages;
+        let (cut, unused) = (CancellationToken::new(), CancellationToken::new());
+        let work = async {
+            let queue = self.queue.clone();
+            controller::run_and_drain(
+                "messages",
+                queue,
+                WORKERS,
+                term.clone(),
+                cut.clone(),
+                |key| async move { messages.reconcile(&key).await },
+            )
+            .await;
+            unused.cancel();
+        };
+        let cutting = async {
+            term.cancelled().await;
+            // Who stops still holds the lease and ends what it began; who lost it does nothing more, and the next one sends what
+            // was begun once more, with the same ids.
+            if self.stop.is_cancelled() {
+                tokio::time::sleep(DRAIN).await;
+            }
+            cut.cancel();
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(work, messages.connections.tidy(unused.clone())) } => {}
+            () = cutting => {}
+        }
     }
 }

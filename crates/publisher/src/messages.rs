@@ -1,6 +1,6 @@
 //! Does what [`drover_core::publish`] plans for each message.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus, SecretRef};
 use drover_api::names::fedora as names;
@@ -16,9 +16,11 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::connections::Connections;
+use crate::events::Events;
+use crate::metrics::Tally;
 use crate::pods::{self, Pods};
-use crate::secrets::Found;
-use crate::{Publisher, PublisherError, Target, events, secrets};
+use crate::secrets::{Found, Secrets};
+use crate::{Publisher, PublisherError, Target};
 
 /// Between two looks at a secret that cannot be used: nobody tells when it changes.
 const SECRET_POLL: Duration = Duration::from_secs(15);
@@ -30,8 +32,11 @@ const WRITES: u32 = 8;
 pub(crate) struct Messages {
     pub settings: Publisher,
     pub messages: Store<FedoraMessage>,
+    pub secrets: Secrets,
     pub connections: Connections,
     pub pods: Option<Pods>,
+    pub events: Events,
+    pub tally: Tally,
 }
 
 impl Messages {
@@ -115,6 +120,12 @@ impl Messages {
         match pods.look(message, name, now).await? {
             pods::Found::Running => Ok(Next::After(LOOK)),
             pods::Found::Ended(outcome) => {
+                let begun = message.status.as_ref();
+                let begun = begun.and_then(|status| status.last_attempt_time.as_ref());
+                if let (Some(begun), true) = (begun, outcome.is_ok()) {
+                    let time = now.duration_since(begun.0).unsigned_abs();
+                    self.tally.took(message, time);
+                }
                 self.conclude(message.clone(), outcome).await?;
                 pods.leave(&key_of(message));
                 Ok(Next::OnChange)
@@ -159,15 +170,15 @@ impl Messages {
     async fn find(&self, message: &FedoraMessage, now: Timestamp) -> Result<Found, Fault> {
         let secret = message.spec.authentication.secret();
         let secret = secret.cloned().unwrap_or_default();
-        secrets::find(
-            &self.settings.client,
+        let namespace = message.namespace().unwrap_or_default();
+        let find = self.secrets.find(
             &secret,
-            &message.namespace().unwrap_or_default(),
+            &namespace,
             &message.spec.message.topic,
             self.settings.cross_namespace,
             now,
-        )
-        .await
+        );
+        find.await
     }
 
     async fn send(
@@ -209,12 +220,16 @@ impl Messages {
                 .await?;
             return self.watched(pods, &begun, made).await;
         }
+        let start = Instant::now();
         let sent = self
             .connections
             .publish(target, &found, &outgoing, settings.patience)
             .await;
-        if let Err(error) = &sent {
-            tracing::debug!(%error, id = outgoing.message_id, "an attempt failed");
+        match &sent {
+            Ok(()) => self.tally.took(message, start.elapsed()),
+            Err(error) => {
+                tracing::debug!(%error, id = outgoing.message_id, "an attempt failed");
+            }
         }
         self.conclude(begun, sent.map_err(|error| fault_of(&error)))
             .await?;
@@ -312,9 +327,7 @@ impl Messages {
                 name,
                 source: Box::new(source),
             })?;
-        if let Some(status) = &written.status {
-            events::tell(&self.settings.client, message, status).await;
-        }
+        self.events.written(message.status.as_ref(), &written);
         Ok(written)
     }
 

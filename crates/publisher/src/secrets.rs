@@ -1,8 +1,9 @@
 //! Finds the identity that a message names, if its owner lets the message have it. What is in a secret leaves this module only
 //! inside an [`Identity`].
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use drover_api::fedora::v1alpha1::SecretRef;
 use drover_api::names::fedora as names;
@@ -13,6 +14,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex as AsyncMutex;
 
 /// The names of authority, certificate and key, in the order in which they are looked for; the first complete set is used.
 const SETS: [[&str; 3]; 3] = [
@@ -31,63 +33,149 @@ pub(crate) struct Found {
     pub keys: [&'static str; 3],
 }
 
-/// Reads the secret. Every fault is one of the message's status; none tells more than its author may know.
-pub(crate) async fn find(
-    client: &Client,
-    wanted: &SecretRef,
-    namespace: &str,
-    topic: &str,
-    cross_namespace: bool,
-    now: Timestamp,
-) -> Result<Found, Fault> {
-    let owner = wanted.namespace.as_deref().unwrap_or(namespace);
-    let foreign = owner != namespace;
-    if foreign && !cross_namespace {
-        return Err(not_permitted(wanted, owner));
-    }
-    let api: Api<Secret> = Api::namespaced(client.clone(), owner);
-    let secret = match api.get_opt(&wanted.name).await {
-        Ok(Some(secret)) => secret,
-        Ok(None) if foreign => return Err(not_permitted(wanted, owner)),
-        Ok(None) => {
-            let text = format!(
-                "There is no secret {:?} in namespace {owner:?}; it must hold ca, cert and key",
-                wanted.name
-            );
-            return Err(fault(names::REASON_SECRET_NOT_FOUND, text));
+/// The secrets of messages. One read serves all attempts that asked for it before it began: what a secret's owner takes back is not
+/// used by an attempt that begins later.
+pub(crate) struct Secrets {
+    client: Client,
+    reads: Mutex<HashMap<(String, String), Arc<Reads>>>,
+}
+
+/// The reads of one secret.
+#[derive(Default)]
+struct Reads {
+    begun: AtomicU64,
+    /// The last one, and which it was.
+    last: AsyncMutex<Option<(u64, Answer)>>,
+}
+
+type Answer = Result<Arc<Content>, Failure>;
+
+/// A secret as it was read.
+struct Content {
+    notes: BTreeMap<String, String>,
+    identity: Result<Found, Fault>,
+}
+
+#[derive(Clone)]
+enum Failure {
+    Missing,
+    Forbidden,
+    Other(Arc<kube::Error>),
+}
+
+impl Secrets {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            reads: Mutex::default(),
         }
-        Err(kube::Error::Api(status)) if status.code == 403 => {
+    }
+
+    /// Finds the identity for a message of a namespace. Every fault is one of the message's status; none tells more than its author
+    /// may know.
+    pub(crate) async fn find(
+        &self,
+        wanted: &SecretRef,
+        namespace: &str,
+        topic: &str,
+        cross_namespace: bool,
+        now: Timestamp,
+    ) -> Result<Found, Fault> {
+        let owner = wanted.namespace.as_deref().unwrap_or(namespace);
+        let foreign = owner != namespace;
+        if foreign && !cross_namespace {
             return Err(not_permitted(wanted, owner));
         }
-        Err(error) => {
-            let text = format!("Failed to read secret {:?}: {error}", wanted.name);
-            return Err(Fault::new(
-                names::REASON_SECRET_NOT_FOUND,
-                Verdict::Later,
-                text,
-            ));
+        let content = match self.content(owner, &wanted.name, now).await {
+            Ok(content) => content,
+            Err(Failure::Missing) if !foreign => {
+                let text = format!(
+                    "There is no secret {:?} in namespace {owner:?}; it must hold ca, cert and key",
+                    wanted.name
+                );
+                return Err(fault(names::REASON_SECRET_NOT_FOUND, text));
+            }
+            Err(Failure::Missing | Failure::Forbidden) => return Err(not_permitted(wanted, owner)),
+            Err(Failure::Other(error)) => {
+                let text = format!("Failed to read secret {:?}: {error}", wanted.name);
+                return Err(Fault::new(
+                    names::REASON_SECRET_NOT_FOUND,
+                    Verdict::Later,
+                    text,
+                ));
+            }
+        };
+        let notes = &content.notes;
+        if foreign
+            && !allows(notes, names::ALLOWED_NAMESPACES_ANNOTATION, |entry| {
+                entry == "*" || entry == namespace
+            })
+        {
+            return Err(not_permitted(wanted, owner));
         }
-    };
-    let notes = secret.metadata.annotations.unwrap_or_default();
-    if foreign
-        && !allows(&notes, names::ALLOWED_NAMESPACES_ANNOTATION, |entry| {
-            entry == "*" || entry == namespace
-        })
-    {
-        return Err(not_permitted(wanted, owner));
+        if notes.contains_key(names::ALLOWED_TOPICS_ANNOTATION)
+            && !allows(notes, names::ALLOWED_TOPICS_ANNOTATION, |entry| {
+                covers(entry, topic)
+            })
+        {
+            let text = format!(
+                "The secret's annotation {} does not allow the topic {topic:?}",
+                names::ALLOWED_TOPICS_ANNOTATION
+            );
+            return Err(fault(names::REASON_SECRET_NOT_PERMITTED, text));
+        }
+        content.identity.clone()
     }
-    if notes.contains_key(names::ALLOWED_TOPICS_ANNOTATION)
-        && !allows(&notes, names::ALLOWED_TOPICS_ANNOTATION, |entry| {
-            covers(entry, topic)
-        })
-    {
-        let text = format!(
-            "The secret's annotation {} does not allow the topic {topic:?}",
-            names::ALLOWED_TOPICS_ANNOTATION
-        );
-        return Err(fault(names::REASON_SECRET_NOT_PERMITTED, text));
+
+    async fn content(&self, namespace: &str, name: &str, now: Timestamp) -> Answer {
+        let key = (namespace.to_owned(), name.to_owned());
+        let reads = {
+            let mut known = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(key.clone()).or_default())
+        };
+        let answer = reads.after_now(|| self.read(namespace, name, now)).await;
+        drop(reads);
+        let mut known = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        if known
+            .get(&key)
+            .is_some_and(|reads| Arc::strong_count(reads) == 1)
+        {
+            known.remove(&key);
+        }
+        answer
     }
-    read(&secret.data.unwrap_or_default(), now)
+
+    async fn read(&self, namespace: &str, name: &str, now: Timestamp) -> Answer {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        match api.get_opt(name).await {
+            Ok(Some(secret)) => Ok(Arc::new(Content {
+                notes: secret.metadata.annotations.unwrap_or_default(),
+                identity: read(&secret.data.unwrap_or_default(), now),
+            })),
+            Ok(None) => Err(Failure::Missing),
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(Failure::Forbidden),
+            Err(error) => Err(Failure::Other(Arc::new(error))),
+        }
+    }
+}
+
+impl Reads {
+    /// The answer of a read that begins after this call.
+    async fn after_now<F: Future<Output = Answer>>(&self, read: impl FnOnce() -> F) -> Answer {
+        let asked = self.begun.load(Ordering::SeqCst);
+        let mut last = self.last.lock().await;
+        if let Some((number, answer)) = last.as_ref().filter(|(number, _)| *number > asked) {
+            tracing::trace!(
+                number,
+                "another attempt's read of the secret serves this one"
+            );
+            return answer.clone();
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let answer = read().await;
+        *last = Some((number, answer.clone()));
+        answer
+    }
 }
 
 fn fault(reason: &'static str, text: String) -> Fault {
@@ -170,6 +258,25 @@ mod tests {
         ] {
             assert_eq!(covers(entry, topic), expected, "{entry} {topic}");
         }
+    }
+
+    #[tokio::test]
+    async fn one_read_serves_all_who_asked_before_it_began() {
+        let reads = Reads::default();
+        let count = AtomicU64::new(0);
+        let one = || {
+            reads.after_now(|| async {
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                Err(Failure::Missing)
+            })
+        };
+        // The first read had begun when the others asked: they share a second one.
+        futures::future::join_all((0..100).map(|_| one())).await;
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+        // Who asks later gets what is there later.
+        assert!(one().await.is_err());
+        assert_eq!(count.load(Ordering::SeqCst), 3);
     }
 
     #[test]

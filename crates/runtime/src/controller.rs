@@ -38,11 +38,31 @@ pub async fn run<K, E, F, R>(
     F: Fn(K) -> R,
     R: Future<Output = Result<Next, E>>,
 {
+    let enough = cancel.clone();
+    run_and_drain(name, queue, workers, enough, cancel, reconcile).await;
+}
+
+/// As [`run`], but begins nothing after `enough`, and lets the rounds that run end by themselves until `cut`.
+pub async fn run_and_drain<K, E, F, R>(
+    name: &'static str,
+    queue: Arc<WorkQueue<K>>,
+    workers: usize,
+    enough: CancellationToken,
+    cut: CancellationToken,
+    reconcile: F,
+) where
+    K: Clone + Eq + Hash + Display,
+    E: Display,
+    F: Fn(K) -> R,
+    R: Future<Output = Result<Next, E>>,
+{
     let mut running = FuturesUnordered::new();
-    loop {
+    let mut draining = false;
+    while !(cut.is_cancelled() || draining && running.is_empty()) {
         tokio::select! {
-            () = cancel.cancelled() => return,
-            key = queue.next(), if running.len() < workers => {
+            () = cut.cancelled() => return,
+            () = enough.cancelled(), if !draining => draining = true,
+            key = queue.next(), if !draining && running.len() < workers => {
                 let round = reconcile(key.clone());
                 let taken = Taken { queue: &queue, key };
                 running.push(async move { (taken, round.await) });
@@ -90,5 +110,64 @@ fn settle<K: Clone + Eq + Hash + Display, E: Display>(
                 tracing::debug!(controller = name, %key, retry_in = ?delay, "{error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// One round that waits, with a second key behind it; what is left in the queue when the loop has ended.
+    async fn ended(
+        end: impl AsyncFnOnce(CancellationToken, CancellationToken, Arc<Notify>),
+    ) -> usize {
+        let queue = Arc::new(WorkQueue::new());
+        queue.add("first");
+        queue.add("second");
+        let (enough, cut) = (CancellationToken::new(), CancellationToken::new());
+        let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let work = run_and_drain(
+            "one",
+            queue.clone(),
+            1,
+            enough.clone(),
+            cut.clone(),
+            |_| async {
+                begun.notify_one();
+                go.notified().await;
+                Ok::<_, Infallible>(Next::OnChange)
+            },
+        );
+        let ending = async {
+            begun.notified().await;
+            end(enough.clone(), cut.clone(), go.clone()).await;
+        };
+        tokio::join!(work, ending);
+        queue.len()
+    }
+
+    #[tokio::test]
+    async fn a_round_that_runs_may_end_and_none_begins() {
+        let left = ended(async |enough, _, go| {
+            enough.cancel();
+            tokio::task::yield_now().await;
+            go.notify_one();
+        })
+        .await;
+        assert_eq!(left, 1, "only the key that was never taken");
+    }
+
+    #[tokio::test]
+    async fn a_round_that_is_cut_gives_its_key_back() {
+        let left = ended(async |enough, cut, _| {
+            enough.cancel();
+            cut.cancel();
+        })
+        .await;
+        assert_eq!(left, 2);
     }
 }

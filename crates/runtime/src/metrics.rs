@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::{self, Answer};
 
 /// The text format that `prometheus-client` writes (OpenMetrics 1.0).
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A registry. Clones are the same one; what is registered through a clone carries the clone's labels.
 #[derive(Clone, Debug, Default)]

@@ -32,22 +32,23 @@ pub struct KubeOptions {
     /// Which of the controllers, as kube-controller-manager's flag `--controllers` has it; all but those of clouds
     /// and nodes by default.
     pub only: Option<&'static str>,
-    /// A namespace: everything that its service accounts ask for is written down, see [`KubeApi::asked`].
+    /// A namespace: everything that its service accounts ask for is written down, see [`KubeApi::asked`]. Whoever names an
+    /// owner that is kept must be allowed to write finalizers of that owner, as some distributions of Kubernetes have it.
     pub audit: Option<&'static str>,
 }
 
-/// What a service account asked for.
+/// What a service account asked for, or what was asked about it in an access review of another account of its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Asked {
     /// Name of the account.
     pub account: String,
-    /// `get`, `create` …
+    /// `get`, `create` … A patch that made its object is a `create` too: the API asks for both.
     pub verb: String,
     /// Group of the kind; empty for the core group.
     pub group: String,
     /// Plural of the kind, with the subresource: `pods/status`. A path for what is no resource.
     pub resource: String,
-    /// What the API answered.
+    /// What the API answered; 200 or 403 for what was asked in a review.
     pub code: u64,
 }
 
@@ -150,7 +151,12 @@ impl KubeApi {
         let events = text
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok());
-        Ok(events.filter_map(|event| asked(&event)).collect())
+        Ok(events
+            .flat_map(|event| {
+                let own = impersonated(&event).unwrap_or_else(|| asked(&event));
+                own.into_iter().chain(reviewed(&event))
+            })
+            .collect())
     }
 
     /// Runs kubectl as the administrator, and gives back what it says.
@@ -241,11 +247,16 @@ impl KubeApi {
             let policy = json!({
                 "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
                 "rules": [
+                    {
+                        "level": "RequestResponse", "userGroups": [format!("system:serviceaccounts:{namespace}")],
+                        "resources": [{"group": "authorization.k8s.io", "resources": ["subjectaccessreviews"]}],
+                    },
                     {"level": "Metadata", "userGroups": [format!("system:serviceaccounts:{namespace}")]},
                     {"level": "None"},
                 ],
             });
             fs::write(folder.join("audit.json"), policy.to_string())?;
+            args.push("--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned());
             args.push(format!("--audit-policy-file={}", file("audit.json")));
             args.push(format!("--audit-log-path={}", file("audit.log")));
         }
@@ -320,21 +331,80 @@ impl Drop for KubeApi {
     }
 }
 
-/// An event of audit.k8s.io/v1.
-fn asked(event: &serde_json::Value) -> Option<Asked> {
+/// What an event of audit.k8s.io/v1 says that was asked for.
+fn asked(event: &serde_json::Value) -> Vec<Asked> {
+    let text = |pointer: &str| event.pointer(pointer).and_then(serde_json::Value::as_str);
+    let path = text("/requestURI").and_then(|uri| uri.split('?').next());
+    let resource = match (text("/objectRef/resource"), text("/objectRef/subresource")) {
+        (Some(resource), Some(part)) => Some(format!("{resource}/{part}")),
+        (resource, _) => resource.or(path).map(ToOwned::to_owned),
+    };
+    let account = text("/user/username").and_then(|user| user.rsplit(':').next());
+    let code = event.pointer("/responseStatus/code");
+    let (Some(account), Some(resource), Some(verb), Some(code)) = (
+        account,
+        resource,
+        text("/verb"),
+        code.and_then(serde_json::Value::as_u64),
+    ) else {
+        return Vec::new();
+    };
+    let one = |verb: &str| Asked {
+        account: account.to_owned(),
+        verb: verb.to_owned(),
+        group: text("/objectRef/apiGroup").unwrap_or_default().to_owned(),
+        resource: resource.clone(),
+        code,
+    };
+    let made = (verb == "patch" && code == 201).then_some("create");
+    std::iter::once(verb).chain(made).map(one).collect()
+}
+
+/// Of a request in somebody else's name, which the API let through to judge it by his rights.
+fn impersonated(event: &serde_json::Value) -> Option<Vec<Asked>> {
     let text = |pointer: &str| event.pointer(pointer).and_then(serde_json::Value::as_str);
     let account = text("/user/username")?.rsplit(':').next()?;
-    let resource = match (text("/objectRef/resource"), text("/objectRef/subresource")) {
-        (Some(resource), Some(part)) => format!("{resource}/{part}"),
-        (Some(resource), None) => resource.to_owned(),
-        (None, _) => text("/requestURI")?.split('?').next()?.to_owned(),
+    let other = text("/impersonatedUser/username")?;
+    let right = |resource: &str| Asked {
+        account: account.to_owned(),
+        verb: "impersonate".to_owned(),
+        group: String::new(),
+        resource: resource.to_owned(),
+        code: 200,
     };
+    let kind = if other.starts_with("system:serviceaccount:") {
+        "serviceaccounts"
+    } else {
+        "users"
+    };
+    let groups = event.pointer("/impersonatedUser/groups");
+    Some(
+        std::iter::once(kind)
+            .chain(groups.map(|_| "groups"))
+            .map(right)
+            .collect(),
+    )
+}
+
+/// What an access review asked about an account of the namespace of who asked.
+fn reviewed(event: &serde_json::Value) -> Option<Asked> {
+    let text = |pointer: &str| event.pointer(pointer).and_then(serde_json::Value::as_str);
+    let (space, _) = text("/user/username")?.rsplit_once(':')?;
+    let account = text("/requestObject/spec/user")?
+        .strip_prefix(space)?
+        .strip_prefix(':')?;
+    let part = |name: &str| text(&format!("/requestObject/spec/resourceAttributes/{name}"));
+    let resource = match part("subresource").filter(|name| !name.is_empty()) {
+        Some(subresource) => format!("{}/{subresource}", part("resource")?),
+        None => part("resource")?.to_owned(),
+    };
+    let allowed = event.pointer("/responseObject/status/allowed")?.as_bool()?;
     Some(Asked {
         account: account.to_owned(),
-        verb: text("/verb")?.to_owned(),
-        group: text("/objectRef/apiGroup").unwrap_or_default().to_owned(),
+        verb: part("verb")?.to_owned(),
+        group: part("group").unwrap_or_default().to_owned(),
         resource,
-        code: event.pointer("/responseStatus/code")?.as_u64()?,
+        code: if allowed { 200 } else { 403 },
     })
 }
 

@@ -41,12 +41,17 @@ pub struct Destination {
     pub client_properties: BTreeMap<String, String>,
 }
 
-/// A connection to a broker, with one channel in confirm mode. Many messages may be on their way at once.
+/// A connection to a broker. Many messages may be on their way at once.
 #[derive(Debug)]
 pub struct Publisher {
     connection: Connection,
-    channel: Mutex<Channel>,
+    lane: Lane,
 }
+
+/// A channel in confirm mode on a connection, opened when it is used. Messages leave in the order in which they are given. When the
+/// broker refuses one it closes the channel, and what else was on its way there is uncertain; other lanes know nothing of it.
+#[derive(Debug, Default)]
+pub struct Lane(Mutex<Option<Channel>>);
 
 impl Publisher {
     /// Connects and is let in.
@@ -56,11 +61,9 @@ impl Publisher {
     pub async fn connect(to: &Destination) -> Result<Self, AmqpError> {
         let connect = async {
             let connection = connection(to).await?;
-            let channel = confirming(&connection).await?;
-            Ok(Self {
-                connection,
-                channel: Mutex::new(channel),
-            })
+            let lane = Lane::default();
+            lane.channel(&connection).await?;
+            Ok(Self { connection, lane })
         };
         timeout(CONNECT, connect).await.unwrap_or_else(|_| {
             Err(AmqpError::Unreachable(format!(
@@ -75,7 +78,7 @@ impl Publisher {
         self.connection.status().connected()
     }
 
-    /// Publishes one message and waits until the broker has taken it.
+    /// Publishes one message on the connection's own lane and waits until the broker has taken it.
     ///
     /// # Errors
     /// [`AmqpError::Uncertain`] when the message was written but nobody knows what became of it: publish the same message again.
@@ -85,9 +88,24 @@ impl Publisher {
         message: &Outgoing,
         patience: Duration,
     ) -> Result<(), AmqpError> {
+        self.publish_on(&self.lane, exchange, message, patience)
+            .await
+    }
+
+    /// The same on a lane of the caller, which belongs to this connection from its first message on.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub async fn publish_on(
+        &self,
+        lane: &Lane,
+        exchange: &str,
+        message: &Outgoing,
+        patience: Duration,
+    ) -> Result<(), AmqpError> {
         let (exchange, routing_key) = (short(exchange)?, short(&message.routing_key)?);
         let properties = properties(message)?;
-        let channel = self.channel().await?;
+        let channel = lane.channel(&self.connection).await?;
         let sent = async {
             let options = BasicPublishOptions::default();
             let confirm = channel
@@ -121,19 +139,23 @@ impl Publisher {
             Err(_) => tracing::debug!("the broker did not say goodbye in time"),
         }
     }
+}
 
+impl Lane {
     /// The channel; a new one when the broker closed the last one, as it does after a refusal.
-    async fn channel(&self) -> Result<Channel, AmqpError> {
-        let mut channel = self.channel.lock().await;
-        if !channel.status().connected() {
-            let fresh = confirming(&self.connection);
-            *channel = timeout(CONNECT, fresh).await.unwrap_or_else(|_| {
-                Err(AmqpError::Unreachable(
-                    "the broker opens no channel".to_owned(),
-                ))
-            })?;
+    async fn channel(&self, connection: &Connection) -> Result<Channel, AmqpError> {
+        let mut channel = self.0.lock().await;
+        if let Some(open) = channel.as_ref().filter(|open| open.status().connected()) {
+            return Ok(open.clone());
         }
-        Ok(channel.clone())
+        let fresh = timeout(CONNECT, confirming(connection)).await;
+        let fresh = fresh.unwrap_or_else(|_| {
+            Err(AmqpError::Unreachable(
+                "the broker opens no channel".to_owned(),
+            ))
+        })?;
+        *channel = Some(fresh.clone());
+        Ok(fresh)
     }
 }
 

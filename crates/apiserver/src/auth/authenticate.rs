@@ -137,7 +137,7 @@ impl Auth {
 
     /// Lets a user act as another, if the headers ask for it and every part of it is allowed
     /// (apiserver: pkg/endpoints/filters/impersonation).
-    pub(super) fn impersonate(&self, requester: User, headers: &HeaderMap) -> ApiResult<User> {
+    pub(crate) fn impersonate(&self, requester: User, headers: &HeaderMap) -> ApiResult<User> {
         let Some(wanted) = Impersonation::read(headers)? else {
             return Ok(requester);
         };

@@ -219,7 +219,8 @@ async fn the_silent_are_sent_away() {
     let short = Duration::from_millis(50);
     let limits = Limits {
         handshake: short,
-        headers: short,
+        first: short,
+        idle: short,
         ..Limits::default()
     };
     let ca = authority();
@@ -242,6 +243,30 @@ async fn the_silent_are_sent_away() {
         running.cancel.cancel();
         running.server.await.expect("stopped");
     }
+}
+
+#[tokio::test]
+async fn who_has_asked_may_wait_with_the_next_request() {
+    let limits = Limits {
+        first: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let running = start(None, limits).await;
+    let stream = TcpStream::connect(running.address)
+        .await
+        .expect("a connection");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    let driver = tokio::spawn(connection);
+    for _ in 0..2 {
+        let answer = text(sender.send_request(request()).await.expect("an answer")).await;
+        assert_eq!(answer, "HTTP/1.1 nobody");
+        tokio::time::sleep(limits.first * 4).await;
+    }
+    running.cancel.cancel();
+    running.server.await.expect("stopped");
+    driver.await.expect("ended").expect("cleanly");
+    let (longest, clients) = (Limits::default().idle, Duration::from_secs(90));
+    assert!(longest > clients, "clients hang up after {clients:?}");
 }
 
 #[tokio::test]

@@ -28,6 +28,11 @@ pub fn deadline(message: &FedoraMessage) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// How often it is tried.
+pub(super) fn max_attempts(message: &FedoraMessage) -> u32 {
+    message.spec.max_attempts.unwrap_or(MAX_ATTEMPTS)
+}
+
 /// The wait after the `attempts`th attempt. Messages that failed together do not come back together: `key` (a uid, say)
 /// spreads them over 20 % to either side.
 pub fn backoff(attempts: u32, key: &str) -> SignedDuration {
@@ -71,7 +76,7 @@ pub(super) fn exhausted(message: &FedoraMessage) -> bool {
     let Some(status) = &message.status else {
         return false;
     };
-    let most = message.spec.max_attempts.unwrap_or(MAX_ATTEMPTS);
     let open = reason(message) == Some(names::REASON_PENDING);
-    current(message) && status.attempts >= most.saturating_add(u32::from(open))
+    let most = max_attempts(message).saturating_add(u32::from(open));
+    current(message) && status.attempts >= most
 }

@@ -361,3 +361,92 @@ fn a_change_of_something_else_keeps_the_message() {
     mark(&mut message);
     assert_eq!(next(&message, Some(&place()), at(103)), Step::Delete);
 }
+
+#[test]
+fn one_event_tells_of_a_message_that_is_sent_at_once_and_others_say_what_comes() {
+    let fault = |reason: &'static str, verdict| Fault::new(reason, verdict, "why");
+    let mut message = changed(|m| m.spec.max_attempts = Some(2));
+    let mut told = Vec::new();
+    let mut write = |message: &mut FedoraMessage, status: FedoraMessageStatus| {
+        let before = message.status.replace(status);
+        let found = notice(before.as_ref(), message);
+        told.extend(found.map(|notice| (notice.reason, notice.warning, notice.note)));
+    };
+    let sent = |write: &mut dyn FnMut(&mut FedoraMessage, FedoraMessageStatus)| {
+        let mut message = changed(|_| ());
+        let begun = attempt(&message, &place(), at(1))
+            .expect("it can be sent")
+            .status;
+        write(&mut message, begun);
+        let status = conclude(&message, Ok(()), at(2));
+        write(&mut message, status.clone());
+        // Once more: nothing new.
+        write(&mut message, status);
+    };
+    sent(&mut write);
+    let absent = fault("SecretNotFound", Verdict::AfterChange);
+    let status = unidentified(&message, &absent, at(1));
+    write(&mut message, status);
+    let begun = attempt(&message, &place(), at(2))
+        .expect("it can be sent")
+        .status;
+    write(&mut message, begun);
+    let status = conclude(
+        &message,
+        Err(fault("ConnectionFailed", Verdict::Later)),
+        at(3),
+    );
+    write(&mut message, status);
+    let next = retry::not_before(&message).expect("it is tried again");
+    let begun = attempt(&message, &place(), next)
+        .expect("it can be sent")
+        .status;
+    write(&mut message, begun);
+    let status = conclude(
+        &message,
+        Err(fault("DeliveryUncertain", Verdict::Again)),
+        next,
+    );
+    write(&mut message, status);
+    let Step::Write(status) = super::next(&message, Some(&place()), at(60)) else {
+        panic!("it is given up");
+    };
+    write(&mut message, *status);
+    let secret = "SecretNotFound: why; it is looked at again and again until 2027-01-15T09:00:00Z";
+    let retry = format!("attempt 2 of 2 at {next:.0}, after ConnectionFailed: why");
+    let id = "f4300d3c-42ae-49ae-9a79-0c6f6249cfd1";
+    let expected = [
+        ("Sent", false, format!("Message was sent successfully: {id} to org.fedoraproject.prod.nice.message")),
+        ("SecretUnavailable", true, secret.to_owned()),
+        ("RetryScheduled", true, retry),
+        ("Sending", false, "attempt 2 of 2 begins".to_owned()),
+        ("SendFailed", true, "RetriesExhausted: The message was given up: it failed 2 times; last: DeliveryUncertain: why; an attempt was not confirmed, so it may have been delivered".to_owned()),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn events_say_why_nothing_is_sent() {
+    let check = |fault: &Fault, expected: Option<(&str, bool)>| {
+        let mut message = message();
+        message.status = Some(write(&message, fault, at(1)));
+        let found = notice(None, &message);
+        let found = found.map(|notice| (notice.reason, notice.warning));
+        assert_eq!(found, expected, "{}", fault.reason);
+    };
+    check(&Fault::suspended(), Some(("Suspended", false)));
+    check(
+        &Fault::unsupported(Environment::Stg),
+        Some(("SendFailed", true)),
+    );
+    check(&Fault::no_secret(), Some(("SendFailed", true)));
+    check(&Fault::deadline(&message()), Some(("Expired", true)));
+    for (reason, verdict) in [
+        ("SecretKeyMissing", Verdict::AfterChange),
+        ("SecretInvalid", Verdict::AfterChange),
+        ("SecretNotPermitted", Verdict::AfterChange),
+    ] {
+        let expected = Some(("SecretUnavailable", true));
+        check(&Fault::new(reason, verdict, "why"), expected);
+    }
+}

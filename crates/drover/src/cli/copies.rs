@@ -1,17 +1,20 @@
-//! What is asked of a hub that runs in several copies.
+//! What is asked of a hub and of a publisher, which run in several copies.
 
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Arg, Args};
 
-/// A hub in several copies.
+/// A role in several copies.
 #[derive(Debug, Clone, Args)]
 pub struct Copies {
-    /// Namespace of what the copies of the hub share: the secret of its authority, the lease of their leader. By default that of
+    /// Namespace of what the copies share: the lease of their leader, and of a hub the secret of its authority. By default that of
     /// the pod
     #[arg(long, env = "DROVER_HUB_NAMESPACE", value_name = "NAME")]
     pub namespace: Option<String>,
-    /// There are no copies of this hub: lead without asking
+    /// There are no other copies: lead without asking
     #[arg(long, env = "DROVER_HUB_DISABLE_LEADER_ELECTION")]
     pub disable_leader_election: bool,
     /// How long a leader that is not heard of is waited for; all copies must have the same
@@ -23,6 +26,42 @@ pub struct Copies {
     /// Time between two tries to lead
     #[arg(long, env = "DROVER_HUB_LEADER_ELECTION_RETRY_PERIOD", value_name = "TIME", default_value = "26s", value_parser = duration)]
     pub leader_election_retry_period: Duration,
+}
+
+/// Where Prometheus asks.
+#[derive(Debug, Clone, Args)]
+pub struct Scraped {
+    /// Address for Prometheus, at /metrics: in plain text on loopback; elsewhere, or with a certificate, over TLS for whoever the API lets `get` the URL /metrics
+    #[arg(long, env = "DROVER_HUB_METRICS", value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+    /// Certificate of that address, PEM, read again when it changes. By default one that nobody signed, made at each start
+    #[arg(
+        long,
+        env = "DROVER_HUB_METRICS_TLS_CERT",
+        value_name = "FILE",
+        requires_all = ["metrics", "metrics_tls_key"]
+    )]
+    pub metrics_tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(
+        long,
+        env = "DROVER_HUB_METRICS_TLS_KEY",
+        value_name = "FILE",
+        requires = "metrics_tls_cert"
+    )]
+    pub metrics_tls_key: Option<PathBuf>,
+}
+
+/// Names the variables of options that roles share after the publisher.
+pub fn of_publisher(option: Arg) -> Arg {
+    let name = option.get_env().and_then(OsStr::to_str);
+    match name.and_then(|name| name.strip_prefix("DROVER_HUB_")) {
+        Some(rest) => {
+            let name = format!("DROVER_PUBLISHER_{rest}");
+            option.env(name)
+        }
+        None => option,
+    }
 }
 
 /// `137s`, `2m`, `500ms`.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::Messaging;
+
 /// `drover clusters`
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -102,7 +104,7 @@ pub struct Manifests {
         default_value = concat!("ghcr.io/drover-project/drover:", env!("CARGO_PKG_VERSION"))
     )]
     pub image: String,
-    /// How many copies; by default 3 of a hub, 1 of an agent
+    /// How many copies; by default 3 of a hub, 2 of a publisher, 1 of an agent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub replicas: Option<u8>,
     /// Further names and addresses by which agents reach the hub from outside its cluster
@@ -125,9 +127,19 @@ pub struct Manifests {
         required_if_eq("role", "publisher")
     )]
     pub message_namespace: Vec<String>,
-    /// Let a publisher send by itself, so that it needs no right to make pods
+    /// Also print NetworkPolicies: a publisher and its pods reach name servers and brokers, the publisher the API too, and nothing else
     #[arg(long)]
-    pub messaging_in_process: bool,
+    pub network_policy: bool,
+    /// Ports on which pods reach the API, for --network-policy; where a service leads elsewhere, that port counts
+    #[arg(
+        long,
+        value_name = "PORT",
+        value_delimiter = ',',
+        default_value = "443,6443"
+    )]
+    pub api_port: Vec<u16>,
+    #[command(flatten)]
+    pub messaging: Messaging,
 }
 
 /// What runs on Kubernetes.

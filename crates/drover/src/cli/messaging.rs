@@ -5,11 +5,18 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::copies::{Copies, Scraped, of_publisher};
+
 /// `drover publisher`
 #[derive(Debug, Clone, Args)]
+#[command(mut_args(of_publisher))]
 pub struct Publisher {
     #[command(flatten)]
     pub messaging: Messaging,
+    #[command(flatten)]
+    pub copies: Copies,
+    #[command(flatten)]
+    pub scraped: Scraped,
     /// Image with `drover`, or with the command of --pod-program, for the pods that send; without it the publisher sends itself
     #[arg(long, env = "DROVER_PUBLISHER_POD_IMAGE", value_name = "IMAGE")]
     pub pod_image: Option<String>,
@@ -89,9 +96,35 @@ pub struct Messaging {
     /// Let messages name secrets of other namespaces, where the annotation apps.fedoraproject.org/allowed-namespaces of the secret says so
     #[arg(long, env = "DROVER_MESSAGING_CROSS_NAMESPACE")]
     pub messaging_cross_namespace: bool,
-    /// Send from the publisher itself even where a pod could
+    /// Send from the publisher itself even where a pod could: it needs no right to make pods then
     #[arg(long, env = "DROVER_MESSAGING_IN_PROCESS")]
     pub messaging_in_process: bool,
+}
+
+impl Messaging {
+    /// The flags that say the same, without those that say what is so by default.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        for (name, given) in [
+            ("url", &self.messaging_url),
+            ("topic-prefix", &self.messaging_topic_prefix),
+            ("exchange", &self.messaging_exchange),
+        ] {
+            let one = |(env, value): &(String, String)| format!("--messaging-{name}={env}={value}");
+            flags.extend(given.iter().map(one));
+        }
+        if let [one] = self.messaging_environments[..] {
+            let name = drover_api::fedora::v1alpha1::Environment::from(one).as_str();
+            flags.push(format!("--messaging-environments={name}"));
+        }
+        if self.messaging_cross_namespace {
+            flags.push("--messaging-cross-namespace".to_owned());
+        }
+        if self.messaging_in_process {
+            flags.push("--messaging-in-process".to_owned());
+        }
+        flags
+    }
 }
 
 /// A Fedora Messaging.

@@ -1,18 +1,16 @@
 //! A hub: several copies behind one service, one of which leads.
 
 use anyhow::Result;
+use drover_api::names;
 use drover_core::registration::{request, roles};
-use k8s_openapi::api::apps::v1::{DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::pod::{PROBES, Program, app};
+use super::pod::{METRICS, PROBES, Program, app, budget, rolling};
 use super::rbac::{Account, only, rule};
 use super::{named, namespace, object};
 use crate::cli::Manifests;
@@ -70,7 +68,7 @@ pub fn objects(args: &Manifests) -> Result<Vec<Value>> {
     all.push(object(&service(WEBHOOK_NAME, own, port("webhook", 443)))?);
     let replicas = args.replicas.unwrap_or(REPLICAS);
     if replicas > 1 {
-        all.push(object(&budget(own))?);
+        all.push(object(&budget(NAME, own))?);
     }
     all.push(object(&program(args, account, replicas).deployment())?);
     Ok(all)
@@ -89,6 +87,7 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Progr
         "hub".to_owned(),
         format!("--listen=0.0.0.0:{BROKER}"),
         format!("--health=0.0.0.0:{PROBES}"),
+        format!("--metrics=0.0.0.0:{METRICS}"),
         format!("--namespace={own}"),
         // A first certificate for whoever holds a token of this account; a person still lets the cluster in.
         format!("--approve-user=system:serviceaccount:{own}:{BOOTSTRAP}"),
@@ -110,18 +109,11 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Progr
         account,
         image: &args.image,
         args: flags,
-        ports: vec![("grpc", BROKER), ("webhook", WEBHOOK)],
+        ports: vec![("grpc", BROKER), ("webhook", WEBHOOK), ("metrics", METRICS)],
         replicas,
         requests: ("100m", "128Mi"),
         mounts: Vec::new(),
-        // A new copy serves before an old one goes.
-        strategy: DeploymentStrategy {
-            type_: Some("RollingUpdate".to_owned()),
-            rolling_update: Some(RollingUpdateDeployment {
-                max_surge: Some(IntOrString::Int(1)),
-                max_unavailable: Some(IntOrString::Int(0)),
-            }),
-        },
+        strategy: rolling(),
     }
 }
 
@@ -165,6 +157,11 @@ fn cluster_rules() -> Vec<PolicyRule> {
             &["coordination.k8s.io"],
             &["leases"],
             &["get", "list", "watch", "create", "update", "patch"],
+        ),
+        // A cluster leaves.
+        only(
+            rule(&["coordination.k8s.io"], &["leases"], &["delete"]),
+            &[names::CLUSTER_LEASE],
         ),
         rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
         rule(
@@ -230,7 +227,7 @@ fn fleet_rules() -> Vec<PolicyRule> {
         rule(
             &[ADDONS],
             &["managedclusteraddons"],
-            &["get", "list", "watch", "patch", "delete"],
+            &["get", "list", "watch", "delete"],
         ),
         rule(
             &[ADDONS],
@@ -319,20 +316,5 @@ fn port(name: &str, number: i32) -> ServicePort {
         protocol: Some("TCP".to_owned()),
         target_port: Some(IntOrString::String(name.to_owned())),
         ..ServicePort::default()
-    }
-}
-
-fn budget(own: &str) -> PodDisruptionBudget {
-    PodDisruptionBudget {
-        metadata: named(NAME, Some(own)),
-        spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
-            selector: Some(LabelSelector {
-                match_labels: Some(app(NAME)),
-                ..LabelSelector::default()
-            }),
-            ..PodDisruptionBudgetSpec::default()
-        }),
-        ..PodDisruptionBudget::default()
     }
 }

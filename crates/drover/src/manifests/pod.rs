@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
+};
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec,
     PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
     VolumeMount, WeightedPodAffinityTerm,
 };
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -18,6 +21,8 @@ use super::rbac::Account;
 
 /// Where probes ask.
 pub const PROBES: i32 = 8081;
+/// Where Prometheus asks.
+pub const METRICS: i32 = 8082;
 /// Somebody who is nobody else: what distroless images call nonroot.
 const USER: i64 = 65532;
 /// Longer than the program takes to hand over: calls in progress end, the lease is given up.
@@ -43,6 +48,33 @@ pub struct Program<'a> {
 /// The label that finds the pods.
 pub fn app(name: &str) -> BTreeMap<String, String> {
     [(APP.to_owned(), name.to_owned())].into()
+}
+
+/// A new copy serves before an old one goes.
+pub fn rolling() -> DeploymentStrategy {
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(0)),
+        }),
+    }
+}
+
+/// At most one copy is taken away at a time.
+pub fn budget(name: &str, namespace: &str) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: named(name, Some(namespace)),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(LabelSelector {
+                match_labels: Some(app(name)),
+                ..LabelSelector::default()
+            }),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        ..PodDisruptionBudget::default()
+    }
 }
 
 impl Program<'_> {

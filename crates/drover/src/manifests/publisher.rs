@@ -1,25 +1,25 @@
-//! The publisher of Fedora messages of a cluster.
+//! The publisher of Fedora messages of a cluster: several copies, one of which sends.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use drover_publisher::install;
-use k8s_openapi::api::apps::v1::DeploymentStrategy;
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::Value;
 
-use super::pod::{PROBES, Program};
-use super::rbac::Account;
+use super::network;
+use super::pod::{METRICS, PROBES, Program, budget, rolling};
+use super::rbac::{Account, only, rule};
 use super::{namespace, object};
 use crate::cli::Manifests;
+use crate::publisher::LEASE;
 
 /// The namespace, the service account, and the name of all that is the publisher's own.
-const NAME: &str = "drover-publisher";
+pub const NAME: &str = "drover-publisher";
 const ROLE: &str = "drover:publisher";
+const REPLICAS: u8 = 2;
 
 /// Everything, in order.
 pub fn objects(args: &Manifests) -> Result<Vec<Value>> {
     let own = args.namespace.as_deref().unwrap_or(NAME);
-    if args.replicas.is_some_and(|count| count > 1) {
-        bail!("a publisher runs once: a second one would send again what the first waits for");
-    }
     let account = Account {
         name: NAME,
         namespace: own,
@@ -32,25 +32,59 @@ pub fn objects(args: &Manifests) -> Result<Vec<Value>> {
         all.push(serde_json::to_value(policy)?);
     }
     all.push(account.object()?);
-    all.extend(account.cluster_role(ROLE, install::rules(!args.messaging_in_process))?);
+    all.extend(account.cluster_role(ROLE, cluster_rules(args))?);
+    all.extend(account.role(NAME, own_rules())?);
     for namespace in &args.message_namespace {
         all.extend(account.role_in(namespace, ROLE, install::secret_rules())?);
     }
-    all.push(object(&program(args, account).deployment())?);
+    if args.network_policy {
+        all.extend(network::policies(args, own)?);
+    }
+    let replicas = args.replicas.unwrap_or(REPLICAS);
+    if replicas > 1 {
+        all.push(object(&budget(NAME, own))?);
+    }
+    all.push(object(&program(args, account, replicas).deployment())?);
     Ok(all)
 }
 
-fn program<'a>(args: &'a Manifests, account: Account<'a>) -> Program<'a> {
+fn cluster_rules(args: &Manifests) -> Vec<PolicyRule> {
+    let mut rules = install::rules(!args.messaging.messaging_in_process);
+    // Who asks for metrics, and whether he may see them.
+    rules.push(rule(
+        &["authentication.k8s.io"],
+        &["tokenreviews"],
+        &["create"],
+    ));
+    rules.push(rule(
+        &["authorization.k8s.io"],
+        &["subjectaccessreviews"],
+        &["create"],
+    ));
+    rules
+}
+
+/// In its own namespace: the lease of the copy that sends.
+fn own_rules() -> Vec<PolicyRule> {
+    let leases = |verbs: &[&str]| rule(&["coordination.k8s.io"], &["leases"], verbs);
+    vec![
+        leases(&["create"]),
+        only(leases(&["get", "patch"]), &[LEASE]),
+    ]
+}
+
+fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Program<'a> {
     let mut flags = vec![
         "publisher".to_owned(),
         "--no-install".to_owned(),
         format!("--health=0.0.0.0:{PROBES}"),
+        format!("--metrics=0.0.0.0:{METRICS}"),
+        format!("--namespace={}", account.namespace),
         "--log=info".to_owned(),
         "--log-format=json".to_owned(),
     ];
-    if args.messaging_in_process {
-        flags.push("--messaging-in-process".to_owned());
-    } else {
+    flags.extend(args.messaging.flags());
+    if !args.messaging.messaging_in_process {
         flags.push(format!("--pod-image={}", args.image));
     }
     Program {
@@ -58,14 +92,10 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>) -> Program<'a> {
         account,
         image: &args.image,
         args: flags,
-        ports: Vec::new(),
-        replicas: 1,
+        ports: vec![("metrics", METRICS)],
+        replicas,
         requests: ("20m", "32Mi"),
         mounts: Vec::new(),
-        // Never two at once.
-        strategy: DeploymentStrategy {
-            type_: Some("Recreate".to_owned()),
-            rolling_update: None,
-        },
+        strategy: rolling(),
     }
 }

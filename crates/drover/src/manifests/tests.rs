@@ -1,4 +1,5 @@
 use super::*;
+use crate::cli::{Environment, Messaging};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/manifests/golden");
 
@@ -17,7 +18,16 @@ fn args(role: ManifestRole) -> Manifests {
             .then(|| "team".to_owned())
             .into_iter()
             .collect(),
-        messaging_in_process: false,
+        network_policy: false,
+        api_port: vec![443, 6443],
+        messaging: Messaging {
+            messaging_url: Vec::new(),
+            messaging_topic_prefix: Vec::new(),
+            messaging_exchange: Vec::new(),
+            messaging_environments: vec![Environment::Stg, Environment::Prod],
+            messaging_cross_namespace: false,
+            messaging_in_process: false,
+        },
     }
 }
 
@@ -48,6 +58,73 @@ fn what_is_printed_is_known() {
     check("hub", &args(ManifestRole::Hub));
     check("agent", &args(ManifestRole::Agent));
     check("publisher", &args(ManifestRole::Publisher));
+}
+
+#[test]
+fn a_publisher_reaches_only_what_its_flags_name() {
+    let mut publisher = args(ManifestRole::Publisher);
+    publisher.network_policy = true;
+    publisher.messaging.messaging_url = vec![
+        ("stg".to_owned(), "amqps://broker.example:5673/v".to_owned()),
+        ("prod".to_owned(), "amqps://broker.example/v".to_owned()),
+    ];
+    publisher.messaging.messaging_environments = vec![Environment::Stg, Environment::Prod];
+    let policies = |args: &Manifests| -> Vec<(String, Vec<u64>, Vec<u64>)> {
+        let objects = publisher::objects(args).expect("it is printed");
+        let ports = |rules: &Value| -> Vec<u64> {
+            let rules = rules.as_array().into_iter().flatten();
+            let ports = rules.flat_map(|rule| rule["ports"].as_array().into_iter().flatten());
+            ports.filter_map(|port| port["port"].as_u64()).collect()
+        };
+        let policies = objects.iter().filter(|one| one["kind"] == "NetworkPolicy");
+        let shown = policies.map(|one| {
+            let namespace = one["metadata"]["namespace"].as_str().unwrap_or_default();
+            let spec = &one["spec"];
+            (
+                namespace.to_owned(),
+                ports(&spec["ingress"]),
+                ports(&spec["egress"]),
+            )
+        });
+        shown.collect()
+    };
+    let names = [53, 53, 5353, 5353];
+    let to = |more: &[u64]| [&names[..], more].concat();
+    let own = (
+        "drover-publisher".to_owned(),
+        vec![8081, 8082],
+        to(&[443, 5671, 5673, 6443]),
+    );
+    let pods = ("team".to_owned(), vec![], to(&[5671, 5673]));
+    assert_eq!(policies(&publisher), [own, pods]);
+    publisher.messaging.messaging_in_process = true;
+    publisher.messaging.messaging_environments = vec![Environment::Stg];
+    publisher.api_port = vec![16443];
+    let own = (
+        "drover-publisher".to_owned(),
+        vec![8081, 8082],
+        to(&[5673, 16443]),
+    );
+    assert_eq!(policies(&publisher), [own]);
+    publisher.network_policy = false;
+    assert!(policies(&publisher).is_empty());
+}
+
+#[test]
+fn what_a_publisher_is_told_is_printed() {
+    let mut publisher = args(ManifestRole::Publisher);
+    publisher.messaging.messaging_url = vec![("stg".to_owned(), "amqps://b:1/v".to_owned())];
+    publisher.messaging.messaging_environments = vec![Environment::Stg];
+    publisher.messaging.messaging_cross_namespace = true;
+    let text = printed(&publisher);
+    for flag in [
+        "--messaging-url=stg=amqps://b:1/v",
+        "--messaging-environments=stg",
+        "--messaging-cross-namespace",
+        "--pod-image=example.com/drover:1",
+    ] {
+        assert!(text.contains(flag), "{flag}\n{text}");
+    }
 }
 
 #[test]

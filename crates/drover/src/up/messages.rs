@@ -7,6 +7,7 @@ use drover_core::publish::admission;
 use drover_core::publish::pod::{PodSettings, Program};
 use drover_publisher::{Sender, install};
 use drover_runtime::clock::Clock;
+use drover_runtime::metrics::Metrics;
 use drover_runtime::supervise::Tasks;
 use drover_workloads::Local;
 use kube::Client;
@@ -40,6 +41,7 @@ pub fn publish(
     client: &Client,
     args: &cli::Messaging,
     folder: &std::path::Path,
+    metrics: Option<Metrics>,
     tasks: &mut Tasks,
 ) -> Result<()> {
     let local = Local {
@@ -60,7 +62,8 @@ pub fn publish(
         })
     };
     let client = client.clone();
-    let publisher = publisher::prepare(client.clone(), args, sender);
+    let mut publisher = publisher::prepare(client.clone(), args, sender);
+    publisher.metrics = metrics;
     tasks.spawn(format!("publisher of {name}"), async move {
         install::install(&client).await?;
         publisher.run(cancel).await

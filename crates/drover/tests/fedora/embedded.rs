@@ -306,3 +306,39 @@ async fn killed_between_confirm_and_status_it_sends_the_same_message_again() {
     assert!(status.last_attempt_time.unwrap().0 <= Timestamp::now());
     assert!(reader.take(CAPTURE).await.unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_use_a_topic_puts_nobody_else_in_doubt() {
+    let broker = RabbitMq::start().await.unwrap();
+    let url = broker.url();
+    // One connection for both: the broker forbids all topics of one of them.
+    let urls = [("stg", url.as_str()), ("prod", url.as_str())];
+    let foreign = "--messaging-topic-prefix=prod=org.example";
+    let (_fleet, client) = up(&urls, &["--messaging-in-process", foreign]).await;
+    give_secret(&client, "default", &fm(&broker)).await;
+    let count = 150;
+    let messages: Vec<_> = (0..count)
+        .map(|number| {
+            let environment = if number % 3 == 0 { "prod" } else { "stg" };
+            let topic = format!("some.{}", number % 7);
+            message(&format!("m{number}"), &topic, &json!({"env": environment}))
+        })
+        .collect();
+    let made = messages
+        .iter()
+        .map(|message| create(&client, "default", message));
+    futures::future::join_all(made).await;
+    for number in 0..count {
+        let expected = if number % 3 == 0 {
+            "PublishForbidden"
+        } else {
+            "Sent"
+        };
+        let status = reason(&client, "default", &format!("m{number}"), expected).await;
+        assert_eq!(
+            (status.attempts, status.uncertain_attempts),
+            (1, 0),
+            "{number}: {status:?}"
+        );
+    }
+}

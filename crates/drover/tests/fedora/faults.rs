@@ -36,7 +36,9 @@ async fn within(kube: &KubeApi, namespace: &str) -> Client {
     let layer = MapRequestLayer::new(move |mut request: http::Request<Body>| {
         let uri = request.uri().to_string();
         for kind in ["/apis/apps.fedoraproject.org/v1alpha1/", "/api/v1/"] {
-            let Some(rest) = uri.strip_prefix(kind).filter(|it| !it.starts_with("namespaces/"))
+            let Some(rest) = uri
+                .strip_prefix(kind)
+                .filter(|it| !it.starts_with("namespaces/"))
             else {
                 continue;
             };
@@ -115,13 +117,48 @@ fn cases() -> Vec<Case> {
     };
     vec![
         case("main", "fine", "nice.message", "fm", "Sent", true),
-        case("main", "deceived", "a.b", "deceived", "TLSVerificationFailed", false),
-        case("main", "stranger", "a.b", "stranger", "AuthenticationRefused", false),
-        case("main", "weak", "a.b", "weak", "AuthenticationRefused", false),
+        case(
+            "main",
+            "deceived",
+            "a.b",
+            "deceived",
+            "TLSVerificationFailed",
+            false,
+        ),
+        case(
+            "main",
+            "stranger",
+            "a.b",
+            "stranger",
+            "AuthenticationRefused",
+            false,
+        ),
+        case(
+            "main",
+            "weak",
+            "a.b",
+            "weak",
+            "AuthenticationRefused",
+            false,
+        ),
         case("main", "full", "full.x", "fm", "PublishRejected", false),
-        case("main", "long", &"x".repeat(240), "fm", "InvalidMessage", true),
+        case(
+            "main",
+            "long",
+            &"x".repeat(240),
+            "fm",
+            "InvalidMessage",
+            true,
+        ),
         case("main", "absent", "a.b", "absent", "SecretNotFound", false),
-        case("elsewhere", "forbidden", "a.b", "fm", "PublishForbidden", true),
+        case(
+            "elsewhere",
+            "forbidden",
+            "a.b",
+            "fm",
+            "PublishForbidden",
+            true,
+        ),
         case("nowhere", "lost", "a.b", "fm", "ExchangeNotFound", true),
         case("silent", "waiting", "a.b", "fm", "DeliveryUncertain", false),
         case("closed", "unheard", "a.b", "fm", "ConnectionFailed", false),
@@ -277,7 +314,9 @@ async fn goes_on(client: &Client, broker: &RabbitMq) {
     while let Some(found) = reader.take(CAPTURE).await.unwrap() {
         let mut looks = looks(&found);
         let id = looks.remove("id").unwrap();
-        let known = ids.iter_mut().find(|(known, _)| id.contains(known.as_str()));
+        let known = ids
+            .iter_mut()
+            .find(|(known, _)| id.contains(known.as_str()));
         let (_, first) = known.unwrap();
         let copy = json!(looks);
         if first.is_null() {

@@ -6,6 +6,7 @@
 )]
 
 mod command;
+mod copies;
 mod embedded;
 mod faults;
 mod node;

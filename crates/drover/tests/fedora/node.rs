@@ -149,7 +149,8 @@ async fn serve(client: &Client, image: &Image, haste: u32, pod: &Pod) -> Result<
     let words = root.last_words(&spec.containers[0], code);
     let phase = if code == 0 { "Succeeded" } else { "Failed" };
     let why = if code == 0 { "Completed" } else { "Error" };
-    let ended = json!({"terminated": {"exitCode": code, "reason": why, "message": words}, "running": null});
+    let ended =
+        json!({"terminated": {"exitCode": code, "reason": why, "message": words}, "running": null});
     report(phase, late.then_some("DeadlineExceeded"), ended).await?;
     Ok(())
 }

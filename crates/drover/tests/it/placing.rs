@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::world::{LONG, api, apply, conditions, gone};
 
 const GROUP: &str = "cluster.open-cluster-management.io";
-const SET_LABEL: &str = "cluster.open-cluster-management.io/clusterset";
+pub(crate) const SET_LABEL: &str = "cluster.open-cluster-management.io/clusterset";
 
 /// A hub's API, for a namespace with placements.
 pub(crate) struct Place {
@@ -234,7 +234,7 @@ impl Place {
     }
 }
 
-const SATISFIED: &str = "PlacementSatisfied=True/AllDecisionsScheduled";
+pub(crate) const SATISFIED: &str = "PlacementSatisfied=True/AllDecisionsScheduled";
 
 /// Sets and bindings say what they are; built-in sets and default labels come by themselves.
 pub(crate) async fn sets(client: &Client) {

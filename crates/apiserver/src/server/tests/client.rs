@@ -88,3 +88,20 @@ async fn apply_and_watch_in_process() {
         matches!(event, WatchEvent::Modified(object) if object.data["status"]["phase"] == "Ready")
     );
 }
+
+/// Whoever is in process is an administrator, unless he says that he acts for somebody else.
+#[tokio::test]
+async fn somebody_else_in_process() {
+    let world = World::new().await;
+    let client = Client::new(world.server.acting_as(User::system()), "default");
+    let ask = |user: Option<&str>| {
+        let mut request = http::Request::get("/api/v1/namespaces/default/configmaps");
+        if let Some(user) = user {
+            request = request.header("impersonate-user", user);
+        }
+        client.request::<serde_json::Value>(request.body(Vec::new()).unwrap())
+    };
+    ask(None).await.unwrap();
+    let refused = ask(Some("ann")).await.unwrap_err();
+    assert!(matches!(refused, Error::Api(status) if status.code == 403));
+}

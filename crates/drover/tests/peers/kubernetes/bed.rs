@@ -41,6 +41,9 @@ const TIMES: [&str; 3] = [
     "--leader-election-retry-period=2s",
 ];
 
+/// The hub lets clusters with such names in by itself; `drover up` lets everybody in.
+const WELCOME: &str = "scenario-*-welcome";
+
 /// What is printed.
 pub(crate) fn manifests(args: &[&str]) -> String {
     let output = Command::new(program())
@@ -128,6 +131,7 @@ impl Copy {
         let others = [
             ("--listen", format!("--listen=127.0.0.1:{broker}")),
             ("--health", format!("--health=127.0.0.1:{health}")),
+            ("--metrics", "--metrics=127.0.0.1:0".to_owned()),
             (
                 "--webhook-listen",
                 format!("--webhook-listen=127.0.0.1:{webhook}"),
@@ -137,6 +141,7 @@ impl Copy {
         let mut args = arguments(&manifests(HUB), &others);
         args.push(format!("--kubeconfig={}", kubeconfig.display()));
         args.extend(TIMES.map(ToOwned::to_owned));
+        args.push(format!("--accept={WELCOME}"));
         let process = Process::start(&name, program(), &args, folder).unwrap();
         Self {
             name,
