@@ -45,6 +45,11 @@ fn changed(change: impl FnOnce(&mut FedoraMessage)) -> FedoraMessage {
     message
 }
 
+/// The end of the attempt that was begun last.
+fn end(message: &FedoraMessage, outcome: Result<(), Fault>, now: Timestamp) -> FedoraMessageStatus {
+    conclude(message, message, outcome, now).expect("it was begun")
+}
+
 /// As the publisher does when it is told to.
 fn mark(message: &mut FedoraMessage) {
     message.metadata.annotations =
@@ -82,7 +87,7 @@ fn the_example_ends_as_the_proposal_says() {
         reason_of(message.status.as_ref().expect("it was written")),
         "Pending"
     );
-    let status = conclude(&message, &message, Ok(()), at(2)).expect("it is the end");
+    let status = end(&message, Ok(()), at(2));
     let written = serde_json::to_value(&status).expect("it is JSON");
     for (key, expected) in [
         ("type", json!("FedoraMessageSent")),
@@ -211,7 +216,7 @@ fn faults_of_time_are_tried_again_and_end() {
             "round {round}"
         );
         ids.insert(send(&mut message, now).message_id);
-        message.status = conclude(&message, &message, Err(refused()), now);
+        message.status = Some(end(&message, Err(refused()), now));
         if round < 3 {
             let Step::WakeAt(time) = next(&message, Some(&place()), now) else {
                 panic!("round {round}: it waits");
@@ -242,7 +247,7 @@ fn an_unconfirmed_attempt_is_admitted_to_the_end() {
     let mut message = changed(|m| m.spec.max_attempts = Some(1));
     send(&mut message, at(0));
     let fault = Fault::new(names::REASON_UNCERTAIN, Verdict::Again, "no confirm");
-    message.status = conclude(&message, &message, Err(fault), at(1));
+    message.status = Some(end(&message, Err(fault), at(1)));
     assert!(is(
         &message.status.as_ref().expect("written").conditions,
         names::SENT,
@@ -263,7 +268,7 @@ fn an_unconfirmed_attempt_is_admitted_to_the_end() {
 fn a_finished_message_goes_after_its_time_and_not_before() {
     let mut message = changed(|m| m.spec.ttl_seconds_after_finished = Some(60));
     send(&mut message, at(0));
-    message.status = conclude(&message, &message, Ok(()), at(10));
+    message.status = Some(end(&message, Ok(()), at(10)));
     mark(&mut message);
     assert_eq!(next(&message, Some(&place()), at(11)), Step::WakeAt(at(70)));
     assert_eq!(next(&message, Some(&place()), at(70)), Step::Delete);
@@ -273,7 +278,7 @@ fn a_finished_message_goes_after_its_time_and_not_before() {
 fn what_was_sent_is_never_sent_again() {
     let mut message = message();
     send(&mut message, at(0));
-    message.status = conclude(&message, &message, Ok(()), at(1));
+    message.status = Some(end(&message, Ok(()), at(1)));
     message.metadata.generation = Some(2);
     message.spec.message.topic = "other".to_owned();
     let Step::Write(status) = next(&message, Some(&place()), at(2)) else {
@@ -344,12 +349,12 @@ fn a_change_of_something_else_keeps_the_message() {
     let first = send(&mut message, at(1));
     // Suspended between two attempts, and let go again: still the same message.
     let fault = Fault::new(names::REASON_CONNECTION_FAILED, Verdict::Later, "");
-    message.status = conclude(&message, &message, Err(fault), at(2));
+    message.status = Some(end(&message, Err(fault), at(2)));
     message.metadata.generation = Some(3);
     message.spec.max_attempts = Some(9);
     let second = send(&mut message, at(100));
     assert_eq!(first, second);
-    message.status = conclude(&message, &message, Ok(()), at(101));
+    message.status = Some(end(&message, Ok(()), at(101)));
     message.metadata.generation = Some(4);
     message.spec.ttl_seconds_after_finished = Some(0);
     let Step::Write(status) = next(&message, Some(&place()), at(102)) else {
@@ -378,7 +383,7 @@ fn one_event_tells_of_a_message_that_is_sent_at_once_and_others_say_what_comes()
             .expect("it can be sent")
             .status;
         write(&mut message, begun);
-        let status = conclude(&message, Ok(()), at(2));
+        let status = end(&message, Ok(()), at(2));
         write(&mut message, status.clone());
         // Once more: nothing new.
         write(&mut message, status);
@@ -391,7 +396,7 @@ fn one_event_tells_of_a_message_that_is_sent_at_once_and_others_say_what_comes()
         .expect("it can be sent")
         .status;
     write(&mut message, begun);
-    let status = conclude(
+    let status = end(
         &message,
         Err(fault("ConnectionFailed", Verdict::Later)),
         at(3),
@@ -402,7 +407,7 @@ fn one_event_tells_of_a_message_that_is_sent_at_once_and_others_say_what_comes()
         .expect("it can be sent")
         .status;
     write(&mut message, begun);
-    let status = conclude(
+    let status = end(
         &message,
         Err(fault("DeliveryUncertain", Verdict::Again)),
         next,

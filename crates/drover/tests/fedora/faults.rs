@@ -9,9 +9,10 @@ use drover_api::fedora::v1alpha1::Environment;
 use drover_core::publish::pod::{PodSettings, Program};
 use drover_publisher::{Publisher, Sender, Target, install};
 use drover_runtime::clock::Clock;
+use drover_runtime::election::Leadership;
 use drover_testkit::pki::Authority;
 use drover_testkit::process::free_port;
-use drover_testkit::rabbitmq::{CAPTURE, POWERLESS, PUBLISHER};
+use drover_testkit::rabbitmq::{CAPTURE, POWERLESS};
 use drover_testkit::{KubeApi, KubeOptions, RabbitMq};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -62,6 +63,8 @@ async fn publisher(kube: &KubeApi, namespace: &str, target: &Target, sender: Sen
         cross_namespace: false,
         patience: Duration::from_secs(30),
         clock: Clock::system(),
+        leadership: Leadership::alone(),
+        metrics: None,
     };
     let cancel = CancellationToken::new();
     let run = publisher.run(cancel.clone());
@@ -256,20 +259,14 @@ async fn every_fault_ends_in_its_reason_whoever_sends() {
         }
     }
     let all = senders.iter().flat_map(|(who, _)| {
-        cases().into_iter().map(move |case| {
-            let name = format!("{who}-{}", case.place);
-            (name, case)
-        })
+        let of = |case: Case| (format!("{who}-{}", case.place), case);
+        cases().into_iter().map(of).collect::<Vec<_>>()
     });
-    let checks = all.map(|(name, case)| {
-        let client = client.clone();
-        tokio::spawn(async move { check(&client, &name, &case).await })
-    });
-    for check in checks.collect::<Vec<_>>() {
-        check.await.unwrap();
-    }
-    same_on_the_wire(&client, &main).await;
-    goes_on(&client, &silent).await;
+    let client = &client;
+    let checks = all.map(|(name, case)| async move { check(client, &name, &case).await });
+    futures::future::join_all(checks).await;
+    same_on_the_wire(client, &main).await;
+    goes_on(client, &silent).await;
 }
 
 /// What the three senders sent is the same but for id and time.

@@ -12,7 +12,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use drover_testkit::eventually;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Volume};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
@@ -20,8 +19,6 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-
-use crate::stage::LONG;
 
 const LOOK: Duration = Duration::from_millis(100);
 /// What a kubelet passes on of the file of last words, and of the log (kubernetes: `pkg/kubelet/container`).
@@ -128,9 +125,8 @@ async fn serve(client: &Client, image: &Image, haste: u32, pod: &Pod) -> Result<
             "containerStatuses": [{"name": "publish", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
                                    "state": state}],
         }});
-        let params = PatchParams::default();
-        let done = api.patch_status(&name, &params, &Patch::Merge(status));
-        done.await
+        let (params, status) = (PatchParams::default(), Patch::Merge(status));
+        api.patch_status(&name, &params, &status).await
     };
     let creating = json!({"waiting": {"reason": "ContainerCreating"}});
     report("Pending", None, creating).await?;
@@ -184,9 +180,7 @@ impl Root {
             let place = folder.path().join("root").join(&mount.mount_path[1..]);
             let namespace = pod.namespace().unwrap();
             let volume = volume.context("a mount has a volume")?;
-            // It may come a moment later than the pod.
-            let fill = async || fill(client, &namespace, volume, &place, &places).await;
-            eventually("a volume is there", LONG, fill).await?;
+            fill(client, &namespace, volume, &place, &places).await?;
         }
         let log = folder.path().join("log");
         Ok(Self {
@@ -278,7 +272,8 @@ async fn fill(
     if let Some(source) = &volume.config_map {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         for (name, mut text) in api.get(&source.name).await?.data.unwrap_or_default() {
-            for (mount, place) in places {
+            // The folder is below /tmp, which may be a mount too: that one is the last, and goes first.
+            for (mount, place) in places.iter().rev() {
                 text = text.replace(&format!("\"{mount}/"), &format!("\"{}/", place.display()));
             }
             write(&place.join(name), text.as_bytes(), 0o644)?;
