@@ -133,10 +133,19 @@ pub struct AdmissionRequest<'a> {
     pub dry_run: bool,
 }
 
-/// A rule about writes: it may change the object, or refuse the request.
+/// A rule about writes. Errors are answered as they are.
 pub trait Admission: Send + Sync {
-    /// Judges a write; `object` is absent for a delete. Errors are answered as they are.
-    fn admit(&self, request: &AdmissionRequest<'_>, object: Option<&mut Value>) -> ApiResult<()>;
+    /// May change the object, or refuse the request; `object` is absent for a delete.
+    fn admit(&self, request: &AdmissionRequest<'_>, object: Option<&mut Value>) -> ApiResult<()> {
+        let _ = (request, object);
+        Ok(())
+    }
+
+    /// May refuse an object that is valid as far as its kind's schema tells: nobody changes it any more.
+    fn validate(&self, request: &AdmissionRequest<'_>, object: &Value) -> ApiResult<()> {
+        let _ = (request, object);
+        Ok(())
+    }
 }
 
 /// All warnings of a response together, in bytes; the rest is dropped, as in Kubernetes.
@@ -485,7 +494,36 @@ impl Call<'_> {
         mut object: Option<&mut Value>,
         dry_run: bool,
     ) -> ApiResult<()> {
-        let request = AdmissionRequest {
+        let request = self.admission_request(operation, name, old, dry_run);
+        for rule in &self.server.config().admission {
+            rule.admit(&request, object.as_deref_mut())?;
+        }
+        Ok(())
+    }
+
+    /// Refuses what the schema refuses, and then what a rule refuses.
+    fn validate(
+        &self,
+        operation: Operation,
+        name: &str,
+        old: Option<&Value>,
+        object: &Value,
+        dry_run: bool,
+    ) -> ApiResult<()> {
+        self.refuse_invalid(object, old)?;
+        let request = self.admission_request(operation, name, old, dry_run);
+        let mut rules = self.server.config().admission.iter();
+        rules.try_for_each(|rule| rule.validate(&request, object))
+    }
+
+    fn admission_request<'r>(
+        &'r self,
+        operation: Operation,
+        name: &'r str,
+        old: Option<&'r Value>,
+        dry_run: bool,
+    ) -> AdmissionRequest<'r> {
+        AdmissionRequest {
             operation,
             resource: &self.resource,
             subresource: self.subresource,
@@ -494,11 +532,7 @@ impl Call<'_> {
             user: self.user,
             old,
             dry_run,
-        };
-        for rule in &self.server.config().admission {
-            rule.admit(&request, object.as_deref_mut())?;
         }
-        Ok(())
     }
 }
 

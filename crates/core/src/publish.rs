@@ -23,7 +23,7 @@ pub use notice::{Notice, notice};
 pub use retry::{backoff, deadline};
 pub use status::{Fault, Verdict};
 
-use status::{Progress, current, progress, write};
+use status::{Progress, current, progress, settle, write};
 
 /// A place that messages go to, as the operator's configuration describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum Step {
     WakeAt(Timestamp),
     /// Write this status, then look again.
     Write(Box<FedoraMessageStatus>),
+    /// Put this id on the resource, so that a copy of it that comes without its status is not sent again.
+    Mark(String),
     /// Delete the resource: it is over, and nobody needs it any more.
     Delete,
     /// Find the identity in this secret, then ask [`attempt`].
@@ -64,7 +66,10 @@ pub fn next(message: &FedoraMessage, place: Option<&Place>, now: Timestamp) -> S
     match progress(message) {
         Progress::Over { at } => match status::seen(message) {
             Some(status) => Step::Write(Box::new(status)),
-            None => after_the_end(message, at, now),
+            None => match status::unmarked(message) {
+                Some(id) => Step::Mark(id.to_owned()),
+                None => after_the_end(message, at, now),
+            },
         },
         Progress::Drifted => drifted(message, now),
         Progress::Open => open(message, place, now),
@@ -120,7 +125,7 @@ fn open(message: &FedoraMessage, place: Option<&Place>, now: Timestamp) -> Step 
 
 /// A status that stays until the resource changes; written once.
 fn settled(message: &FedoraMessage, fault: &Fault, now: Timestamp) -> Step {
-    let status = write(message, fault, now);
+    let status = settle(message, fault, now);
     if message.status.as_ref() == Some(&status) {
         Step::Rest
     } else {
@@ -206,21 +211,36 @@ pub fn attempt(message: &FedoraMessage, place: &Place, now: Timestamp) -> Result
     })
 }
 
-/// What became of an attempt, whose status was written before. `message` has that status.
+/// What became of an attempt. `begun` is the message as it was when the attempt was written down, `found` as it is now; `None` when
+/// that says more already: somebody else wrote the end, or went on, or the spec is about another message.
+///
+/// A success is written whenever it becomes known, unless it is written already.
 pub fn conclude(
-    message: &FedoraMessage,
+    found: &FedoraMessage,
+    begun: &FedoraMessage,
     outcome: Result<(), Fault>,
     now: Timestamp,
-) -> FedoraMessageStatus {
+) -> Option<FedoraMessageStatus> {
+    let attempt = |message: &FedoraMessage| {
+        let status = message.status.as_ref()?;
+        Some((status.message_id.clone()?, status.attempts))
+    };
+    let ((id, number), (begun_id, begun_number)) = attempt(found).zip(attempt(begun))?;
+    if id != begun_id || !current(found) {
+        return None;
+    }
     match outcome {
-        Ok(()) => status::sent(message, now),
-        Err(fault) => write(message, &fault, now),
+        Ok(()) => (!status::is_sent(found)).then(|| status::sent(found, now)),
+        Err(fault) => {
+            let open = interrupted(found) && number == begun_number;
+            open.then(|| write(found, &fault, now))
+        }
     }
 }
 
 /// The status of a message whose secret cannot be used now.
 pub fn unidentified(message: &FedoraMessage, fault: &Fault, now: Timestamp) -> FedoraMessageStatus {
-    write(message, fault, now)
+    settle(message, fault, now)
 }
 
 /// Whether the message was begun and nobody wrote what became of it: whoever sent it last died, or lost its right to write.

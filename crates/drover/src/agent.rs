@@ -38,6 +38,7 @@ pub async fn run(args: cli::Agent, global: &Global) -> Result<()> {
     up::stop_on_signal(cancel.clone());
     let mut tasks = Tasks::new(cancel.clone());
     let health = hub::serve_health(args.health, &mut tasks).await?;
+    args.scraped.serve(&managed, &mut tasks).await?;
     tasks.spawn("agent", serve(args, managed, works, health, cancel));
     Ok(tasks.wait(GRACE).await?)
 }

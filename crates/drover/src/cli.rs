@@ -17,7 +17,7 @@ pub use fleet::{
     Apply, Clusters, ClustersAccept, ClustersCommand, ClustersList, Follow, Get, ManifestRole,
     Manifests, Status, Works, WorksCommand,
 };
-pub use messaging::{Environment, Messaging, PodProgram, Publish, Publisher, Severity};
+pub use messaging::{Environment, Messaging, PodProgram, Publish, Publisher, SenderPods, Severity};
 
 /// Moves and keeps fleets of Kubernetes clusters.
 #[derive(Debug, Parser)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Command, CommandFactory};
+use drover_transport::amqp::MessagingConfig;
 use toml::{Table, Value};
 
 use crate::cli::Cli;
@@ -21,8 +22,20 @@ pub fn command(arguments: &[OsString]) -> Result<Command> {
     let table: Table = text
         .parse()
         .with_context(|| format!("configuration file {} is malformed", path.display()))?;
+    // `drover publish --config` takes the file of fedora-messaging too; the two have no key in common.
+    if arguments.iter().any(|argument| argument == "publish")
+        && table.keys().any(|key| MessagingConfig::is_key(key))
+    {
+        return Ok(of_messaging(command, path));
+    }
     with_defaults(command, table)
         .with_context(|| format!("in configuration file {}", path.display()))
+}
+
+fn of_messaging(command: Command, path: PathBuf) -> Command {
+    command.mut_subcommand("publish", |publish| {
+        publish.mut_arg("conf", |conf| conf.default_value(path.into_os_string()))
+    })
 }
 
 fn file(arguments: &[OsString]) -> Option<PathBuf> {
@@ -118,6 +131,35 @@ mod tests {
         assert_eq!(cli.global.log, "debug");
         let cli = parse(toml, &["drover", "up", "--hubs=1"]).unwrap();
         assert!(matches!(cli.command, crate::cli::Command::Up(up) if up.hubs == 1));
+    }
+
+    #[test]
+    fn a_file_of_fedora_messaging_is_one_of_publish() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, "amqp_url = \"amqps://x\"\n[tls]\nca_cert = \"a\"\n").unwrap();
+        let run = |words: &[&str]| {
+            let words = [&["drover"], words, &["--config", path.to_str().unwrap()]].concat();
+            let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
+            Ok::<_, anyhow::Error>(Cli::from_arg_matches(
+                &command(&arguments)?.try_get_matches_from(arguments)?,
+            )?)
+        };
+        for (more, expected) in [
+            (&[][..], path.as_path()),
+            (&["--conf", "other"], "other".as_ref()),
+        ] {
+            let words = [&["publish", "--topic", "a", "--body", "{}"], more].concat();
+            let crate::cli::Command::Publish(publish) = run(&words).unwrap().command else {
+                panic!("not publish")
+            };
+            assert_eq!(publish.conf.as_deref(), Some(expected));
+        }
+        let error = run(&["up"]).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("key amqp_url is no option"),
+            "{error:#}"
+        );
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub fn run(args: &Manifests) -> Result<()> {
 }
 
 fn render(args: &Manifests) -> Result<String> {
+    if args.network_policy && args.role != ManifestRole::Publisher {
+        bail!("--network-policy is for a publisher: whom a hub and an agent reach is yours to say");
+    }
     let objects = match args.role {
         ManifestRole::Hub => {
             if args.cluster.is_some() || args.hub.is_some() {

@@ -57,7 +57,7 @@ pub async fn serve_plain(
     let Some(address) = address else {
         return Ok(None);
     };
-    let metrics = Metrics::default();
+    let metrics = Metrics::of_process(env!("CARGO_PKG_VERSION"));
     let serving = metrics
         .clone()
         .serve(listen(address).await?, tasks.cancel_token())?;
@@ -79,7 +79,7 @@ impl cli::Scraped {
         let Some(address) = self.metrics.filter(secured) else {
             return serve_plain(self.metrics, tasks).await;
         };
-        let metrics = Metrics::default();
+        let metrics = Metrics::of_process(env!("CARGO_PKG_VERSION"));
         let listener = listen(address).await?;
         let tls = match (&self.metrics_tls_cert, &self.metrics_tls_key) {
             (Some(cert), Some(key)) => {
@@ -174,8 +174,9 @@ struct Door {
 async fn answer(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
     let shown = headers.get(header::AUTHORIZATION);
     let token = shown
-        .and_then(|shown| shown.to_str().ok())
-        .and_then(|shown| shown.strip_prefix("Bearer "));
+        .and_then(|shown| shown.to_str().ok()?.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
     let Some(token) = token else {
         let how = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (StatusCode::UNAUTHORIZED, how, "show a bearer token\n").into_response();

@@ -35,14 +35,14 @@ pub async fn run(args: cli::Publisher, global: &Global) -> Result<()> {
     if !args.no_install {
         install::install(&client).await?;
     }
-    let sender = match (&args.pod_image, args.messaging.messaging_in_process) {
+    let sender = match (&args.pods.pod_image, args.messaging.messaging_in_process) {
         (Some(image), false) => Sender::Pod(PodSettings {
             image: image.clone(),
-            program: match args.pod_program {
+            program: match args.pods.pod_program {
                 cli::PodProgram::Drover => Program::Drover,
                 cli::PodProgram::FedoraMessaging => Program::Python,
             },
-            pull_secret: args.pod_pull_secret.clone(),
+            pull_secret: args.pods.pod_pull_secret.clone(),
         }),
         _ => Sender::InProcess,
     };

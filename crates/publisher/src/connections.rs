@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_protocol::fedora::Outgoing;
 use drover_runtime::clock::Clock;
@@ -23,6 +23,8 @@ use crate::secrets::Found;
 const IDLE: SignedDuration = SignedDuration::from_secs(60);
 /// Between two looks for such connections.
 const LOOK: Duration = Duration::from_secs(20);
+/// Between two attempts to connect where the last one failed; shorter than the wait of the message that made it.
+const PAUSE: Duration = Duration::from_secs(3);
 /// Lanes for trials. Fedora's broker lets a connection have 128 channels.
 const TRIALS: usize = 16;
 /// Topics that are remembered as taken; beyond, all are tried anew.
@@ -39,6 +41,9 @@ pub(crate) struct Connections {
 struct Slot {
     /// Held while it connects: the others wait for that one attempt.
     connection: AsyncMutex<Option<Arc<Open>>>,
+    /// When and why the last attempt to connect failed. A broker that is known to be away is tried by one at a time, and the others
+    /// fail at once: nobody waits for it whose broker is another one.
+    failure: Mutex<Option<(Instant, AmqpError)>>,
     used: Mutex<Timestamp>,
 }
 
@@ -70,7 +75,12 @@ impl Connections {
         patience: Duration,
     ) -> Result<(), AmqpError> {
         let slot = self.slot((target.url.clone(), found.fingerprint));
-        let connection = slot.connection(target, found).await?;
+        let to = || Destination {
+            url: target.url.clone(),
+            identity: Some(Arc::clone(&found.identity)),
+            client_properties: BTreeMap::from([("app".to_owned(), "drover".to_owned())]),
+        };
+        let connection = slot.connection(to).await?;
         let published = connection
             .publish(&target.exchange, message, patience)
             .await;
@@ -83,7 +93,8 @@ impl Connections {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = known.entry(key).or_insert_with(|| {
             Arc::new(Slot {
-                connection: AsyncMutex::new(None),
+                connection: AsyncMutex::default(),
+                failure: Mutex::default(),
                 used: Mutex::new(now),
             })
         });
@@ -135,21 +146,34 @@ impl Connections {
 }
 
 impl Slot {
-    async fn connection(&self, target: &Target, found: &Found) -> Result<Arc<Open>, AmqpError> {
-        let mut connection = self.connection.lock().await;
+    async fn connection(&self, to: impl FnOnce() -> Destination) -> Result<Arc<Open>, AmqpError> {
+        let mut connection = match self.failure() {
+            Some((at, failure)) if at.elapsed() < PAUSE => return Err(failure),
+            Some((_, failure)) => self.connection.try_lock().map_err(|_| failure)?,
+            None => self.connection.lock().await,
+        };
         let usable = |open: &&Arc<Open>| open.publisher.is_connected();
         if let Some(open) = connection.as_ref().filter(usable) {
             return Ok(Arc::clone(open));
         }
-        let destination = Destination {
-            url: target.url.clone(),
-            identity: Some(Arc::clone(&found.identity)),
-            client_properties: BTreeMap::from([("app".to_owned(), "drover".to_owned())]),
-        };
-        let publisher = Publisher::connect(&destination).await?;
-        let fresh = Arc::new(Open::new(publisher));
+        // That of the attempt that this one waited for.
+        if let Some((_, failure)) = self.failure().filter(|(at, _)| at.elapsed() < PAUSE) {
+            return Err(failure);
+        }
+        let connected = Publisher::connect(&to()).await;
+        let failure = connected.as_ref().err().cloned();
+        *self.failed() = failure.map(|failure| (Instant::now(), failure));
+        let fresh = Arc::new(Open::new(connected?));
         *connection = Some(Arc::clone(&fresh));
         Ok(fresh)
+    }
+
+    fn failure(&self) -> Option<(Instant, AmqpError)> {
+        self.failed().clone()
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<(Instant, AmqpError)>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -213,5 +237,59 @@ impl Open {
 
     fn proven(&self) -> MutexGuard<'_, HashSet<Route>> {
         self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_finds_out_for_all_that_a_broker_is_away() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let calls = AtomicU64::new(0);
+        let broker = async {
+            // One that hangs up on everybody.
+            while let Ok((caller, _)) = listener.accept().await {
+                calls.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                drop(caller);
+            }
+        };
+        let slot = Slot {
+            connection: AsyncMutex::default(),
+            failure: Mutex::default(),
+            used: Mutex::new(Timestamp::UNIX_EPOCH),
+        };
+        let to = || Destination {
+            url: format!("amqp://127.0.0.1:{port}/%2F"),
+            identity: None,
+            client_properties: BTreeMap::new(),
+        };
+        let all = || futures::future::join_all((0..100).map(|_| slot.connection(to)));
+        let past = || {
+            let long_ago = Instant::now().checked_sub(PAUSE * 2);
+            let mut failed = slot.failed();
+            let (at, _) = failed.as_mut().expect("it failed");
+            *at = long_ago.expect("the machine runs for longer");
+        };
+        let rounds = async {
+            for expected in 1..=2 {
+                assert!(all().await.iter().all(Result::is_err));
+                assert_eq!(calls.load(Ordering::SeqCst), expected);
+                assert!(slot.connection(to).await.is_err());
+                assert_eq!(calls.load(Ordering::SeqCst), expected, "too early");
+                past();
+            }
+        };
+        tokio::select! {
+            () = rounds => {}
+            () = broker => panic!("the listener ended"),
+        }
     }
 }

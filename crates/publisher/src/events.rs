@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Tally;
 
-/// Events that wait to be written; more are dropped, those of successes when half of the places are taken.
-const WAITING: usize = 4096;
+/// Events that wait to be written, half a kilobyte each; more are dropped, those of successes when half of the places are taken.
+const WAITING: usize = 16_384;
 /// How long those that wait are still written when the publisher stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Events that are counted when they are told again; then counting begins anew, so that it does not take ever more memory.

@@ -45,11 +45,7 @@ pub fn rules(pods: bool) -> Vec<PolicyRule> {
             &["pods"],
             &["get", "list", "watch", "create", "delete"],
         ));
-        rules.push(rule(
-            "",
-            &["configmaps"],
-            &["get", "list", "create", "delete"],
-        ));
+        rules.push(rule("", &["configmaps"], &["get", "create", "delete"]));
     }
     rules
 }

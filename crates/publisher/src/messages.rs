@@ -83,6 +83,10 @@ impl Messages {
                 self.write(message, *status).await?;
                 Ok(Next::OnChange)
             }
+            Step::Mark(id) => {
+                self.mark(message, &id).await?;
+                Ok(Next::OnChange)
+            }
             Step::Delete => {
                 self.delete(message).await?;
                 Ok(Next::OnChange)
@@ -112,6 +116,7 @@ impl Messages {
         name: &str,
         now: Timestamp,
     ) -> Result<Next, PublisherError> {
+        pods.take_over(&key_of(message));
         match pods.look(message, name, now).await? {
             pods::Found::Running => Ok(Next::After(LOOK)),
             pods::Found::Ended(outcome) => {
@@ -138,10 +143,9 @@ impl Messages {
                         return Ok(Next::OnChange);
                     }
                 };
-                let number = message.status.as_ref().map_or(1, |status| status.attempts);
                 let secret = mounted(message, &found);
                 let made = pods
-                    .make(message, &again.message, number, target, &secret)
+                    .make(message, name, &again.message, target, &secret)
                     .await?;
                 self.watched(pods, message, made).await
             }
@@ -203,10 +207,16 @@ impl Messages {
             }
         };
         if let Some(pods) = pods {
-            let number = begun.status.as_ref().map_or(1, |status| status.attempts);
+            let name = begun.status.as_ref().and_then(|it| it.sender_pod.clone());
             let secret = mounted(&begun, &found);
             let made = pods
-                .make(&begun, &outgoing, number, target, &secret)
+                .make(
+                    &begun,
+                    &name.unwrap_or_default(),
+                    &outgoing,
+                    target,
+                    &secret,
+                )
                 .await?;
             return self.watched(pods, &begun, made).await;
         }
@@ -269,20 +279,19 @@ impl Messages {
     /// Writes what became of an attempt, whatever else was written meanwhile: only here is it known.
     async fn conclude(
         &self,
-        mut message: FedoraMessage,
+        begun: FedoraMessage,
         outcome: Result<(), Fault>,
     ) -> Result<(), PublisherError> {
-        let api = self.api(&message);
+        let api = self.api(&begun);
+        let mut message = begun.clone();
         let mut tries = 0;
         loop {
-            let status = publish::conclude(&message, outcome.clone(), self.settings.clock.now());
+            let now = self.settings.clock.now();
+            let Some(status) = publish::conclude(&message, &begun, outcome.clone(), now) else {
+                return Ok(());
+            };
             let error = match self.write(&message, status).await {
-                Ok(written) => {
-                    if outcome.is_ok() {
-                        self.note_sent(&written).await?;
-                    }
-                    return Ok(());
-                }
+                Ok(_) => return Ok(()),
                 Err(error) => error,
             };
             tries += 1;
@@ -323,11 +332,7 @@ impl Messages {
     }
 
     /// Leaves a mark that copies of the resource carry, so that a restored one is not sent again.
-    async fn note_sent(&self, message: &FedoraMessage) -> Result<(), PublisherError> {
-        let id = message
-            .status
-            .as_ref()
-            .and_then(|status| status.message_id.as_deref());
+    async fn mark(&self, message: &FedoraMessage, id: &str) -> Result<(), PublisherError> {
         let patch = json!({"metadata": {"uid": message.uid(), "annotations": {names::SENT_ID_ANNOTATION: id}}});
         let name = message.name_any();
         let params = PatchParams::default();
@@ -392,7 +397,9 @@ fn mounted<'a>(message: &'a FedoraMessage, found: &Found) -> Mounted<'a> {
 /// The reason and the remedy of what the broker said.
 pub fn fault_of(error: &AmqpError) -> Fault {
     let reason = match error {
-        AmqpError::Url(_) | AmqpError::Unreachable(_) => names::REASON_CONNECTION_FAILED,
+        AmqpError::Url(_) | AmqpError::Unreachable(_) | AmqpError::Blocked => {
+            names::REASON_CONNECTION_FAILED
+        }
         AmqpError::NoIdentity | AmqpError::Identity(_) => names::REASON_SECRET_INVALID,
         AmqpError::Invalid(_) => names::REASON_INVALID,
         AmqpError::Tls(_) => names::REASON_TLS_FAILED,

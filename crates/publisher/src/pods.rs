@@ -1,7 +1,7 @@
 //! Sends by pods: makes one for each attempt, reads its end, and removes it when nobody needs it any more.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use drover_api::fedora::v1alpha1::FedoraMessage;
@@ -11,7 +11,7 @@ use drover_core::publish::{Fault, Verdict};
 use drover_protocol::fedora::Outgoing;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -30,6 +30,16 @@ pub(crate) struct Pods {
     pub seen: Store<Pod>,
     /// Keys of the messages whose pod was begun and not concluded.
     busy: Mutex<HashSet<String>>,
+}
+
+/// What the API said to a new object.
+enum Created {
+    /// It is there now.
+    New,
+    /// One of its name was there before.
+    There,
+    /// It may not be, and why.
+    Refused(String),
 }
 
 /// What a look at the pod of an attempt found.
@@ -54,23 +64,31 @@ impl Pods {
 
     /// Takes one of the places, unless all are taken.
     pub(crate) fn enter(&self, key: &str) -> bool {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy = self.busy();
         busy.contains(key) || (busy.len() < MOST && busy.insert(key.to_owned()))
+    }
+
+    /// Takes a place for a pod that was begun before, by another process perhaps.
+    pub(crate) fn take_over(&self, key: &str) {
+        self.busy().insert(key.to_owned());
     }
 
     /// Gives the place back.
     pub(crate) fn leave(&self, key: &str) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.remove(key);
+        self.busy().remove(key);
     }
 
-    /// Makes the ConfigMap and the pod of an attempt. A pod that was made before is taken as it is, and judged when it is looked at; a
-    /// ConfigMap must be the same.
+    fn busy(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the ConfigMap and the pod of an attempt, in that order. A pod that was made before is taken as it is, and judged when it
+    /// is looked at; a ConfigMap must be the same.
     pub(crate) async fn make(
         &self,
         message: &FedoraMessage,
+        name: &str,
         outgoing: &Outgoing,
-        number: u32,
         target: &Target,
         secret: &Mounted<'_>,
     ) -> Result<Result<(), Fault>, PublisherError> {
@@ -79,22 +97,25 @@ impl Pods {
             topic_prefix: &target.topic_prefix,
             exchange: &target.exchange,
         };
-        let map = pod::map(message, outgoing, &route);
-        if !self.create(message, &map).await? {
-            let (namespace, name) = (message.namespace().unwrap_or_default(), map.name_any());
-            let found = self.read::<ConfigMap>(&namespace, &name).await?;
-            if found.is_none_or(|found| found.data != map.data || found.binary_data.is_some()) {
-                let text = format!("ConfigMap {name} is not the message's; delete it");
-                return Ok(Err(Fault::new(
-                    names::REASON_POD_FAILED,
-                    Verdict::Later,
-                    text,
-                )));
+        let map = pod::map(message, name, outgoing, &route);
+        match self.create(message, &map).await? {
+            Created::New => {}
+            Created::There => {
+                let namespace = message.namespace().unwrap_or_default();
+                let found = self.read::<ConfigMap>(&namespace, name).await?;
+                if found.is_none_or(|found| found.data != map.data || found.binary_data.is_some()) {
+                    return Ok(Err(failed(format!(
+                        "ConfigMap {name} is not the message's; delete it"
+                    ))));
+                }
             }
+            Created::Refused(why) => return Ok(Err(failed(why))),
         }
-        let pod = pod::pod(message, number, &route, secret, &self.settings);
-        self.create(message, &pod).await?;
-        Ok(Ok(()))
+        let pod = pod::pod(message, name, &route, secret, &self.settings);
+        Ok(match self.create(message, &pod).await? {
+            Created::New | Created::There => Ok(()),
+            Created::Refused(why) => Err(failed(why)),
+        })
     }
 
     /// Looks at the pod that the status names.
@@ -112,7 +133,8 @@ impl Pods {
             None => self.read::<Pod>(&namespace, name).await?,
         };
         let Some(found) = found else {
-            return Ok(match pod::missing(message, now) {
+            let map = self.read::<ConfigMap>(&namespace, name).await?;
+            return Ok(match pod::missing(message, map.as_ref(), now) {
                 Missing::Make => Found::Unmade,
                 Missing::Gone(fault) => Found::Ended(Err(fault)),
             });
@@ -120,32 +142,28 @@ impl Pods {
         if !pod::made_for(message, &found.metadata) {
             let text =
                 format!("pod {name} is somebody else's; delete it, or name the message anew");
-            let fault = Fault::new(names::REASON_POD_FAILED, Verdict::Later, text);
-            return Ok(Found::Ended(Err(fault)));
+            return Ok(Found::Ended(Err(failed(text))));
         }
         let outcome = pod::outcome(message, &found, self.settings.program, now);
         Ok(outcome.map_or(Found::Running, Found::Ended))
     }
 
-    /// Removes the pods of a message that nobody needs any more; the answer is when to look again.
+    /// Removes the pods of a message that nobody needs any more, and their ConfigMaps; the answer is when to look again.
     pub(crate) async fn tidy(
         &self,
         message: &FedoraMessage,
         now: Timestamp,
     ) -> Result<Option<Duration>, PublisherError> {
-        let uid = message.uid().unwrap_or_default();
-        let namespace = message.namespace().unwrap_or_default();
-        let Some(status) = message.status.as_ref().filter(|status| status.attempts > 0) else {
+        if message.status.as_ref().is_none_or(|it| it.attempts == 0) {
             return Ok(None);
-        };
+        }
+        let namespace = message.namespace().unwrap_or_default();
         let mut next = None;
-        for number in 1..=status.attempts {
-            let name = pod::pod_name(message, number);
-            let Some(found) = self.seen.get(&ObjectRef::new(&name).within(&namespace)) else {
-                continue;
-            };
-            let mine = pod::made_for(message, &found.metadata);
-            let Some(at) = pod::removable_at(message, &found.metadata).filter(|_| mine) else {
+        for found in self.seen.state() {
+            let mine = found.namespace().as_ref() == Some(&namespace)
+                && pod::made_for(message, &found.metadata)
+                && found.metadata.deletion_timestamp.is_none();
+            let Some(at) = pod::removable_at(message, &found).filter(|_| mine) else {
                 continue;
             };
             if at > now {
@@ -153,29 +171,22 @@ impl Pods {
                 next = Some(next.map_or(wait, |next: Duration| next.min(wait)));
                 continue;
             }
-            self.delete::<Pod>(&namespace, &name, found.uid()).await?;
-            if next.is_none() && status.completion_time.is_some() {
-                let maps = self.maps(&namespace, &uid).await?;
-                for map in maps {
-                    self.delete::<ConfigMap>(&namespace, &map.name_any(), map.uid())
-                        .await?;
-                }
+            let name = found.name_any();
+            let map = self.read::<ConfigMap>(&namespace, &name).await?;
+            if let Some(map) = map.filter(|map| pod::made_for(message, &map.metadata)) {
+                self.delete::<ConfigMap>(&namespace, &name, map.uid())
+                    .await?;
             }
+            self.delete::<Pod>(&namespace, &name, found.uid()).await?;
         }
         Ok(next)
     }
 
-    async fn maps(&self, namespace: &str, uid: &str) -> Result<Vec<ConfigMap>, PublisherError> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let selector = format!("{}={uid}", names::MESSAGE_UID_LABEL);
-        let list = api.list(&ListParams::default().labels(&selector)).await;
-        Ok(list
-            .map_err(|source| read_error("configmaps", uid, source))?
-            .items)
-    }
-
-    /// Whether it was made now; otherwise one of its name is there.
-    async fn create<K>(&self, message: &FedoraMessage, object: &K) -> Result<bool, PublisherError>
+    async fn create<K>(
+        &self,
+        message: &FedoraMessage,
+        object: &K,
+    ) -> Result<Created, PublisherError>
     where
         K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
             + Clone
@@ -186,8 +197,16 @@ impl Pods {
         let namespace = message.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
         match api.create(&PostParams::default(), object).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Ok(_) => Ok(Created::New),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Created::There),
+            // Quotas, policies, rights, broken webhooks: certainly not made. What passes by itself is tried again.
+            Err(kube::Error::Api(status))
+                if (400..=500).contains(&status.code) && ![401, 408].contains(&status.code) =>
+            {
+                let name = object.name_any();
+                let text = format!("the API refused {name}: {}", status.message);
+                Ok(Created::Refused(text))
+            }
             Err(source) => Err(PublisherError::Write {
                 kind: "sender",
                 name: object.name_any(),
@@ -238,6 +257,10 @@ impl Pods {
             }),
         }
     }
+}
+
+fn failed(text: String) -> Fault {
+    Fault::new(names::REASON_POD_FAILED, Verdict::Later, text)
 }
 
 fn read_error(kind: &'static str, name: &str, source: kube::Error) -> PublisherError {

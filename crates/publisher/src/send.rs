@@ -49,9 +49,10 @@ impl SendError {
             Self::Line(_) | Self::Config(_) | Self::Amqp(AmqpError::Url(_)) => exit::USAGE,
             Self::Amqp(error) => match error {
                 AmqpError::Forbidden(_) | AmqpError::Rejected => exit::REFUSED,
-                AmqpError::Unreachable(_) | AmqpError::Uncertain(_) | AmqpError::NoExchange(_) => {
-                    exit::TIMEOUT
-                }
+                AmqpError::Unreachable(_)
+                | AmqpError::Blocked
+                | AmqpError::Uncertain(_)
+                | AmqpError::NoExchange(_) => exit::TIMEOUT,
                 _ => exit::TROUBLE,
             },
         }

@@ -1,9 +1,12 @@
 //! What a process counts, for Prometheus.
 
+mod process;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::http::StatusCode;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +31,17 @@ pub struct Metrics {
 pub struct NotLoopback(SocketAddr);
 
 impl Metrics {
+    /// A registry that tells of this process, and of what version it is.
+    pub fn of_process(version: &'static str) -> Self {
+        let metrics = Self::default();
+        metrics.register(|registry| {
+            let info = Info::new([("version", version)]);
+            registry.register("drover_build", "What runs", info);
+            registry.register_collector(Box::new(process::Process));
+        });
+        metrics
+    }
+
     /// The same registry, with a label on all that is registered from now on.
     pub fn labelled(&self, name: &str, value: &str) -> Self {
         let mut labelled = self.clone();
@@ -124,6 +138,24 @@ mod tests {
         );
         cancel.cancel();
         serving.await.expect("it ends");
+    }
+
+    #[test]
+    fn a_process_tells_of_itself() {
+        let text = Metrics::of_process("1.2.3").encode();
+        let text = text.expect("it can be written");
+        let build = "drover_build_info{version=\"1.2.3\"} 1";
+        assert!(text.lines().any(|line| line == build), "{text}");
+        for name in [
+            "process_cpu_seconds_total",
+            "process_start_time_seconds",
+            "process_resident_memory_bytes",
+            "process_open_fds",
+        ] {
+            let found = text.lines().find_map(|line| line.strip_prefix(name));
+            let value = found.and_then(|rest| rest.trim().parse::<f64>().ok());
+            assert!(value.is_some_and(|value| value >= 0.0), "{name}\n{text}");
+        }
     }
 
     #[tokio::test]

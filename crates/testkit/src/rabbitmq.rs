@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use lapin::message::BasicGetMessage;
-use lapin::options::{BasicGetOptions, QueuePurgeOptions};
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueuePurgeOptions,
+};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -200,7 +202,7 @@ impl RabbitMq {
                 .await?;
         let channel = connection.create_channel().await?;
         Ok(Reader {
-            _connection: connection,
+            connection,
             channel,
         })
     }
@@ -209,7 +211,7 @@ impl RabbitMq {
 /// Looks into the queues of a broker.
 #[derive(Debug)]
 pub struct Reader {
-    _connection: Connection,
+    connection: Connection,
     channel: Channel,
 }
 
@@ -221,6 +223,25 @@ impl Reader {
     pub async fn take(&self, queue: &str) -> Result<Option<BasicGetMessage>> {
         let options = BasicGetOptions { no_ack: true };
         Ok(self.channel.basic_get(queue.into(), options).await?)
+    }
+
+    /// Publishes a message to `amq.topic` with this routing key, and waits until the broker has it.
+    ///
+    /// # Errors
+    /// When the broker does not take it.
+    pub async fn fill(&self, key: &str) -> Result<()> {
+        let channel = self.connection.create_channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        let options = BasicPublishOptions::default();
+        let properties = BasicProperties::default();
+        let sent = channel
+            .basic_publish("amq.topic".into(), key.into(), options, b"{}", properties)
+            .await?;
+        let confirm = sent.await?;
+        ensure!(confirm.is_ack(), "the broker did not take it: {confirm:?}");
+        Ok(())
     }
 
     /// Takes everything out of a queue; the answer is how much it was.

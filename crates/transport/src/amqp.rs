@@ -105,6 +105,10 @@ impl Publisher {
     ) -> Result<(), AmqpError> {
         let (exchange, routing_key) = (short(exchange)?, short(&message.routing_key)?);
         let properties = properties(message)?;
+        // What is handed over now would be written some time, whatever is said of it until then.
+        if self.connection.status().blocked() {
+            return Err(AmqpError::Blocked);
+        }
         let channel = lane.channel(&self.connection).await?;
         let sent = async {
             let options = BasicPublishOptions::default();

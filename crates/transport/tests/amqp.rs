@@ -237,6 +237,18 @@ async fn a_broker_that_is_blocked_leaves_it_uncertain_and_one_that_restarts_take
         .await
         .unwrap_err();
     assert_eq!(error.verdict(), Verdict::Again, "{error}");
+    // It said so: what comes next is not even written.
+    let blocked = async || {
+        let late = message("later", 3);
+        let error = publisher.publish(EXCHANGE, &late, Duration::from_millis(100));
+        match error.await.unwrap_err() {
+            AmqpError::Blocked => Ok(()),
+            other => anyhow::bail!("{other}"),
+        }
+    };
+    eventually("the broker tells that it takes nothing", LONG, blocked)
+        .await
+        .unwrap();
     broker.block(false).unwrap();
     // What was written before arrives after all: it was uncertain indeed.
     let reader = broker.reader().await.unwrap();

@@ -266,7 +266,7 @@ impl Call<'_> {
                 options.dry_run,
             )?;
             self.give_addresses(&name, None, &mut object)?;
-            self.refuse_invalid(&object, None)?;
+            self.validate(Operation::Create, &name, None, &object, options.dry_run)?;
             if options.dry_run {
                 if self.server.store().get(&self.key(&name)).is_some() {
                     return Err(ApiError::already_exists(self.resource.subject(&name)));
@@ -432,7 +432,13 @@ impl Call<'_> {
             options.dry_run,
         )?;
         self.give_addresses(self.name, Some(self.name), &mut next)?;
-        self.refuse_invalid(&next, Some(old))?;
+        self.validate(
+            Operation::Update,
+            self.name,
+            Some(old),
+            &next,
+            options.dry_run,
+        )?;
         meta::of(&mut next).insert(
             "resourceVersion".to_owned(),
             live.revision.to_string().into(),

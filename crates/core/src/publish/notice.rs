@@ -42,7 +42,9 @@ pub fn notice(before: Option<&FedoraMessageStatus>, message: &FedoraMessage) -> 
     let status = message.status.as_ref()?;
     let reason = status.reason.as_deref()?;
     let same = |before: &FedoraMessageStatus| {
-        before.reason.as_deref() == Some(reason) && before.attempts == status.attempts
+        before.reason.as_deref() == Some(reason)
+            && before.attempts == status.attempts
+            && before.message == status.message
     };
     if before.is_some_and(same) {
         return None;

@@ -70,13 +70,13 @@ pub(super) fn not_before(message: &FedoraMessage) -> Option<Timestamp> {
     last.saturating_add(wait).ok()
 }
 
-/// Whether this generation was tried often enough. An attempt of which nobody knows the end is made once more: its end may have
-/// been a success that was never written down.
+/// Whether this generation was tried often enough. An attempt of which nobody knows the end is made once more, and only once: its
+/// end may have been a success that was never written down.
 pub(super) fn exhausted(message: &FedoraMessage) -> bool {
     let Some(status) = &message.status else {
         return false;
     };
-    current(message)
-        && status.attempts >= max_attempts(message)
-        && reason(message) != Some(names::REASON_PENDING)
+    let open = reason(message) == Some(names::REASON_PENDING);
+    let most = max_attempts(message).saturating_add(u32::from(open));
+    current(message) && status.attempts >= most
 }

@@ -112,28 +112,15 @@ impl Fault {
     }
 }
 
-/// Says why it was given up, what the last fault was, and whether it may have arrived all the same.
+/// Says why it was given up, and what the last fault was.
 fn given_up(why: &str, message: &FedoraMessage) -> String {
     let mut text = format!("The message was given up: {why}");
-    if let Some(last) = sent_condition(message).filter(|last| {
-        ![names::REASON_DEADLINE, names::REASON_EXHAUSTED].contains(&last.reason.as_str())
-    }) {
+    if let Some(last) = sent_condition(message) {
         for part in ["; last: ", &last.reason, ": ", &last.message] {
             text.push_str(part);
         }
     }
-    if may_have_arrived(message) {
-        text.push_str("; an attempt was not confirmed, so it may have been delivered");
-    }
     text
-}
-
-fn may_have_arrived(message: &FedoraMessage) -> bool {
-    let uncertain = message
-        .status
-        .as_ref()
-        .is_some_and(|status| status.uncertain_attempts > 0);
-    uncertain || reason(message) == Some(names::REASON_PENDING)
 }
 
 /// Where a message stands.
@@ -203,7 +190,7 @@ pub(super) fn progress(message: &FedoraMessage) -> Progress {
     };
     let at = status.completion_time.as_ref().map(|time| time.0);
     let current = current(message);
-    if conditions::is_true(&status.conditions, names::SENT) {
+    if is_sent(message) {
         return if current {
             Progress::Over { at }
         } else {
@@ -215,6 +202,12 @@ pub(super) fn progress(message: &FedoraMessage) -> Progress {
     } else {
         Progress::Open
     }
+}
+
+/// Whether a success is written down.
+pub(super) fn is_sent(message: &FedoraMessage) -> bool {
+    let status = message.status.as_ref();
+    status.is_some_and(|status| conditions::is_true(&status.conditions, names::SENT))
 }
 
 fn sent_condition(message: &FedoraMessage) -> Option<&Condition> {
@@ -269,21 +262,52 @@ pub(super) fn sent(message: &FedoraMessage, now: Timestamp) -> FedoraMessageStat
     status
 }
 
-/// The status after a fault.
+/// The status after a fault that is not the end of an attempt. The end of one that was begun before is lost with it.
+pub(super) fn settle(
+    message: &FedoraMessage,
+    fault: &Fault,
+    now: Timestamp,
+) -> FedoraMessageStatus {
+    failed(message, fault, super::interrupted(message), now)
+}
+
+/// The status after an attempt that failed.
 pub(super) fn write(message: &FedoraMessage, fault: &Fault, now: Timestamp) -> FedoraMessageStatus {
+    // Where one queue took no more, another may have taken it.
+    let in_doubt = fault.verdict == Verdict::Again || fault.reason == names::REASON_REJECTED;
+    failed(message, fault, in_doubt, now)
+}
+
+fn failed(
+    message: &FedoraMessage,
+    fault: &Fault,
+    in_doubt: bool,
+    now: Timestamp,
+) -> FedoraMessageStatus {
     let mut status = of_this_generation(message);
-    if fault.verdict == Verdict::Again {
-        status.uncertain_attempts += 1;
-    }
+    status.uncertain_attempts += u32::from(in_doubt);
+    let mut text = fault.text.clone();
     if fault.verdict == Verdict::Never && status.completion_time.is_none() {
         status.completion_time = Some(Time(now));
+        if status.uncertain_attempts > 0 {
+            text.push_str("; an attempt was not confirmed, so it may have been delivered");
+        }
     }
     let holds = match fault.verdict {
         Verdict::Again | Verdict::Wanted => Status::Unknown,
         Verdict::Never | Verdict::AfterChange | Verdict::Later => Status::False,
     };
-    say(message, &mut status, holds, fault.reason, &fault.text, now);
+    say(message, &mut status, holds, fault.reason, &text, now);
     status
+}
+
+/// The id of a sent message whose resource does not carry it yet: copies of the resource are known by it.
+pub(super) fn unmarked(message: &FedoraMessage) -> Option<&str> {
+    let status = message.status.as_ref()?;
+    let notes = message.metadata.annotations.as_ref();
+    let marked = notes.is_some_and(|notes| notes.contains_key(names::SENT_ID_ANNOTATION));
+    let id = status.message_id.as_deref();
+    id.filter(|_| is_sent(message) && !marked)
 }
 
 /// The status of a sent message whose spec is another one now.

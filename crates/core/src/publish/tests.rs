@@ -1,4 +1,6 @@
-use std::collections::BTreeSet;
+mod histories;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use drover_api::conditions::{Status, is};
 use drover_api::{ObjectMeta, Time};
@@ -43,6 +45,17 @@ fn changed(change: impl FnOnce(&mut FedoraMessage)) -> FedoraMessage {
     message
 }
 
+/// The end of the attempt that was begun last.
+fn end(message: &FedoraMessage, outcome: Result<(), Fault>, now: Timestamp) -> FedoraMessageStatus {
+    conclude(message, message, outcome, now).expect("it was begun")
+}
+
+/// As the publisher does when it is told to.
+fn mark(message: &mut FedoraMessage) {
+    message.metadata.annotations =
+        Some([(names::SENT_ID_ANNOTATION.to_owned(), "x".to_owned())].into());
+}
+
 fn reason_of(status: &FedoraMessageStatus) -> String {
     assert_eq!(status.type_.as_deref(), Some("FedoraMessageSent"));
     assert_eq!(
@@ -74,7 +87,7 @@ fn the_example_ends_as_the_proposal_says() {
         reason_of(message.status.as_ref().expect("it was written")),
         "Pending"
     );
-    let status = conclude(&message, Ok(()), at(2));
+    let status = end(&message, Ok(()), at(2));
     let written = serde_json::to_value(&status).expect("it is JSON");
     for (key, expected) in [
         ("type", json!("FedoraMessageSent")),
@@ -89,6 +102,9 @@ fn the_example_ends_as_the_proposal_says() {
         assert_eq!(written[key], expected, "{key}");
     }
     message.status = Some(status);
+    let id = "f4300d3c-42ae-49ae-9a79-0c6f6249cfd1".to_owned();
+    assert_eq!(next(&message, Some(&place()), at(9)), Step::Mark(id));
+    mark(&mut message);
     assert_eq!(next(&message, Some(&place()), at(9)), Step::Rest);
 }
 
@@ -200,7 +216,7 @@ fn faults_of_time_are_tried_again_and_end() {
             "round {round}"
         );
         ids.insert(send(&mut message, now).message_id);
-        message.status = Some(conclude(&message, Err(refused()), now));
+        message.status = Some(end(&message, Err(refused()), now));
         if round < 3 {
             let Step::WakeAt(time) = next(&message, Some(&place()), now) else {
                 panic!("round {round}: it waits");
@@ -231,7 +247,7 @@ fn an_unconfirmed_attempt_is_admitted_to_the_end() {
     let mut message = changed(|m| m.spec.max_attempts = Some(1));
     send(&mut message, at(0));
     let fault = Fault::new(names::REASON_UNCERTAIN, Verdict::Again, "no confirm");
-    message.status = Some(conclude(&message, Err(fault), at(1)));
+    message.status = Some(end(&message, Err(fault), at(1)));
     assert!(is(
         &message.status.as_ref().expect("written").conditions,
         names::SENT,
@@ -252,7 +268,8 @@ fn an_unconfirmed_attempt_is_admitted_to_the_end() {
 fn a_finished_message_goes_after_its_time_and_not_before() {
     let mut message = changed(|m| m.spec.ttl_seconds_after_finished = Some(60));
     send(&mut message, at(0));
-    message.status = Some(conclude(&message, Ok(()), at(10)));
+    message.status = Some(end(&message, Ok(()), at(10)));
+    mark(&mut message);
     assert_eq!(next(&message, Some(&place()), at(11)), Step::WakeAt(at(70)));
     assert_eq!(next(&message, Some(&place()), at(70)), Step::Delete);
 }
@@ -261,7 +278,7 @@ fn a_finished_message_goes_after_its_time_and_not_before() {
 fn what_was_sent_is_never_sent_again() {
     let mut message = message();
     send(&mut message, at(0));
-    message.status = Some(conclude(&message, Ok(()), at(1)));
+    message.status = Some(end(&message, Ok(()), at(1)));
     message.metadata.generation = Some(2);
     message.spec.message.topic = "other".to_owned();
     let Step::Write(status) = next(&message, Some(&place()), at(2)) else {
@@ -272,90 +289,58 @@ fn what_was_sent_is_never_sent_again() {
     message.status = Some(*status);
     assert_eq!(next(&message, Some(&place()), at(3)), Step::Rest);
 
-    let copy = changed(|m| {
-        m.metadata.annotations =
-            Some([(names::SENT_ID_ANNOTATION.to_owned(), "x".to_owned())].into());
-    });
+    let copy = changed(mark);
     assert_eq!(next(&copy, Some(&place()), at(1)), Step::Rest);
 }
 
-/// Walks a message through every way to die: after each step the process may be gone, with what it had written.
 #[test]
-fn no_crash_sends_another_message_or_none() {
-    for seed in 0..3_000_u64 {
-        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut dice = move |sides: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % sides
-        };
-        let mut message = message();
-        let (mut now, mut sent, mut confirmed) = (at(0), BTreeSet::new(), 0);
-        for _ in 0..200 {
-            match next(&message, Some(&place()), now) {
-                Step::Rest | Step::Delete => break,
-                Step::WakeAt(time) => now = time,
-                Step::Write(status) => message.status = Some(*status),
-                Step::Identify(_) => {
-                    let attempt = attempt(&message, &place(), now).expect("it can be sent");
-                    if dice(4) == 0 {
-                        continue; // died before anything was written
-                    }
-                    message.status = Some(attempt.status);
-                    now = now
-                        .saturating_add(SignedDuration::from_secs(1))
-                        .unwrap_or(now);
-                    if dice(4) == 0 {
-                        continue; // died before anything was sent
-                    }
-                    let outcome = match dice(4) {
-                        0 => Err(Fault::new(
-                            names::REASON_CONNECTION_FAILED,
-                            Verdict::Later,
-                            "",
-                        )),
-                        1 => Err(Fault::new(names::REASON_UNCERTAIN, Verdict::Again, "")),
-                        _ => Ok(()),
-                    };
-                    if !matches!(&outcome, Err(fault) if fault.verdict == Verdict::Later) {
-                        sent.insert((
-                            attempt.message.message_id.clone(),
-                            format!("{:?}", attempt.message.headers),
-                        ));
-                    }
-                    if dice(4) == 0 {
-                        continue; // died before the end was written
-                    }
-                    confirmed += u32::from(outcome.is_ok());
-                    message.status = Some(conclude(&message, outcome, now));
-                }
-            }
-        }
-        let status = message.status.as_ref().expect("something was written");
-        assert!(
-            sent.len() <= 1,
-            "seed {seed}: every copy is the same: {sent:?}"
-        );
-        assert!(
-            confirmed <= 1,
-            "seed {seed}: nothing is sent after it was confirmed"
-        );
-        assert!(
-            status.completion_time.is_some(),
-            "seed {seed}: it ends: {status:?}"
-        );
-        let says_sent = is(&status.conditions, names::SENT, Status::True);
-        let admits = status
-            .message
-            .as_deref()
-            .unwrap_or_default()
-            .contains("may have been delivered");
-        assert!(
-            sent.is_empty() || says_sent || admits,
-            "seed {seed}: what may have arrived is admitted: {status:?}"
-        );
+fn the_end_of_an_attempt_is_written_once_and_only_where_it_belongs() {
+    let mut begun = message();
+    send(&mut begun, at(1));
+    let lost = || Fault::new(names::REASON_UNCERTAIN, Verdict::Again, "");
+    let end = |found: &FedoraMessage, outcome| conclude(found, &begun, outcome, at(5));
+    let with = |status| FedoraMessage {
+        status,
+        ..begun.clone()
+    };
+    let failed = with(end(&begun, Err(lost())));
+    let status = failed.status.as_ref().expect("it was written");
+    assert_eq!((status.attempts, status.uncertain_attempts), (1, 1));
+    assert_eq!(end(&failed, Err(lost())), None, "it is written already");
+    let mut second = failed.clone();
+    send(&mut second, at(2));
+    assert_eq!(end(&second, Err(lost())), None, "another attempt runs");
+    // A confirm is a confirm, whatever happened since.
+    for found in [&begun, &failed, &second] {
+        let status = end(found, Ok(())).expect("it was not known");
+        assert_eq!(reason_of(&status), "Sent");
     }
+    let sent = with(end(&begun, Ok(())));
+    assert_eq!(end(&sent, Err(lost())), None);
+    assert_eq!(end(&sent, Ok(())), None);
+    let mut other = begun.clone();
+    other.spec.message.topic = "other".to_owned();
+    assert_eq!(end(&other, Ok(())), None, "that is another message");
+    assert_eq!(end(&message(), Ok(())), None, "nobody began it");
+}
+
+#[test]
+fn an_attempt_that_was_cut_off_is_not_forgotten() {
+    let mut message = message();
+    send(&mut message, at(1));
+    message.spec.suspend = true;
+    let Step::Write(status) = next(&message, Some(&place()), at(2)) else {
+        panic!("it is written");
+    };
+    assert_eq!(status.uncertain_attempts, 1);
+    message.status = Some(*status);
+    assert_eq!(next(&message, Some(&place()), at(3)), Step::Rest);
+    message.spec.suspend = false;
+    let Step::Write(status) = next(&message, Some(&place()), at(3600)) else {
+        panic!("it is given up");
+    };
+    let text = status.message.unwrap_or_default();
+    assert!(text.contains("may have been delivered"), "{text}");
 }
 
 #[test]
@@ -364,12 +349,12 @@ fn a_change_of_something_else_keeps_the_message() {
     let first = send(&mut message, at(1));
     // Suspended between two attempts, and let go again: still the same message.
     let fault = Fault::new(names::REASON_CONNECTION_FAILED, Verdict::Later, "");
-    message.status = Some(conclude(&message, Err(fault), at(2)));
+    message.status = Some(end(&message, Err(fault), at(2)));
     message.metadata.generation = Some(3);
     message.spec.max_attempts = Some(9);
     let second = send(&mut message, at(100));
     assert_eq!(first, second);
-    message.status = Some(conclude(&message, Ok(()), at(101)));
+    message.status = Some(end(&message, Ok(()), at(101)));
     message.metadata.generation = Some(4);
     message.spec.ttl_seconds_after_finished = Some(0);
     let Step::Write(status) = next(&message, Some(&place()), at(102)) else {
@@ -378,6 +363,7 @@ fn a_change_of_something_else_keeps_the_message() {
     assert_eq!(status.observed_generation, Some(4));
     assert_eq!(reason_of(&status), "Sent");
     message.status = Some(*status);
+    mark(&mut message);
     assert_eq!(next(&message, Some(&place()), at(103)), Step::Delete);
 }
 
@@ -397,7 +383,7 @@ fn one_event_tells_of_a_message_that_is_sent_at_once_and_others_say_what_comes()
             .expect("it can be sent")
             .status;
         write(&mut message, begun);
-        let status = conclude(&message, Ok(()), at(2));
+        let status = end(&message, Ok(()), at(2));
         write(&mut message, status.clone());
         // Once more: nothing new.
         write(&mut message, status);
@@ -410,7 +396,7 @@ fn one_event_tells_of_a_message_that_is_sent_at_once_and_others_say_what_comes()
         .expect("it can be sent")
         .status;
     write(&mut message, begun);
-    let status = conclude(
+    let status = end(
         &message,
         Err(fault("ConnectionFailed", Verdict::Later)),
         at(3),
@@ -421,7 +407,7 @@ fn one_event_tells_of_a_message_that_is_sent_at_once_and_others_say_what_comes()
         .expect("it can be sent")
         .status;
     write(&mut message, begun);
-    let status = conclude(
+    let status = end(
         &message,
         Err(fault("DeliveryUncertain", Verdict::Again)),
         next,
@@ -460,6 +446,19 @@ fn events_say_why_nothing_is_sent() {
     );
     check(&Fault::no_secret(), Some(("SendFailed", true)));
     check(&Fault::deadline(&message()), Some(("Expired", true)));
+    let other = |text: &str| {
+        write(
+            &message(),
+            &Fault::new("InvalidMessage", Verdict::Never, text),
+            at(1),
+        )
+    };
+    let next = changed(|m| m.status = Some(other("b")));
+    assert!(
+        notice(Some(&other("a")), &next).is_some(),
+        "another fault of the same kind"
+    );
+    assert!(notice(Some(&other("b")), &next).is_none());
     for (reason, verdict) in [
         ("SecretKeyMissing", Verdict::AfterChange),
         ("SecretInvalid", Verdict::AfterChange),

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::copies::{Scraped, of_agent};
+
 /// `drover agent`
 #[derive(Debug, Clone, Args)]
+#[command(mut_args(of_agent))]
 pub struct Agent {
     /// Name of the cluster on its hub
     #[arg(long, env = "DROVER_AGENT_CLUSTER", value_name = "NAME")]
@@ -94,6 +97,8 @@ pub struct Agent {
     /// Address for probes: /livez, and /readyz once the cluster is prepared
     #[arg(long, env = "DROVER_AGENT_HEALTH", value_name = "ADDRESS")]
     pub health: Option<SocketAddr>,
+    #[command(flatten)]
+    pub scraped: Scraped,
     /// Namespace of the secret with the agent's identity; by default that of the pod, or else OCM's
     #[arg(long, env = "DROVER_AGENT_NAMESPACE", value_name = "NAME")]
     pub namespace: Option<String>,

@@ -54,10 +54,19 @@ pub struct Scraped {
 
 /// Names the variables of options that roles share after the publisher.
 pub fn of_publisher(option: Arg) -> Arg {
+    renamed(option, "PUBLISHER")
+}
+
+/// The same for the agent.
+pub fn of_agent(option: Arg) -> Arg {
+    renamed(option, "AGENT")
+}
+
+fn renamed(option: Arg, role: &str) -> Arg {
     let name = option.get_env().and_then(OsStr::to_str);
     match name.and_then(|name| name.strip_prefix("DROVER_HUB_")) {
         Some(rest) => {
-            let name = format!("DROVER_PUBLISHER_{rest}");
+            let name = format!("DROVER_{role}_{rest}");
             option.env(name)
         }
         None => option,
@@ -77,5 +86,65 @@ fn duration(text: &str) -> Result<Duration, String> {
             .map(Duration::from_secs)
             .ok_or_else(wrong),
         _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    /// Options by their variables, but for those of every command.
+    fn variables(command: &str) -> BTreeMap<String, String> {
+        let cli = Cli::command();
+        let found = cli.find_subcommand(command).unwrap();
+        let options = found.get_arguments().filter_map(|option| {
+            let name = option.get_env()?.to_str()?.to_owned();
+            Some((name, option.get_long()?.to_owned()))
+        });
+        options.collect()
+    }
+
+    #[test]
+    fn a_hub_and_a_publisher_have_the_same_options_and_variables_of_their_own() {
+        let (hub, publisher) = (variables("hub"), variables("publisher"));
+        for option in [
+            "namespace",
+            "disable-leader-election",
+            "leader-election-lease-duration",
+            "leader-election-renew-deadline",
+            "leader-election-retry-period",
+            "metrics",
+            "metrics-tls-cert",
+        ] {
+            let name = option.replace('-', "_").to_uppercase();
+            for (role, options) in [("HUB", &hub), ("PUBLISHER", &publisher)] {
+                let variable = format!("DROVER_{role}_{name}");
+                assert_eq!(options.get(&variable).map(String::as_str), Some(option));
+            }
+        }
+        assert!(!publisher.keys().any(|name| name.contains("HUB")));
+        let agent = variables("agent");
+        assert_eq!(agent["DROVER_AGENT_METRICS"], "metrics");
+        assert_eq!(agent["DROVER_AGENT_HUB_CA"], "hub-ca");
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        for (text, expected) in [
+            ("500ms", Some(500)),
+            ("137s", Some(137_000)),
+            ("2m", Some(120_000)),
+            ("2", None),
+            ("", None),
+            ("h", None),
+        ] {
+            let found = duration(text).ok().map(|time| time.as_millis());
+            assert_eq!(found, expected, "{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Messaging;
+use super::{Messaging, SenderPods};
 
 /// `drover clusters`
 #[derive(Debug, Clone, Args)]
@@ -140,6 +140,8 @@ pub struct Manifests {
     pub api_port: Vec<u16>,
     #[command(flatten)]
     pub messaging: Messaging,
+    #[command(flatten)]
+    pub pods: SenderPods,
 }
 
 /// What runs on Kubernetes.

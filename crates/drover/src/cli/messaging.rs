@@ -17,6 +17,19 @@ pub struct Publisher {
     pub copies: Copies,
     #[command(flatten)]
     pub scraped: Scraped,
+    #[command(flatten)]
+    pub pods: SenderPods,
+    /// Do not apply the definition of FedoraMessage: somebody else does, and the publisher needs no right to
+    #[arg(long, env = "DROVER_PUBLISHER_NO_INSTALL")]
+    pub no_install: bool,
+    /// Address to answer probes on: /livez, and /readyz once messages are served
+    #[arg(long, env = "DROVER_PUBLISHER_HEALTH", value_name = "ADDRESS")]
+    pub health: Option<SocketAddr>,
+}
+
+/// The pods that send.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SenderPods {
     /// Image with `drover`, or with the command of --pod-program, for the pods that send; without it the publisher sends itself
     #[arg(long, env = "DROVER_PUBLISHER_POD_IMAGE", value_name = "IMAGE")]
     pub pod_image: Option<String>,
@@ -37,18 +50,30 @@ pub struct Publisher {
         requires = "pod_image"
     )]
     pub pod_pull_secret: Option<String>,
-    /// Do not apply the definition of FedoraMessage: somebody else does, and the publisher needs no right to
-    #[arg(long, env = "DROVER_PUBLISHER_NO_INSTALL")]
-    pub no_install: bool,
-    /// Address to answer probes on: /livez, and /readyz once messages are served
-    #[arg(long, env = "DROVER_PUBLISHER_HEALTH", value_name = "ADDRESS")]
-    pub health: Option<SocketAddr>,
+}
+
+impl SenderPods {
+    /// The flags that say the same, where the image is another one by default.
+    pub fn flags(&self, image: &str) -> Vec<String> {
+        let image = self.pod_image.as_deref().unwrap_or(image);
+        let mut flags = vec![format!("--pod-image={image}")];
+        if let Some(program) = self.pod_program.to_possible_value()
+            && self.pod_program != PodProgram::default()
+        {
+            flags.push(format!("--pod-program={}", program.get_name()));
+        }
+        if let Some(secret) = &self.pod_pull_secret {
+            flags.push(format!("--pod-pull-secret={secret}"));
+        }
+        flags
+    }
 }
 
 /// What the pods of a publisher run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum PodProgram {
     /// `drover publish`
+    #[default]
     Drover,
     /// `fedora-messaging publish` of the Python library
     FedoraMessaging,

@@ -8,7 +8,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::pod::{PROBES, Program};
+use super::pod::{METRICS, PROBES, Program};
 use super::rbac::{Account, only, rule};
 use super::{named, namespace, object};
 use crate::cli::Manifests;
@@ -64,6 +64,7 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>) -> Result<Program<'a>>
         format!("--bootstrap-token-file={FOLDER}/token"),
         format!("--namespace={}", account.namespace),
         format!("--health=0.0.0.0:{PROBES}"),
+        format!("--metrics=0.0.0.0:{METRICS}"),
         "--log=info".to_owned(),
         "--log-format=json".to_owned(),
     ];
@@ -89,7 +90,7 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>) -> Result<Program<'a>>
         account,
         image: &args.image,
         args: flags,
-        ports: Vec::new(),
+        ports: vec![("metrics", METRICS)],
         replicas: 1,
         requests: ("20m", "32Mi"),
         mounts: vec![(volume, mount)],
@@ -135,6 +136,8 @@ fn cluster_rules() -> Vec<PolicyRule> {
             &["list", "watch", "create", "patch", "delete"],
         ),
         rule(&[WORKS], &["appliedmanifestworks/status"], &["patch"]),
+        // Who asks for metrics; whether he may see them is asked as below.
+        rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
         // Works with an executor: what it may do is asked first.
         rule(
             &["authorization.k8s.io"],

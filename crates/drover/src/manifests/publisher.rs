@@ -85,7 +85,7 @@ fn program<'a>(args: &'a Manifests, account: Account<'a>, replicas: u8) -> Progr
     ];
     flags.extend(args.messaging.flags());
     if !args.messaging.messaging_in_process {
-        flags.push(format!("--pod-image={}", args.image));
+        flags.extend(args.pods.flags(&args.image));
     }
     Program {
         name: NAME,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cli::{Environment, Messaging};
+use crate::cli::{Environment, Messaging, PodProgram, SenderPods};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/manifests/golden");
 
@@ -28,6 +28,7 @@ fn args(role: ManifestRole) -> Manifests {
             messaging_cross_namespace: false,
             messaging_in_process: false,
         },
+        pods: SenderPods::default(),
     }
 }
 
@@ -116,15 +117,33 @@ fn what_a_publisher_is_told_is_printed() {
     publisher.messaging.messaging_url = vec![("stg".to_owned(), "amqps://b:1/v".to_owned())];
     publisher.messaging.messaging_environments = vec![Environment::Stg];
     publisher.messaging.messaging_cross_namespace = true;
-    let text = printed(&publisher);
-    for flag in [
+    let all = |args: &Manifests, flags: &[&str]| {
+        let text = printed(args);
+        for flag in flags {
+            assert!(text.contains(flag), "{flag}\n{text}");
+        }
+    };
+    let messaging = [
         "--messaging-url=stg=amqps://b:1/v",
         "--messaging-environments=stg",
         "--messaging-cross-namespace",
-        "--pod-image=example.com/drover:1",
-    ] {
-        assert!(text.contains(flag), "{flag}\n{text}");
-    }
+    ];
+    all(&publisher, &messaging);
+    all(&publisher, &["--pod-image=example.com/drover:1\n"]);
+    publisher.pods = SenderPods {
+        pod_image: Some("example.com/python:3".to_owned()),
+        pod_program: PodProgram::FedoraMessaging,
+        pod_pull_secret: Some("pull".to_owned()),
+    };
+    let pods = [
+        "--pod-image=example.com/python:3",
+        "--pod-program=fedora-messaging",
+        "--pod-pull-secret=pull",
+    ];
+    all(&publisher, &messaging);
+    all(&publisher, &pods);
+    publisher.messaging.messaging_in_process = true;
+    assert!(!printed(&publisher).contains("--pod-"));
 }
 
 #[test]
@@ -148,6 +167,9 @@ fn what_makes_no_sense_is_refused() {
     let mut agent = args(ManifestRole::Agent);
     agent.replicas = Some(2);
     assert!(refused(&agent).contains("an agent runs once"));
+    let mut hub = args(ManifestRole::Hub);
+    hub.network_policy = true;
+    assert!(refused(&hub).contains("is for a publisher"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What concerns FedoraMessages in an embedded API: the rule about writes, and a publisher whose pods run as processes.
 
 use anyhow::{Context as _, Result};
-use drover_apiserver::server::{Admission, AdmissionRequest, Operation};
+use drover_apiserver::server::{Admission, AdmissionRequest};
 use drover_apiserver::status::{ApiError, ApiResult};
 use drover_core::publish::admission;
 use drover_core::publish::pod::{PodSettings, Program};
@@ -22,14 +22,13 @@ const IMAGE: &str = "drover.local/drover";
 pub struct MessageRules;
 
 impl Admission for MessageRules {
-    fn admit(&self, request: &AdmissionRequest<'_>, object: Option<&mut Value>) -> ApiResult<()> {
+    fn validate(&self, request: &AdmissionRequest<'_>, object: &Value) -> ApiResult<()> {
         let resource = request.resource;
         let ours =
             &*resource.group == "apps.fedoraproject.org" && &*resource.plural == "fedoramessages";
-        if !ours || !request.subresource.is_empty() || request.operation == Operation::Delete {
+        if !ours || !request.subresource.is_empty() {
             return Ok(());
         }
-        let Some(object) = object else { return Ok(()) };
         admission::admit(request.old, object)
             .map_err(|why| ApiError::forbidden(resource.subject(request.name), &why))
     }

@@ -4,11 +4,13 @@ use std::process::Command;
 
 use drover_api::fedora::v1alpha1::FedoraMessage;
 use drover_testkit::rabbitmq::{CAPTURE, POWERLESS, PUBLISHER};
-use drover_testkit::{Fleet, Line, Proxy, RabbitMq, eventually};
+use drover_testkit::{Fleet, Line, Proxy, RabbitMq, eventually, process::free_port};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::stage::{
     LONG, create, everything, example, fm, give_secret, header, id_of, message, namespace, program,
@@ -223,11 +225,23 @@ async fn a_message_waits_while_suspended_does_not_change_once_sent_and_goes_in_i
     eventually("it is deleted", LONG, gone).await.unwrap();
 }
 
+/// What Prometheus reads.
+async fn metrics_at(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_a_sent_message_is_not_sent_and_many_are_sent_once() {
     let broker = RabbitMq::start().await.unwrap();
     let url = broker.url();
-    let (_fleet, client) = up(&[("stg", &url)], &["--messaging-in-process"]).await;
+    let port = free_port().unwrap();
+    let metrics = format!("--metrics=127.0.0.1:{port}");
+    let (_fleet, client) = up(&[("stg", &url)], &["--messaging-in-process", &metrics]).await;
     give_secret(&client, "default", &fm(&broker)).await;
     let mut copy = message("copy", "a.b", &json!({}));
     copy.metadata.annotations =
@@ -261,6 +275,9 @@ async fn a_copy_of_a_sent_message_is_not_sent_and_many_are_sent_once() {
     }
     assert_eq!(ids.len(), count, "none twice");
     assert!(reader.take(CAPTURE).await.unwrap().is_none());
+    let counted = metrics_at(port).await;
+    let line = format!("fmsg_messages_total{{hub=\"hub1\",env=\"stg\",reason=\"Sent\"}} {count}");
+    assert!(counted.lines().any(|found| found == line), "{counted}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

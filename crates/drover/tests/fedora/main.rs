@@ -8,6 +8,8 @@
 mod command;
 mod copies;
 mod embedded;
+mod faults;
+mod node;
 mod python;
 mod real;
 mod stage;

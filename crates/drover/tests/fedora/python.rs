@@ -11,13 +11,13 @@ use lapin::message::BasicGetMessage;
 use crate::command::conf;
 use crate::stage::{program, take};
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let folder = drover_testkit::program("fedora-messaging").unwrap();
     folder.join("bin/fedora-messaging")
 }
 
 /// Everything of a message that two senders must agree on.
-fn looks(message: &BasicGetMessage) -> BTreeMap<String, String> {
+pub(crate) fn looks(message: &BasicGetMessage) -> BTreeMap<String, String> {
     let properties = &message.properties;
     let mut looks = BTreeMap::from([
         ("exchange".to_owned(), message.exchange.to_string()),

@@ -160,7 +160,7 @@ async fn the_example_of_the_request_is_sent_and_does_not_change() {
 }
 
 /// Reports, as a kubelet does, how the container of a pod ended.
-async fn end(pods: &Api<Pod>, name: &str, code: i32, words: &str) {
+pub(crate) async fn end(pods: &Api<Pod>, name: &str, code: i32, words: &str) {
     let phase = if code == 0 { "Succeeded" } else { "Failed" };
     let status = json!({"status": {"phase": phase, "containerStatuses": [{
         "name": "publish", "image": "registry.example/drover:1", "imageID": "", "ready": false, "restartCount": 0,

@@ -103,6 +103,11 @@ impl MessagingConfig {
         }
     }
 
+    /// Whether a key is one of the library's.
+    pub fn is_key(key: &str) -> bool {
+        KEYS.contains(&key.to_lowercase().as_str())
+    }
+
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();

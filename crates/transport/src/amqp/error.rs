@@ -44,6 +44,9 @@ pub enum AmqpError {
     /// A queue was full.
     #[error("the broker rejected the message: a queue took no more")]
     Rejected,
+    /// The broker said that it takes nothing now; the message was not written.
+    #[error("the broker takes no messages now: it is short of memory or disk space")]
+    Blocked,
     /// Written, and not heard of since.
     #[error("nobody knows whether the message arrived: {0}")]
     Uncertain(String),
@@ -72,7 +75,7 @@ impl AmqpError {
             Self::NoIdentity | Self::Identity(_) | Self::Tls(_) | Self::Login(_) => {
                 Verdict::AfterChange
             }
-            Self::Unreachable(_) | Self::Rejected => Verdict::Later,
+            Self::Unreachable(_) | Self::Blocked | Self::Rejected => Verdict::Later,
             Self::Uncertain(_) => Verdict::Again,
         }
     }

@@ -837,6 +837,14 @@ impl Admission for NoB {
         object["spec"]["a"] = "admitted".into();
         Ok(())
     }
+
+    fn validate(&self, request: &AdmissionRequest<'_>, object: &Value) -> ApiResult<()> {
+        if request.resource.is_custom() && object["spec"].get("replicas").is_some() {
+            let subject = request.resource.subject(request.name);
+            return Err(ApiError::forbidden(subject, "no replicas"));
+        }
+        Ok(())
+    }
 }
 
 #[tokio::test]
@@ -855,6 +863,21 @@ async fn rules_in_process_judge_writes() {
         "Forbidden",
         "things.example.io \"a\" is forbidden: no b",
     );
+    // The schema speaks before those who only judge.
+    for (replicas, code, text) in [
+        (
+            json!("x"),
+            422,
+            "spec.replicas in body must be of type integer",
+        ),
+        (json!(1), 403, "no replicas"),
+    ] {
+        let patch = json!({"spec": {"replicas": replicas}});
+        let answer = world.patch(&format!("{THINGS}/a"), MERGE, patch).await;
+        let message = answer.body["message"].as_str().unwrap_or_default();
+        assert_eq!(answer.code, code);
+        assert!(message.contains(text), "{message}");
+    }
 }
 
 #[tokio::test]

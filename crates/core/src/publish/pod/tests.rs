@@ -3,8 +3,11 @@ use k8s_openapi::api::core::v1::{
 };
 use serde_json::json;
 
-use super::super::{Attempt, Place, attempt};
+use super::super::{Attempt, Fault, Place, Verdict, attempt, conclude};
 use super::*;
+use drover_api::Time;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ContainerStateTerminated;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).expect("small seconds are valid")
@@ -44,7 +47,8 @@ fn made(program: Program) -> Pod {
         secret: "fm",
         keys: ["ca", "cert", "key"],
     };
-    pod(&begun().0, 1, &ROUTE, &secret, &settings)
+    let message = begun().0;
+    pod(&message, &pod_name(&message, 1), &ROUTE, &secret, &settings)
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn a_pod_is_hardened_and_owned_and_runs_the_command() {
 #[test]
 fn the_file_of_the_pod_is_read_back_as_the_same_message() {
     let (message, attempt) = begun();
-    let map = map(&message, &attempt.message, &ROUTE);
+    let map = map(&message, "a", &attempt.message, &ROUTE);
     assert_eq!(map.immutable, Some(true));
     let data = map.data.expect("it has files");
     let line = &data["message.json"];
@@ -130,10 +134,18 @@ fn seen(phase: &str, state: ContainerState) -> Pod {
     pod.metadata.creation_timestamp = Some(Time(at(1)));
     pod.status = Some(PodStatus {
         phase: Some(phase.to_owned()),
-        container_statuses: Some(vec![ContainerStatus {
-            state: Some(state),
-            ..ContainerStatus::default()
-        }]),
+        container_statuses: Some(vec![
+            // A cluster may add containers, and names come in order.
+            ContainerStatus {
+                name: "added".to_owned(),
+                ..ContainerStatus::default()
+            },
+            ContainerStatus {
+                name: "publish".to_owned(),
+                state: Some(state),
+                ..ContainerStatus::default()
+            },
+        ]),
         ..PodStatus::default()
     });
     pod
@@ -187,34 +199,97 @@ fn every_end_of_a_pod_has_a_reason_and_a_remedy() {
         "SenderPodFailed",
         Verdict::Later,
     );
-    let python = Program::Python;
-    check(python, 1, "Traceback", "SenderPodFailed", Verdict::Later);
-    check(python, 2, "", "InvalidMessage", Verdict::Never);
+    // An end without a report.
+    check(Program::Drover, 2, "", "SenderPodFailed", Verdict::Later);
     check(
-        python,
+        Program::Drover,
         111,
-        "Unable to connect to the message broker",
-        "ConnectionFailed",
-        Verdict::Later,
-    );
-    check(
-        python,
-        111,
-        "Publishing timed out",
+        "",
         "DeliveryUncertain",
         Verdict::Again,
     );
+    let fine = outcome(
+        &begun().0,
+        &seen("Succeeded", ended(0, "")),
+        Program::Python,
+        at(2),
+    );
+    assert_eq!(fine, Some(Ok(())));
+    let mut never = ended(128, "exec: \"drover\": not found");
+    never.terminated.as_mut().expect("it ended").reason = Some("StartError".to_owned());
+    let fault = outcome(&begun().0, &seen("Failed", never), Program::Drover, at(2));
+    let fault = fault.expect("it ended").expect_err("it failed");
+    assert_eq!(fault.reason, "SenderPodFailed");
+}
+
+/// The last words are those of fedora-messaging 3.9.1 with the configuration of the pod.
+#[test]
+fn the_words_of_the_python_command_are_understood() {
+    #[track_caller]
+    fn check(code: i32, words: &str, reason: &str, verdict: Verdict) {
+        let pod = seen("Failed", ended(code, words));
+        let fault = outcome(&begun().0, &pod, Program::Python, at(2));
+        let fault = fault.expect("it ended").expect_err("it failed");
+        let text = &fault.text;
+        assert_eq!((fault.reason, fault.verdict), (reason, verdict), "{text}");
+        assert!(!text.contains("  File"), "{text}");
+    }
+    let said = |lines: &[&str]| {
+        let first = "Publishing message with topic a.b";
+        [&[first], lines].concat().join("\n")
+    };
+    let lost = "[pika.adapters.twisted_connection ERROR] connection_lost: ConnectionLost()";
+    let let_in = "[fedora_messaging.twisted.factory DEBUG] AMQP handshake completed; connection ready for use";
+    let late =
+        "Unable to connect to the message broker: Publishing timed out after waiting 30 seconds.";
+    let trace = "  File \"factory.py\", line 212, in when_connected\n    yield self._client_deferred\nfedora_messaging.exceptions.ConnectionException";
+    check(1, "ImportError: no", "SenderPodFailed", Verdict::Later);
     check(
-        python,
+        1,
+        &[trace, "[pika.adapters.twisted_connection ERROR] connection_lost: Error([('SSL routines', '', 'certificate verify failed')])"].join("\n"),
+        "TLSVerificationFailed",
+        Verdict::AfterChange,
+    );
+    check(
+        1,
+        &[trace, "[pika.connection INFO] pending-error=ConnectionClosedByBroker: (403) 'ACCESS_REFUSED - Login was refused using authentication mechanism EXTERNAL.'", lost].join("\n"),
+        "AuthenticationRefused",
+        Verdict::AfterChange,
+    );
+    check(
+        2,
+        "Error: Unable to validate message: [] is not of type 'object'",
+        "InvalidMessage",
+        Verdict::Never,
+    );
+    check(111, &said(&[late]), "ConnectionFailed", Verdict::Later);
+    check(
+        111,
+        &said(&[late, let_in]),
+        "DeliveryUncertain",
+        Verdict::Again,
+    );
+    // The beginning is lost: it may have been let in.
+    check(111, late, "DeliveryUncertain", Verdict::Again);
+    check(
+        111,
+        "[pika.channel WARNING] Received remote Channel.Close (404): \"NOT_FOUND - no exchange 'nowhere' in vhost '/pubsub'\" on <Channel>",
+        "ExchangeNotFound",
+        Verdict::Never,
+    );
+    check(
         121,
-        "ACCESS_REFUSED - access to topic",
+        "Unable to publish message: (403, \"ACCESS_REFUSED - access to topic 'x.403' refused\")",
         "PublishForbidden",
         Verdict::Never,
     );
-    check(python, 121, "nack", "PublishRejected", Verdict::Later);
-    check(python, 137, "", "DeliveryUncertain", Verdict::Again);
-    let fine = outcome(&begun().0, &seen("Succeeded", ended(0, "")), python, at(2));
-    assert_eq!(fine, Some(Ok(())));
+    check(
+        121,
+        &said(&["Unable to publish message: 1 message(s) NACKed, topic a.403"]),
+        "PublishRejected",
+        Verdict::Later,
+    );
+    check(137, "", "DeliveryUncertain", Verdict::Again);
 }
 
 #[test]
@@ -234,36 +309,88 @@ fn a_pod_that_never_ran_sent_nothing_and_one_that_is_lost_may_have() {
         let found = outcome(&begun().0, pod, Program::Drover, at(second))?;
         Some(found.expect_err("it did not succeed").reason)
     };
-    let pulling = seen("Pending", waiting("ImagePullBackOff"));
-    assert_eq!(look(&pulling, 10), None);
-    assert_eq!(look(&pulling, 1000), Some("SenderPodFailed"));
-    assert_eq!(look(&seen("Running", running()), 10), None);
-    assert_eq!(
-        look(&seen("Running", running()), 1000),
-        Some("DeliveryUncertain")
-    );
-    assert_eq!(
-        look(&seen("Failed", running()), 10),
-        Some("DeliveryUncertain")
-    );
-    assert_eq!(
-        look(&seen("Failed", waiting("x")), 10),
-        Some("SenderPodFailed")
-    );
+    let on_node = |mut pod: Pod| {
+        let spec = pod.spec.as_mut().expect("it has a spec");
+        spec.node_name = Some("n1".to_owned());
+        pod
+    };
+    let because = |mut pod: Pod, reason: &str| {
+        let status = pod.status.as_mut().expect("it has a status");
+        status.reason = Some(reason.to_owned());
+        pod
+    };
+    let (unsent, uncertain) = (Some("SenderPodFailed"), Some("DeliveryUncertain"));
+    for (pod, second, expected) in [
+        (seen("Pending", waiting("ImagePullBackOff")), 10, None),
+        (seen("Pending", waiting("ContainerCreating")), 1000, unsent),
+        (
+            because(
+                on_node(seen("Failed", waiting("ImagePullBackOff"))),
+                "DeadlineExceeded",
+            ),
+            100,
+            unsent,
+        ),
+        // It was about to start when its node fell silent.
+        (
+            on_node(seen("Pending", waiting("ContainerCreating"))),
+            1000,
+            uncertain,
+        ),
+        (on_node(made(Program::Drover)), 10, None),
+        (seen("Running", running()), 10, None),
+        (seen("Running", running()), 1000, uncertain),
+        (seen("Failed", running()), 10, uncertain),
+        (seen("Failed", waiting("x")), 10, unsent),
+        (
+            because(on_node(seen("Failed", waiting("x"))), "Evicted"),
+            10,
+            unsent,
+        ),
+        (
+            because(on_node(seen("Failed", waiting("x"))), "NodeLost"),
+            10,
+            uncertain,
+        ),
+    ] {
+        assert_eq!(look(&pod, second), expected, "{:?}", pod.status);
+    }
+    let mut started_late = seen("Running", running());
+    let status = started_late.status.as_mut().expect("it has a status");
+    status.start_time = Some(Time(at(900)));
+    assert_eq!(look(&started_late, 1000), None);
+}
+
+#[test]
+fn a_pod_that_is_not_there_was_not_made_or_went() {
     let (message, _) = begun();
-    assert_eq!(missing(&message, at(5)), Missing::Make);
-    assert!(matches!(missing(&message, at(60)), Missing::Gone(_)));
+    let map = ConfigMap::default();
+    assert_eq!(missing(&message, None, at(5)), Missing::Make);
+    // The publisher was away for long.
+    assert_eq!(missing(&message, None, at(600)), Missing::Make);
+    for (map, second, reason) in [
+        (Some(&map), 5, "DeliveryUncertain"),
+        (None, 3600, "SenderPodFailed"),
+    ] {
+        let Missing::Gone(fault) = missing(&message, map, at(second)) else {
+            panic!("{reason}");
+        };
+        assert_eq!(fault.reason, reason);
+    }
 }
 
 #[test]
 fn a_pod_stays_until_its_end_is_written_down_and_a_while_longer() {
     let (mut message, _) = begun();
-    let meta = made(Program::Drover).metadata;
-    assert_eq!(removable_at(&message, &meta), None);
-    message.status = Some(super::super::conclude(&message, Ok(()), at(3)));
-    assert_eq!(removable_at(&message, &meta), Some(at(63)));
+    let pod = seen("Succeeded", ended(0, ""));
+    assert_eq!(removable_at(&message, &pod), None);
+    message.status = conclude(&message, &message, Ok(()), at(3));
+    assert_eq!(removable_at(&message, &pod), Some(at(63)));
     let (mut message, _) = begun();
     let fault = Fault::new(names::REASON_REJECTED, Verdict::Later, "");
-    message.status = Some(super::super::conclude(&message, Err(fault), at(3)));
-    assert_eq!(removable_at(&message, &meta), Some(at(3601)));
+    message.status = conclude(&message, &message, Err(fault), at(3));
+    assert_eq!(removable_at(&message, &pod), Some(at(3601)));
+    // One that was given up and may still come to send.
+    let pending = seen("Pending", ContainerState::default());
+    assert_eq!(removable_at(&message, &pending), Some(Timestamp::MIN));
 }

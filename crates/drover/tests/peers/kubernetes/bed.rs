@@ -378,6 +378,7 @@ async fn agent(
             format!("--bootstrap-token-file={}", token.display()),
         ),
         ("--health", format!("--health=127.0.0.1:{health}")),
+        ("--metrics", "--metrics=127.0.0.1:0".to_owned()),
     ];
     let args = arguments(&manifests(AGENT), &others);
     let mut agent = credentials.start("agent", &args, folder);
