@@ -241,11 +241,14 @@ async fn check(client: &Client, namespace: &str, case: &Case) {
     let status = reason(client, namespace, case.name, case.reason).await;
     let told = format!("{namespace}/{}: {status:?}", case.name);
     assert_eq!(status.completion_time.is_some(), case.last, "{told}");
-    let tried = u32::from(!["InvalidMessage", "SecretNotFound"].contains(&case.reason));
-    assert_eq!(status.attempts, tried, "{told}");
+    let tried = !["InvalidMessage", "SecretNotFound"].contains(&case.reason);
+    // Where there is another attempt, a busy machine may look after it only.
+    let attempts = status.attempts.min(if case.last { u32::MAX } else { 1 });
+    assert_eq!(attempts, u32::from(tried), "{told}");
     let doubt = ["PublishRejected", "DeliveryUncertain"].contains(&case.reason);
-    assert_eq!(status.uncertain_attempts, u32::from(doubt), "{told}");
-    let by_pod = tried == 1 && !namespace.starts_with("inside");
+    let doubts = if doubt { status.attempts } else { 0 };
+    assert_eq!(status.uncertain_attempts, doubts, "{told}");
+    let by_pod = tried && !namespace.starts_with("inside");
     assert_eq!(status.sender_pod.is_some(), by_pod, "{told}");
 }
 
