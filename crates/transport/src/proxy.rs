@@ -1,6 +1,7 @@
 //! Proxies on the way to a server that is reached over TLS, as Go programs find them: `HTTPS_PROXY` of the environment, unless
 //! `NO_PROXY` names the server, and never for this machine itself (golang.org/x/net/http/httpproxy).
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::{HeaderValue, Uri};
@@ -9,7 +10,6 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 
 /// What the environment says of proxies.
-#[derive(Debug)]
 pub struct Rules {
     /// As it is written, with what it says of who asks.
     written: Option<Uri>,
@@ -17,11 +17,24 @@ pub struct Rules {
 }
 
 /// A proxy.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Proxy {
     written: Uri,
     bare: Uri,
     auth: Option<HeaderValue>,
+}
+
+// Passwords are not for logs.
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rules")
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Proxy").field(&self.bare).finish()
+    }
 }
 
 /// Why a proxy cannot be used.
@@ -106,6 +119,8 @@ mod tests {
     fn check(proxy: &str, no: &str, server: &str, expected: Option<&str>) {
         let server: Uri = server.parse().expect("a server");
         let found = Rules::new(proxy, no).on_the_way(&server);
+        let shown = format!("{found:?}");
+        assert!(!shown.contains("secret"), "{shown}");
         let found = found.map(|found| found.uri().to_string());
         assert_eq!(found.as_deref(), expected, "{proxy} {no} {server}");
     }
