@@ -290,9 +290,8 @@ impl Messages {
             let Some(status) = publish::conclude(&message, &begun, outcome.clone(), now) else {
                 return Ok(());
             };
-            let error = match self.write(&message, status).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
+            let Err(error) = self.write(&message, status).await else {
+                return Ok(());
             };
             tries += 1;
             if tries >= WRITES {

@@ -11,6 +11,7 @@ use lapin::message::BasicGetMessage;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueuePurgeOptions,
 };
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -242,6 +243,18 @@ impl Reader {
         let confirm = sent.await?;
         ensure!(confirm.is_ack(), "the broker did not take it: {confirm:?}");
         Ok(())
+    }
+
+    /// Takes a queue off `amq.topic`: from now on it gets no messages.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn unbind(&self, queue: &str, key: &str) -> Result<()> {
+        let none = FieldTable::default();
+        let unbound = self
+            .channel
+            .queue_unbind(queue.into(), "amq.topic".into(), key.into(), none);
+        Ok(unbound.await?)
     }
 
     /// Takes everything out of a queue; the answer is how much it was.

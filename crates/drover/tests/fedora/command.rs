@@ -126,6 +126,11 @@ async fn messages_of_the_command_line_and_of_a_file_arrive() {
     let dry = ["--conf", &conf, "--topic", "a", "--body", "{}", "--dry-run"];
     assert_eq!(publish(&dry, "").status.code(), Some(0));
     assert!(reader.take(CAPTURE).await.unwrap().is_none());
+    // On a bus it is normal that nobody listens.
+    reader.unbind(CAPTURE, "#").await.unwrap();
+    let unheard = ["--conf", &conf, "--topic", "a", "--body", "{}"];
+    assert_eq!(publish(&unheard, "").status.code(), Some(0));
+    assert!(reader.take(CAPTURE).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

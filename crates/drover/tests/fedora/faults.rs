@@ -83,15 +83,35 @@ fn pods(program: Program) -> Sender {
     })
 }
 
-/// The identities of a namespace: a good one, one of a stranger, one without rights, one that trusts another authority.
+/// The identities of a namespace: good ones, one of a stranger, one without rights, one that trusts another authority.
 async fn secrets(client: &Client, broker: &RabbitMq, namespace: &str, folder: &Path) {
     let other = Authority::new(&folder.join("other")).unwrap();
     let mut deceived = fm(broker);
     deceived.metadata.name = Some("deceived".to_owned());
     let ca = ByteString(std::fs::read(other.ca()).unwrap());
     deceived.data.as_mut().unwrap().insert("ca".to_owned(), ca);
-    let all: [Secret; 4] = [
+    // An authority that is renewed has two certificates of one name for a while.
+    let mut renewed = fm(broker);
+    renewed.metadata.name = Some("renewed".to_owned());
+    let both = [other.ca(), broker.authority().ca()].map(|path| std::fs::read(path).unwrap());
+    let data = renewed.data.as_mut().unwrap();
+    data.insert("ca".to_owned(), ByteString(both.concat()));
+    let called = |name: &str, keys: [&str; 3]| {
+        let mut secret = fm(broker);
+        secret.metadata.name = Some(name.to_owned());
+        let data = ["ca", "cert", "key"].iter().zip(keys);
+        let known = fm(broker).data.unwrap();
+        secret.data = Some(
+            data.map(|(from, to)| (to.to_owned(), known[*from].clone()))
+                .collect(),
+        );
+        secret
+    };
+    let all: [Secret; 7] = [
         fm(broker),
+        renewed,
+        called("tls", ["ca.crt", "tls.crt", "tls.key"]),
+        called("files", ["cacert.pem", "cert.pem", "key.pem"]),
         secret(broker, "stranger", "nobody"),
         secret(broker, "weak", POWERLESS),
         deceived,
@@ -123,6 +143,9 @@ fn cases() -> Vec<Case> {
     };
     vec![
         case("main", "fine", "nice.message", "fm", "Sent", true),
+        case("main", "renewed", "a.b", "renewed", "Sent", true),
+        case("main", "tls", "a.b", "tls", "Sent", true),
+        case("main", "files", "a.b", "files", "Sent", true),
         case(
             "main",
             "deceived",
@@ -218,11 +241,14 @@ async fn check(client: &Client, namespace: &str, case: &Case) {
     let status = reason(client, namespace, case.name, case.reason).await;
     let told = format!("{namespace}/{}: {status:?}", case.name);
     assert_eq!(status.completion_time.is_some(), case.last, "{told}");
-    let tried = u32::from(!["InvalidMessage", "SecretNotFound"].contains(&case.reason));
-    assert_eq!(status.attempts, tried, "{told}");
+    let tried = !["InvalidMessage", "SecretNotFound"].contains(&case.reason);
+    // Where there is another attempt, a busy machine may look after it only.
+    let attempts = status.attempts.min(if case.last { u32::MAX } else { 1 });
+    assert_eq!(attempts, u32::from(tried), "{told}");
     let doubt = ["PublishRejected", "DeliveryUncertain"].contains(&case.reason);
-    assert_eq!(status.uncertain_attempts, u32::from(doubt), "{told}");
-    let by_pod = tried == 1 && !namespace.starts_with("inside");
+    let doubts = if doubt { status.attempts } else { 0 };
+    assert_eq!(status.uncertain_attempts, doubts, "{told}");
+    let by_pod = tried && !namespace.starts_with("inside");
     assert_eq!(status.sender_pod.is_some(), by_pod, "{told}");
 }
 

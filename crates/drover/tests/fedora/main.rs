@@ -7,6 +7,7 @@
 
 mod command;
 mod copies;
+mod crashes;
 mod embedded;
 mod faults;
 mod node;

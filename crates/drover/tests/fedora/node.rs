@@ -226,12 +226,11 @@ impl Root {
             .spawn()?;
         let ended = tokio::time::timeout(limit, child.wait()).await;
         let late = ended.is_err();
-        let status = match ended {
-            Ok(status) => status?,
-            Err(_) => {
-                child.start_kill()?;
-                child.wait().await?
-            }
+        let status = if let Ok(status) = ended {
+            status?
+        } else {
+            child.start_kill()?;
+            child.wait().await?
         };
         let signal = status.signal().map(|number| 128 + number);
         Ok((status.code().or(signal).unwrap_or(137), late))

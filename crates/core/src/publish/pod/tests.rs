@@ -320,7 +320,7 @@ fn a_pod_that_never_ran_sent_nothing_and_one_that_is_lost_may_have() {
         pod
     };
     let (unsent, uncertain) = (Some("SenderPodFailed"), Some("DeliveryUncertain"));
-    for (pod, second, expected) in [
+    for (pod, second, expected) in vec![
         (seen("Pending", waiting("ImagePullBackOff")), 10, None),
         (seen("Pending", waiting("ContainerCreating")), 1000, unsent),
         (

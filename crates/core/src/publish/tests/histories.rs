@@ -35,6 +35,7 @@ impl Dice {
 
 /// What a process is in the middle of.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there are two at most")]
 enum Doing {
     Nothing,
     /// The attempt is written down; it publishes next.
