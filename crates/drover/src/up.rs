@@ -14,6 +14,7 @@ use drover_agent::{AgentOptions, HubEndpoint};
 use drover_apiserver::auth::ca::write_private;
 use drover_apiserver::store::Database;
 use drover_runtime::clock::Clock;
+use drover_runtime::health::Health;
 use drover_runtime::metrics::Metrics;
 use drover_runtime::supervise::Tasks;
 use serde_json::json;
@@ -74,7 +75,13 @@ async fn serve(
         }
     };
     let told = async {
-        ready::wait(&fleet.hubs, usize::from(args.clusters), output).await?;
+        ready::wait(
+            &fleet.hubs,
+            &fleet.health,
+            usize::from(args.clusters),
+            output,
+        )
+        .await?;
         fleet.tell(place, output, start)?;
         apply_files(args, &fleet).await
     };
@@ -113,6 +120,8 @@ async fn apply_files(args: &cli::Up, fleet: &Fleet) -> Result<()> {
 struct Fleet {
     global: Member,
     hubs: Vec<Member>,
+    /// Of each hub.
+    health: Vec<Health>,
     clusters: Vec<Member>,
     brokers: Vec<String>,
 }
@@ -137,11 +146,12 @@ impl Fleet {
             place: place.path(),
         };
         let global = starting.member("global").await?;
-        let mut hubs = Vec::new();
+        let (mut hubs, mut health) = (Vec::new(), Vec::new());
         let mut endpoints = Vec::new();
         for number in 1..=args.hubs {
-            let (hub, endpoint) = starting.hub(&format!("hub{number}")).await?;
+            let (hub, endpoint, of_hub) = starting.hub(&format!("hub{number}")).await?;
             hubs.push(hub);
+            health.push(of_hub);
             endpoints.push(endpoint);
         }
         let mut clusters = Vec::new();
@@ -158,6 +168,7 @@ impl Fleet {
         let fleet = Self {
             global,
             hubs,
+            health,
             clusters,
             brokers: endpoints.into_iter().map(|e| e.url).collect(),
         };
@@ -230,7 +241,7 @@ impl Starting<'_> {
         Member::start(name, self.database, self.folder, listener, self.tasks).await
     }
 
-    async fn hub(&mut self, name: &str) -> Result<(Member, HubEndpoint)> {
+    async fn hub(&mut self, name: &str) -> Result<(Member, HubEndpoint, Health)> {
         let member = self.member(name).await?;
         let listener = self
             .ports
@@ -241,10 +252,11 @@ impl Starting<'_> {
         let own = |metrics: &Metrics| metrics.labelled("hub", name);
         let metrics = self.metrics.as_ref().map(own);
         hub.metrics.clone_from(&metrics);
+        let health = hub.health.clone();
         self.tasks.spawn(name, hub.run(self.tasks.cancel_token()));
         let (client, place) = (&member.client, self.place);
         messages::publish(name, client, self.messaging, place, metrics, self.tasks)?;
-        Ok((member, endpoint))
+        Ok((member, endpoint, health))
     }
 
     async fn cluster(&mut self, name: &str, hub: &str, endpoint: HubEndpoint) -> Result<Member> {

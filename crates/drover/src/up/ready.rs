@@ -1,4 +1,4 @@
-//! Waits until every cluster is joined and available, and shows how far it is.
+//! Waits until every hub serves and every cluster is joined and available, and shows how far it is.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use drover_api::cluster::v1::ManagedCluster;
 use drover_api::conditions::is_true;
 use drover_api::names::cluster as words;
+use drover_runtime::health::Health;
 use indicatif::{ProgressBar, ProgressStyle};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -20,13 +21,20 @@ const PATIENCE_EACH: Duration = Duration::from_secs(1);
 /// How often to look: in process this costs microseconds.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Waits for `clusters` clusters on all hubs together.
-pub async fn wait(hubs: &[Member], clusters: usize, output: Output) -> Result<()> {
+/// Waits for the hubs, each with its health, and for `clusters` clusters on all of them together.
+pub async fn wait(
+    hubs: &[Member],
+    health: &[Health],
+    clusters: usize,
+    output: Output,
+) -> Result<()> {
     let bar = bar(clusters, output);
     let start = Instant::now();
     let limit = PATIENCE + PATIENCE_EACH * u32::try_from(clusters).unwrap_or(u32::MAX);
     loop {
-        let waiting = look(hubs, clusters).await;
+        let mut waiting = look(hubs, clusters).await;
+        let late = hubs.iter().zip(health).filter(|(_, of)| !of.ready().0);
+        waiting.extend(late.map(|(hub, _)| format!("{} does not serve yet", hub.name)));
         bar.set_position((clusters - waiting.len().min(clusters)) as u64);
         if waiting.is_empty() {
             bar.finish_and_clear();
