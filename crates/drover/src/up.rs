@@ -255,7 +255,16 @@ impl Starting<'_> {
         let health = hub.health.clone();
         self.tasks.spawn(name, hub.run(self.tasks.cancel_token()));
         let (client, place) = (&member.client, self.place);
-        messages::publish(name, client, self.messaging, place, metrics, self.tasks)?;
+        let served = health.gate("messages");
+        messages::publish(
+            name,
+            client,
+            self.messaging,
+            place,
+            metrics,
+            served,
+            self.tasks,
+        )?;
         Ok((member, endpoint, health))
     }
 

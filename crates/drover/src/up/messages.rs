@@ -7,6 +7,7 @@ use drover_core::publish::admission;
 use drover_core::publish::pod::{PodSettings, Program};
 use drover_publisher::{Sender, install};
 use drover_runtime::clock::Clock;
+use drover_runtime::health::Gate;
 use drover_runtime::metrics::Metrics;
 use drover_runtime::supervise::Tasks;
 use drover_workloads::Local;
@@ -34,13 +35,14 @@ impl Admission for MessageRules {
     }
 }
 
-/// Starts the publisher of a hub, and a node for its pods.
+/// Starts the publisher of a hub, and a node for its pods; `served` opens when messages can be made.
 pub fn publish(
     name: &str,
     client: &Client,
     args: &cli::Messaging,
     folder: &std::path::Path,
     metrics: Option<Metrics>,
+    served: Gate,
     tasks: &mut Tasks,
 ) -> Result<()> {
     let local = Local {
@@ -65,6 +67,7 @@ pub fn publish(
     publisher.metrics = metrics;
     tasks.spawn(format!("publisher of {name}"), async move {
         install::install(&client).await?;
+        served.open();
         publisher.run(cancel).await
     });
     Ok(())

@@ -7,7 +7,7 @@ use super::bed::{Bed, CLUSTER};
 use crate::world::{GOOD, LONG, api, apply, conditions, config_map, field, good, work, works};
 
 /// A client keeps a token for a minute.
-const READ_AGAIN: std::time::Duration = LONG.saturating_mul(3);
+const READ_AGAIN: std::time::Duration = LONG.saturating_mul(2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_use_their_service_account_and_notice_a_new_token() {
