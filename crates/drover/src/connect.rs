@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use drover_agent::registration::endpoint::proxy;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -87,7 +88,8 @@ pub async fn client(kubeconfig: &Kubeconfig, context: Option<&str>) -> Result<Cl
         context: context.map(ToOwned::to_owned),
         ..KubeConfigOptions::default()
     };
-    let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await?;
+    config.proxy_url = proxy(kubeconfig, context, &config.cluster_url);
     Ok(Client::try_from(config)?)
 }
 

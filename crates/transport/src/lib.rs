@@ -14,6 +14,8 @@ pub mod skipped;
 pub mod config;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+#[cfg(feature = "grpc")]
+pub mod proxy;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod tls;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use drover_transport::proxy::Rules;
 use k8s_openapi::ByteString;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -206,11 +207,37 @@ fn inline(part: &mut Value, key: &str, files: &BTreeMap<String, ByteString>) {
     }
 }
 
+/// The proxy on the way to a server, as client-go has it: that of the kubeconfig, whatever the environment says, or that of the
+/// environment. (`kube` compares `NO_PROXY` with the proxy instead of the server.)
+pub fn proxy(
+    kubeconfig: &Kubeconfig,
+    context: Option<&str>,
+    server: &http::Uri,
+) -> Option<http::Uri> {
+    let context = context.or(kubeconfig.current_context.as_deref())?;
+    let contexts = kubeconfig.contexts.iter();
+    let cluster = contexts
+        .filter(|one| one.name == context)
+        .find_map(|one| one.context.as_ref().map(|context| &context.cluster));
+    let mut clusters = kubeconfig.clusters.iter();
+    let own = clusters
+        .find(|one| Some(&one.name) == cluster)
+        .and_then(|one| one.cluster.as_ref()?.proxy_url.as_deref())
+        .filter(|own| !own.is_empty());
+    match own {
+        Some(own) => own.parse().ok(),
+        None => Rules::from_env()
+            .on_the_way(server)
+            .map(|proxy| proxy.uri().clone()),
+    }
+}
+
 async fn client(kubeconfig: Kubeconfig) -> Result<Client, EndpointError> {
     let what = "the kubeconfig of a hub";
     let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
-    let config = config.await.map_err(|error| bad(what, error))?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &options);
+    let mut config = config.await.map_err(|error| bad(what, error))?;
+    config.proxy_url = proxy(&kubeconfig, None, &config.cluster_url);
     Client::try_from(config).map_err(|error| bad(what, error))
 }
 

@@ -15,6 +15,7 @@ mod kinds;
 mod placement;
 mod placing;
 mod replicasets;
+mod proxied;
 mod registration;
 mod rights;
 mod serving;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use drover_protocol::CloudEvent;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use http::Uri;
 use prost::Message as _;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -21,6 +22,7 @@ use super::proto::SubscriptionRequest;
 use super::stubs::cloud_event_service_client::CloudEventServiceClient;
 use crate::identity::{ClientTls, Pem, REFRESH};
 use crate::link::{Link, Publisher, Subscription, Transport, TransportError};
+use crate::proxy::Rules;
 use crate::service::ServiceError;
 use crate::skipped::Skipped;
 
@@ -160,13 +162,20 @@ impl GrpcTransport {
             endpoint = endpoint.tls_config(tls).map_err(bad)?;
             watch = found;
         }
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|e| TransportError::Connect {
-                to: config.url.clone(),
-                why: words(&e),
-            })?;
+        let server = config.url.parse::<Uri>();
+        let proxy = server.ok().and_then(|it| Rules::from_env().on_the_way(&it));
+        let channel = match proxy {
+            None => endpoint.connect().await,
+            Some(proxy) => {
+                let tunnel = proxy.tunnel();
+                let tunnel = tunnel.map_err(|e| TransportError::Config(e.to_string()))?;
+                endpoint.connect_with_connector(tunnel).await
+            }
+        };
+        let channel = channel.map_err(|e| TransportError::Connect {
+            to: config.url.clone(),
+            why: words(&e),
+        })?;
         Ok(Connection {
             number,
             channel,
