@@ -96,7 +96,9 @@ impl Authority {
         self.write(name, params)
     }
 
-    fn write(&self, name: &str, params: CertificateParams) -> Result<Pair> {
+    fn write(&self, name: &str, mut params: CertificateParams) -> Result<Pair> {
+        // As usual authorities do: OpenSSL finds the right one of two with one name by it.
+        params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let cert = params
             .signed_by(&key, &self.issuer)

@@ -241,14 +241,14 @@ async fn check(client: &Client, namespace: &str, case: &Case) {
     let status = reason(client, namespace, case.name, case.reason).await;
     let told = format!("{namespace}/{}: {status:?}", case.name);
     assert_eq!(status.completion_time.is_some(), case.last, "{told}");
-    let tried = !["InvalidMessage", "SecretNotFound"].contains(&case.reason);
-    // Where there is another attempt, a busy machine may look after it only.
-    let attempts = status.attempts.min(if case.last { u32::MAX } else { 1 });
-    assert_eq!(attempts, u32::from(tried), "{told}");
+    let tried = u32::from(!["InvalidMessage", "SecretNotFound"].contains(&case.reason));
+    // On a busy machine the first attempt may be too slow to find out, or be over before anybody looks.
+    let more = status.attempts.checked_sub(tried);
+    assert!(more.is_some_and(|more| more * tried == more), "{told}");
     let doubt = ["PublishRejected", "DeliveryUncertain"].contains(&case.reason);
-    let doubts = if doubt { status.attempts } else { 0 };
-    assert_eq!(status.uncertain_attempts, doubts, "{told}");
-    let by_pod = tried && !namespace.starts_with("inside");
+    let doubts = u32::from(doubt)..=u32::from(doubt) + more.unwrap();
+    assert!(doubts.contains(&status.uncertain_attempts), "{told}");
+    let by_pod = tried == 1 && !namespace.starts_with("inside");
     assert_eq!(status.sender_pod.is_some(), by_pod, "{told}");
 }
 
@@ -265,7 +265,7 @@ async fn every_fault_ends_in_its_reason_whoever_sends() {
         entry_point: program().to_owned(),
         commands: python().parent().unwrap().to_owned(),
     };
-    let _node = Node::start(client.clone(), image, 2);
+    let _node = Node::start(client.clone(), image, "-silent");
     silent.block(true).unwrap();
     let reader = main.reader().await.unwrap();
     // The queue that holds one message holds one.
