@@ -1,15 +1,19 @@
 //! What the tests share: a broker, secrets, messages, and looks at them.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus};
 use drover_testkit::rabbitmq::{CAPTURE, PUBLISHER, Reader};
 use drover_testkit::{RabbitMq, eventually};
+use futures::StreamExt as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::PostParams;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt};
 use lapin::message::BasicGetMessage;
 use lapin::types::AMQPValue;
@@ -105,6 +109,51 @@ pub(crate) async fn reason(
         Ok(status)
     };
     eventually(expected, LONG, check).await.unwrap()
+}
+
+/// Sees every status that a message has for however short a time, without asking for each.
+#[derive(Clone)]
+pub(crate) struct Witness(Arc<Mutex<Vec<FedoraMessage>>>);
+
+impl Witness {
+    /// Looks from now on.
+    pub(crate) fn of(client: &Client) -> Self {
+        let witness = Self(Arc::default());
+        let seen = Arc::clone(&witness.0);
+        let api: Api<FedoraMessage> = Api::all(client.clone());
+        tokio::spawn(async move {
+            let mut changes = pin!(watcher(api, watcher::Config::default()).applied_objects());
+            while let Some(change) = changes.next().await {
+                // A watch that breaks begins anew.
+                if let Ok(found) = change {
+                    seen.lock().unwrap().push(found);
+                }
+            }
+        });
+        witness
+    }
+
+    /// The first status of a message with this reason.
+    pub(crate) async fn reason(
+        &self,
+        namespace: &str,
+        name: &str,
+        expected: &str,
+    ) -> FedoraMessageStatus {
+        let check = async || {
+            let seen = self.0.lock().unwrap();
+            let all = seen.iter().filter(|one| {
+                one.namespace().as_deref() == Some(namespace) && one.name_any() == name
+            });
+            let all: Vec<_> = all.filter_map(|one| one.status.as_ref()).collect();
+            let found = all
+                .iter()
+                .find(|status| status.reason.as_deref() == Some(expected));
+            let found = found.with_context(|| format!("{namespace}/{name}: {:?}", all.last()))?;
+            Ok(FedoraMessageStatus::clone(found))
+        };
+        eventually(expected, LONG, check).await.unwrap()
+    }
 }
 
 /// The next message of the queue that gets all.
