@@ -10,12 +10,13 @@ mod pods;
 mod events;
 mod metrics;
 mod secrets;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_api::fedora::v1alpha1::{Environment, FedoraMessage};
+use drover_api::fedora::v1alpha1::Environment;
 use drover_api::names::fedora as names;
 use drover_core::publish::Place;
 use drover_core::publish::pod::PodSettings;
@@ -38,6 +39,7 @@ use messages::Messages;
 use metrics::Tally;
 use pods::Pods;
 use secrets::Secrets;
+use stored::Stored;
 
 pub use messages::fault_of;
 
@@ -156,7 +158,7 @@ impl Publisher {
             Api::all(self.client.clone()),
             Config::default(),
             stop.clone(),
-            move |found: &FedoraMessage| told.add(messages::key_of(found)),
+            move |found: &Stored| told.add(messages::key_of(found)),
         );
         tasks.run("the cache of messages", task);
         let pods = self.pods(&queue, &mut tasks);
@@ -213,7 +215,7 @@ impl Publisher {
 struct Leader {
     publisher: Publisher,
     queue: Arc<WorkQueue<String>>,
-    messages: Store<FedoraMessage>,
+    messages: Store<Stored>,
     pods: Option<Store<Pod>>,
     events: Events,
     tally: Tally,

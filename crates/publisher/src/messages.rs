@@ -11,8 +11,9 @@ use drover_runtime::controller::Next;
 use drover_transport::amqp::{self, AmqpError};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Request;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use crate::connections::Connections;
@@ -20,6 +21,7 @@ use crate::events::Events;
 use crate::metrics::Tally;
 use crate::pods::{self, Pods};
 use crate::secrets::{Found, Secrets};
+use crate::stored::Stored;
 use crate::{Publisher, PublisherError, Target};
 
 /// Between two looks at a secret that cannot be used: nobody tells when it changes.
@@ -31,7 +33,7 @@ const WRITES: u32 = 8;
 
 pub(crate) struct Messages {
     pub settings: Publisher,
-    pub messages: Store<FedoraMessage>,
+    pub messages: Store<Stored>,
     pub secrets: Secrets,
     pub connections: Connections,
     pub pods: Option<Pods>,
@@ -43,22 +45,27 @@ impl Messages {
     /// One round for one message.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, PublisherError> {
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
-        let Some(message) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
+        let Some(stored) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
             if let Some(pods) = &self.pods {
                 pods.leave(key);
             }
             return Ok(Next::OnChange);
         };
         let now = self.settings.clock.now();
+        let message = &stored.message;
+        if let Some(why) = &stored.unreadable {
+            let step = publish::unreadable(message, why, now);
+            return self.end_unread(message, step, now).await;
+        }
         let target = self.settings.targets.get(&message.spec.env);
-        if let Some((pods, name)) = self.pod_at_work(&message) {
-            return self.watch_pod(pods, &message, target, &name, now).await;
+        if let Some((pods, name)) = self.pod_at_work(message) {
+            return self.watch_pod(pods, message, target, &name, now).await;
         }
         let tidied = match &self.pods {
-            Some(pods) => pods.tidy(&message, now).await?,
+            Some(pods) => pods.tidy(message, now).await?,
             None => None,
         };
-        let next = self.step(&message, target, now).await?;
+        let next = self.step(message, target, now).await?;
         Ok(match (next, tidied) {
             (Next::OnChange, Some(wait)) => Next::After(wait),
             (Next::After(one), Some(other)) => Next::After(one.min(other)),
@@ -97,6 +104,54 @@ impl Messages {
                 _ => Ok(Next::OnChange),
             },
         }
+    }
+
+    /// Ends a message that cannot be read; nor can what the API answers to a write of it.
+    async fn end_unread(
+        &self,
+        rest: &FedoraMessage,
+        step: Step,
+        now: Timestamp,
+    ) -> Result<Next, PublisherError> {
+        match step {
+            Step::Write(status) => self.write_unread(rest, *status).await?,
+            Step::Delete => self.delete(rest).await?,
+            Step::WakeAt(time) => {
+                let wait = time.duration_since(now).unsigned_abs();
+                return Ok(Next::After(wait + Duration::from_millis(1)));
+            }
+            // There is nothing to send.
+            Step::Rest | Step::Mark(_) | Step::Identify(_) => {}
+        }
+        Ok(Next::OnChange)
+    }
+
+    /// A write of the status leaves everything else as it is, so what could not be read is not missed.
+    async fn write_unread(
+        &self,
+        rest: &FedoraMessage,
+        status: FedoraMessageStatus,
+    ) -> Result<(), PublisherError> {
+        let name = rest.name_any();
+        let failed = |source| PublisherError::Write {
+            kind: "status of message",
+            name: name.clone(),
+            source: Box::new(source),
+        };
+        let changed = FedoraMessage {
+            status: Some(status),
+            ..rest.clone()
+        };
+        let body =
+            serde_json::to_vec(&changed).map_err(|error| failed(kube::Error::SerdeError(error)))?;
+        let namespace = rest.namespace().unwrap_or_default();
+        let request = Request::new(FedoraMessage::url_path(&(), Some(&namespace)))
+            .replace_subresource("status", &name, &PostParams::default(), body)
+            .map_err(|error| failed(kube::Error::BuildRequest(error)))?;
+        let written = self.settings.client.request_text(request).await;
+        written.map_err(failed)?;
+        self.events.written(rest.status.as_ref(), &changed);
+        Ok(())
     }
 
     /// The pod that the last attempt was left to, if nobody wrote its end yet.
@@ -377,7 +432,7 @@ impl Messages {
 }
 
 /// The key of a message in the queue.
-pub(crate) fn key_of(message: &FedoraMessage) -> String {
+pub(crate) fn key_of(message: &impl kube::ResourceExt) -> String {
     format!(
         "{}/{}",
         message.namespace().unwrap_or_default(),

@@ -95,6 +95,7 @@ impl Secrets {
                 );
                 return Err(fault(names::REASON_SECRET_NOT_FOUND, text));
             }
+            Err(Failure::Forbidden) if !foreign => return Err(not_readable(wanted, owner)),
             Err(Failure::Missing | Failure::Forbidden) => return Err(not_permitted(wanted, owner)),
             Err(Failure::Other(error)) => {
                 let text = format!("Failed to read secret {:?}: {error}", wanted.name);
@@ -188,6 +189,15 @@ fn not_permitted(wanted: &SecretRef, owner: &str) -> Fault {
         "Messages of this namespace may not use secret {:?} of namespace {owner:?}; its owner can allow it with the annotation {}",
         wanted.name,
         names::ALLOWED_NAMESPACES_ANNOTATION
+    );
+    fault(names::REASON_SECRET_NOT_PERMITTED, text)
+}
+
+/// The API does not let the publisher read secrets in the message's own namespace.
+fn not_readable(wanted: &SecretRef, owner: &str) -> Fault {
+    let text = format!(
+        "The publisher may not read secret {:?}: it has no right to secrets of namespace {owner:?}; its operator gives it by listing the namespace with --message-namespace",
+        wanted.name
     );
     fault(names::REASON_SECRET_NOT_PERMITTED, text)
 }
