@@ -290,6 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn who_can_help_is_named() {
+        let wanted = SecretRef {
+            name: "fm".to_owned(),
+            namespace: None,
+        };
+        let own = not_readable(&wanted, "team");
+        assert_eq!(own.reason, "SecretNotPermitted");
+        assert!(own.text.contains("--message-namespace"), "{}", own.text);
+        assert!(!own.text.contains("annotation"), "{}", own.text);
+        let foreign = not_permitted(&wanted, "other");
+        assert!(foreign.text.contains("allowed-namespaces"), "{}", foreign.text);
+    }
+
+    #[test]
     fn a_secret_names_what_it_lacks() {
         let data = [("cert", "x"), ("tls.crt", "y")]
             .map(|(name, text)| (name.to_owned(), ByteString(text.into())))
