@@ -12,7 +12,7 @@ mod metrics;
 mod secrets;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use drover_api::fedora::v1alpha1::{Environment, FedoraMessage};
@@ -243,6 +243,7 @@ impl Leader {
             pods,
             events: self.events.clone(),
             tally: self.tally.clone(),
+            unwritten: Mutex::default(),
         };
         let messages = &messages;
         let (cut, unused) = (CancellationToken::new(), CancellationToken::new());

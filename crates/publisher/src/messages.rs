@@ -1,5 +1,7 @@
 //! Does what [`drover_core::publish`] plans for each message.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus, SecretRef};
@@ -37,18 +39,28 @@ pub(crate) struct Messages {
     pub pods: Option<Pods>,
     pub events: Events,
     pub tally: Tally,
+    /// Ends of attempts that could not be written yet, by the keys of their messages: only this process knows them.
+    pub unwritten: Mutex<HashMap<String, End>>,
 }
+
+/// A message as it was when an attempt began, and what became of the attempt.
+type End = (FedoraMessage, Result<(), Fault>);
 
 impl Messages {
     /// One round for one message.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, PublisherError> {
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+        let unwritten = self.unwritten().remove(key);
         let Some(message) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
             if let Some(pods) = &self.pods {
                 pods.leave(key);
             }
             return Ok(Next::OnChange);
         };
+        if let Some((begun, outcome)) = unwritten {
+            self.conclude(begun, outcome).await?;
+            return Ok(Next::OnChange);
+        }
         let now = self.settings.clock.now();
         let target = self.settings.targets.get(&message.spec.env);
         if let Some((pods, name)) = self.pod_at_work(&message) {
@@ -295,6 +307,7 @@ impl Messages {
             };
             tries += 1;
             if tries >= WRITES {
+                self.unwritten().insert(key_of(&begun), (begun, outcome));
                 return Err(error);
             }
             tokio::time::sleep(Duration::from_millis(20) * 2_u32.pow(tries)).await;
@@ -305,6 +318,12 @@ impl Messages {
                 Err(problem) => tracing::debug!(%problem, "the message cannot be read again"),
             }
         }
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, HashMap<String, End>> {
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(
