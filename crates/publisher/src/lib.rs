@@ -9,6 +9,7 @@ mod messages;
 mod pods;
 mod events;
 mod metrics;
+mod places;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use connections::Connections;
 use events::Events;
 use messages::Messages;
 use metrics::Tally;
+use places::Places;
 use pods::Pods;
 use secrets::Secrets;
 
@@ -43,6 +45,8 @@ pub use messages::fault_of;
 
 /// Messages that are worked on at once.
 const WORKERS: usize = 256;
+/// Of these, such as are sent in one name to one broker: one that is slow does not stop the others.
+const EACH: usize = 160;
 /// How long a round may take to end when the publisher stops: a confirm that is on its way is worth waiting for. With the next one
 /// shorter than the time after which the lease of a leader that stops is left to run out.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -244,8 +248,14 @@ impl Leader {
             events: self.events.clone(),
             tally: self.tally.clone(),
             unwritten: Mutex::default(),
+            places: Places::new(WORKERS, EACH),
+            queue: self.queue.clone(),
         };
         let messages = &messages;
+        // Who stood in line in another term stands in none now.
+        for found in self.messages.state() {
+            self.queue.add(messages::key_of(&found));
+        }
         let (cut, unused) = (CancellationToken::new(), CancellationToken::new());
         let work = async {
             let queue = self.queue.clone();

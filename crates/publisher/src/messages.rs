@@ -1,7 +1,7 @@
 //! Does what [`drover_core::publish`] plans for each message.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus, SecretRef};
@@ -10,6 +10,7 @@ use drover_core::publish::pod::{self, Mounted};
 use drover_core::publish::{self, Fault, Place, Step, Verdict};
 use drover_protocol::fedora::Outgoing;
 use drover_runtime::controller::Next;
+use drover_runtime::queue::WorkQueue;
 use drover_transport::amqp::{self, AmqpError};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -20,6 +21,7 @@ use serde_json::json;
 use crate::connections::Connections;
 use crate::events::Events;
 use crate::metrics::Tally;
+use crate::places::Places;
 use crate::pods::{self, Pods};
 use crate::secrets::{Found, Secrets};
 use crate::{Publisher, PublisherError, Target};
@@ -41,6 +43,9 @@ pub(crate) struct Messages {
     pub tally: Tally,
     /// Ends of attempts that could not be written yet, by the keys of their messages: only this process knows them.
     pub unwritten: Mutex<HashMap<String, End>>,
+    /// For what this process sends itself, by broker and secret.
+    pub places: Places,
+    pub queue: Arc<WorkQueue<String>>,
 }
 
 /// A message as it was when an attempt began, and what became of the attempt.
@@ -49,6 +54,14 @@ type End = (FedoraMessage, Result<(), Fault>);
 impl Messages {
     /// One round for one message.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, PublisherError> {
+        let outcome = self.round(key).await;
+        if let Some(next) = self.places.leave(key) {
+            self.queue.add(next);
+        }
+        outcome
+    }
+
+    async fn round(&self, key: &str) -> Result<Next, PublisherError> {
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
         let unwritten = self.unwritten().remove(key);
         let Some(message) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
@@ -207,6 +220,17 @@ impl Messages {
         let pods = self.pods.as_ref().filter(|_| own);
         if pods.is_some_and(|pods| !pods.enter(&key_of(message))) {
             return Ok(Next::After(pods::WAIT));
+        }
+        let owner = secret.namespace.as_ref().or(namespace.as_ref());
+        let group = format!(
+            "{} {} {}",
+            target.url,
+            owner.map_or("", |it| it),
+            secret.name
+        );
+        if pods.is_none() && !self.places.enter(&key_of(message), &group) {
+            // It is called when there is a place.
+            return Ok(Next::OnChange);
         }
         let begun = self.begin(message, place, pods.is_some(), now).await;
         let (begun, found, outgoing) = match begun {
