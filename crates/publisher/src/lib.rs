@@ -9,11 +9,12 @@ mod messages;
 mod pods;
 mod events;
 mod metrics;
+mod places;
 mod secrets;
 mod stored;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use drover_api::fedora::v1alpha1::Environment;
@@ -37,6 +38,7 @@ use connections::Connections;
 use events::Events;
 use messages::Messages;
 use metrics::Tally;
+use places::Places;
 use pods::Pods;
 use secrets::Secrets;
 use stored::Stored;
@@ -45,6 +47,8 @@ pub use messages::fault_of;
 
 /// Messages that are worked on at once.
 const WORKERS: usize = 256;
+/// Of these, such as are sent in one name to one broker: one that is slow does not stop the others.
+const EACH: usize = 160;
 /// How long a round may take to end when the publisher stops: a confirm that is on its way is worth waiting for. With the next one
 /// shorter than the time after which the lease of a leader that stops is left to run out.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -245,8 +249,15 @@ impl Leader {
             pods,
             events: self.events.clone(),
             tally: self.tally.clone(),
+            unwritten: Mutex::default(),
+            places: Places::new(WORKERS, EACH),
+            queue: self.queue.clone(),
         };
         let messages = &messages;
+        // Who stood in line in another term stands in none now.
+        for found in self.messages.state() {
+            self.queue.add(messages::key_of(found.as_ref()));
+        }
         let (cut, unused) = (CancellationToken::new(), CancellationToken::new());
         let work = async {
             let queue = self.queue.clone();

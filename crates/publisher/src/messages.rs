@@ -1,5 +1,9 @@
 //! Does what [`drover_core::publish`] plans for each message.
 
+mod unread;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus, SecretRef};
@@ -8,17 +12,18 @@ use drover_core::publish::pod::{self, Mounted};
 use drover_core::publish::{self, Fault, Place, Step, Verdict};
 use drover_protocol::fedora::Outgoing;
 use drover_runtime::controller::Next;
+use drover_runtime::queue::WorkQueue;
 use drover_transport::amqp::{self, AmqpError};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::Request;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::connections::Connections;
 use crate::events::Events;
 use crate::metrics::Tally;
+use crate::places::Places;
 use crate::pods::{self, Pods};
 use crate::secrets::{Found, Secrets};
 use crate::stored::Stored;
@@ -39,23 +44,46 @@ pub(crate) struct Messages {
     pub pods: Option<Pods>,
     pub events: Events,
     pub tally: Tally,
+    /// Ends of attempts that could not be written yet, by the keys of their messages: only this process knows them.
+    pub unwritten: Mutex<HashMap<String, End>>,
+    /// For what this process sends itself, by broker and secret.
+    pub places: Places,
+    pub queue: Arc<WorkQueue<String>>,
 }
+
+/// A message as it was when an attempt began, and what became of the attempt.
+type End = (FedoraMessage, Result<(), Fault>);
 
 impl Messages {
     /// One round for one message.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, PublisherError> {
+        let outcome = self.round(key).await;
+        if let Some(next) = self.places.leave(key) {
+            self.queue.add(next);
+        }
+        outcome
+    }
+
+    async fn round(&self, key: &str) -> Result<Next, PublisherError> {
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+        let unwritten = self.unwritten().remove(key);
         let Some(stored) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
             if let Some(pods) = &self.pods {
                 pods.leave(key);
             }
             return Ok(Next::OnChange);
         };
+        if let Some((begun, outcome)) = unwritten {
+            self.conclude(begun, outcome).await?;
+            return Ok(Next::OnChange);
+        }
         let now = self.settings.clock.now();
         let message = &stored.message;
         if let Some(why) = &stored.unreadable {
-            let step = publish::unreadable(message, why, now);
-            return self.end_unread(message, step, now).await;
+            if let Some(pods) = &self.pods {
+                pods.leave(key);
+            }
+            return self.end_unread(message, why, now).await;
         }
         let target = self.settings.targets.get(&message.spec.env);
         if let Some((pods, name)) = self.pod_at_work(message) {
@@ -104,54 +132,6 @@ impl Messages {
                 _ => Ok(Next::OnChange),
             },
         }
-    }
-
-    /// Ends a message that cannot be read; nor can what the API answers to a write of it.
-    async fn end_unread(
-        &self,
-        rest: &FedoraMessage,
-        step: Step,
-        now: Timestamp,
-    ) -> Result<Next, PublisherError> {
-        match step {
-            Step::Write(status) => self.write_unread(rest, *status).await?,
-            Step::Delete => self.delete(rest).await?,
-            Step::WakeAt(time) => {
-                let wait = time.duration_since(now).unsigned_abs();
-                return Ok(Next::After(wait + Duration::from_millis(1)));
-            }
-            // There is nothing to send.
-            Step::Rest | Step::Mark(_) | Step::Identify(_) => {}
-        }
-        Ok(Next::OnChange)
-    }
-
-    /// A write of the status leaves everything else as it is, so what could not be read is not missed.
-    async fn write_unread(
-        &self,
-        rest: &FedoraMessage,
-        status: FedoraMessageStatus,
-    ) -> Result<(), PublisherError> {
-        let name = rest.name_any();
-        let failed = |source| PublisherError::Write {
-            kind: "status of message",
-            name: name.clone(),
-            source: Box::new(source),
-        };
-        let changed = FedoraMessage {
-            status: Some(status),
-            ..rest.clone()
-        };
-        let body =
-            serde_json::to_vec(&changed).map_err(|error| failed(kube::Error::SerdeError(error)))?;
-        let namespace = rest.namespace().unwrap_or_default();
-        let request = Request::new(FedoraMessage::url_path(&(), Some(&namespace)))
-            .replace_subresource("status", &name, &PostParams::default(), body)
-            .map_err(|error| failed(kube::Error::BuildRequest(error)))?;
-        let written = self.settings.client.request_text(request).await;
-        written.map_err(failed)?;
-        self.events.written(rest.status.as_ref(), &changed);
-        Ok(())
     }
 
     /// The pod that the last attempt was left to, if nobody wrote its end yet.
@@ -250,6 +230,17 @@ impl Messages {
         let pods = self.pods.as_ref().filter(|_| own);
         if pods.is_some_and(|pods| !pods.enter(&key_of(message))) {
             return Ok(Next::After(pods::WAIT));
+        }
+        let owner = secret.namespace.as_ref().or(namespace.as_ref());
+        let group = format!(
+            "{} {} {}",
+            target.url,
+            owner.map_or("", |it| it),
+            secret.name
+        );
+        if pods.is_none() && !self.places.enter(&key_of(message), &group) {
+            // It is called when there is a place.
+            return Ok(Next::OnChange);
         }
         let begun = self.begin(message, place, pods.is_some(), now).await;
         let (begun, found, outgoing) = match begun {
@@ -350,6 +341,7 @@ impl Messages {
             };
             tries += 1;
             if tries >= WRITES {
+                self.unwritten().insert(key_of(&begun), (begun, outcome));
                 return Err(error);
             }
             tokio::time::sleep(Duration::from_millis(20) * 2_u32.pow(tries)).await;
@@ -360,6 +352,12 @@ impl Messages {
                 Err(problem) => tracing::debug!(%problem, "the message cannot be read again"),
             }
         }
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, HashMap<String, End>> {
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(

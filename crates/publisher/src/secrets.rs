@@ -300,7 +300,11 @@ mod tests {
         assert!(own.text.contains("--message-namespace"), "{}", own.text);
         assert!(!own.text.contains("annotation"), "{}", own.text);
         let foreign = not_permitted(&wanted, "other");
-        assert!(foreign.text.contains("allowed-namespaces"), "{}", foreign.text);
+        assert!(
+            foreign.text.contains("allowed-namespaces"),
+            "{}",
+            foreign.text
+        );
     }
 
     #[test]
