@@ -216,6 +216,15 @@ impl Copy {
     }
 }
 
+impl Drop for Copy {
+    #[expect(clippy::print_stderr, reason = "a test that fails tells why")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{} said last:\n{}", self.name, self.process.tail());
+        }
+    }
+}
+
 /// Everything; ends when dropped.
 pub(crate) struct Bed {
     pub(crate) hub_api: KubeApi,
