@@ -6,6 +6,7 @@ pub mod send;
 pub mod install;
 mod connections;
 mod messages;
+mod places;
 mod pods;
 mod events;
 mod metrics;
@@ -36,6 +37,7 @@ use connections::Connections;
 use events::Events;
 use messages::Messages;
 use metrics::Tally;
+use places::Places;
 use pods::Pods;
 use secrets::Secrets;
 
@@ -231,7 +233,9 @@ impl Leader {
         } = &self.publisher;
         let pods = match (sender, &self.pods) {
             (Sender::Pod(settings), Some(seen)) => {
-                Some(Pods::new(client.clone(), settings.clone(), seen.clone()))
+                let places = Places::new(self.queue.clone());
+                let (client, settings) = (client.clone(), settings.clone());
+                Some(Pods::new(client, settings, seen.clone(), places))
             }
             _ => None,
         };

@@ -42,11 +42,16 @@ pub(crate) struct Messages {
 impl Messages {
     /// One round for one message.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, PublisherError> {
+        let next = self.round(key).await;
+        if let Some(pods) = &self.pods {
+            pods.places.settle(key);
+        }
+        next
+    }
+
+    async fn round(&self, key: &str) -> Result<Next, PublisherError> {
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
         let Some(message) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
-            if let Some(pods) = &self.pods {
-                pods.leave(key);
-            }
             return Ok(Next::OnChange);
         };
         let now = self.settings.clock.now();
@@ -116,7 +121,7 @@ impl Messages {
         name: &str,
         now: Timestamp,
     ) -> Result<Next, PublisherError> {
-        pods.take_over(&key_of(message));
+        pods.places.take_over(&key_of(message));
         match pods.look(message, name, now).await? {
             pods::Found::Running => Ok(Next::After(LOOK)),
             pods::Found::Ended(outcome) => {
@@ -127,7 +132,13 @@ impl Messages {
                     self.tally.took(message, time);
                 }
                 self.conclude(message.clone(), outcome).await?;
-                pods.leave(&key_of(message));
+                pods.places.leave(&key_of(message));
+                Ok(Next::OnChange)
+            }
+            pods::Found::Gone(fault) => {
+                self.conclude(message.clone(), Err(fault)).await?;
+                pods.places.leave(&key_of(message));
+                pods.forget(message, name).await?;
                 Ok(Next::OnChange)
             }
             pods::Found::Unmade => {
@@ -139,7 +150,7 @@ impl Messages {
                     (Ok(found), Ok(again)) => (found, again),
                     (Err(fault), _) | (_, Err(fault)) => {
                         self.conclude(message.clone(), Err(fault)).await?;
-                        pods.leave(&key_of(message));
+                        pods.places.leave(&key_of(message));
                         return Ok(Next::OnChange);
                     }
                 };
@@ -161,7 +172,7 @@ impl Messages {
     ) -> Result<Next, PublisherError> {
         if let Err(fault) = made {
             self.conclude(message.clone(), Err(fault)).await?;
-            pods.leave(&key_of(message));
+            pods.places.leave(&key_of(message));
             return Ok(Next::OnChange);
         }
         Ok(Next::After(LOOK))
@@ -193,15 +204,17 @@ impl Messages {
         let namespace = message.namespace();
         let own = secret.namespace.is_none() || secret.namespace == namespace;
         let pods = self.pods.as_ref().filter(|_| own);
-        if pods.is_some_and(|pods| !pods.enter(&key_of(message))) {
-            return Ok(Next::After(pods::WAIT));
+        if pods.is_some_and(|pods| !pods.places.enter(&key_of(message))) {
+            // It is woken when it has a place; then it may be too late.
+            let rest = publish::deadline(message).duration_since(now);
+            return Ok(Next::After(rest.unsigned_abs() + Duration::from_millis(1)));
         }
         let begun = self.begin(message, place, pods.is_some(), now).await;
         let (begun, found, outgoing) = match begun {
             Ok(Some(ready)) => ready,
             other => {
                 if let Some(pods) = pods {
-                    pods.leave(&key_of(message));
+                    pods.places.leave(&key_of(message));
                 }
                 return other.map(|_| Next::After(SECRET_POLL));
             }
