@@ -146,17 +146,21 @@ async fn file(
         let over = batch.is_empty();
         if args.dry_run && !over {
             sending.rehearse().await.map_err(Failed::from)?;
-        } else if let [only] = batch.as_slice() {
-            sending.send(only).await.map_err(Failed::from)?;
-        } else if !over {
-            sending.send_all(&batch).await.map_err(Failed::from)?;
-        }
-        for message in &batch {
-            tell(
-                if args.dry_run { "checked" } else { "sent" },
-                message,
-                output,
-            )?;
+            for message in &batch {
+                tell("checked", message, output)?;
+            }
+        } else {
+            let outcomes = sending.send_all(&batch).await;
+            let mut failed = None;
+            for (message, outcome) in batch.iter().zip(outcomes) {
+                match outcome {
+                    Ok(()) => tell("sent", message, output)?,
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            if let Some(error) = failed {
+                return Err(Failed::from(error).into());
+            }
         }
         if let Some(error) = wrong {
             return Err(error.into());

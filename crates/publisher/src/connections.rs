@@ -84,6 +84,9 @@ impl Connections {
         let published = connection
             .publish(&target.exchange, message, patience)
             .await;
+        if let Err(AmqpError::Uncertain(_) | AmqpError::Unreachable(_)) = &published {
+            slot.doubt(&connection).await;
+        }
         *slot.used.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
         published
     }
@@ -166,6 +169,20 @@ impl Slot {
         let fresh = Arc::new(Open::new(connected?));
         *connection = Some(Arc::clone(&fresh));
         Ok(fresh)
+    }
+
+    /// Takes a connection out of use that does not answer any more, though nobody said that it ended: the next message has a new one.
+    async fn doubt(&self, silent: &Arc<Open>) {
+        if silent.publisher.is_blocked() {
+            return;
+        }
+        let mut connection = self.connection.lock().await;
+        if connection
+            .as_ref()
+            .is_some_and(|it| Arc::ptr_eq(it, silent))
+        {
+            *connection = None;
+        }
     }
 
     fn failure(&self) -> Option<(Instant, AmqpError)> {

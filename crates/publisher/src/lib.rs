@@ -6,14 +6,14 @@ pub mod send;
 pub mod install;
 mod connections;
 mod messages;
-mod places;
 mod pods;
 mod events;
 mod metrics;
+mod places;
 mod secrets;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use drover_api::fedora::v1alpha1::{Environment, FedoraMessage};
@@ -45,6 +45,8 @@ pub use messages::fault_of;
 
 /// Messages that are worked on at once.
 const WORKERS: usize = 256;
+/// Of these, such as are sent in one name to one broker: one that is slow does not stop the others.
+const EACH: usize = 160;
 /// How long a round may take to end when the publisher stops: a confirm that is on its way is worth waiting for. With the next one
 /// shorter than the time after which the lease of a leader that stops is left to run out.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -233,7 +235,7 @@ impl Leader {
         } = &self.publisher;
         let pods = match (sender, &self.pods) {
             (Sender::Pod(settings), Some(seen)) => {
-                let places = Places::new(self.queue.clone());
+                let places = pods::Places::new(self.queue.clone());
                 let (client, settings) = (client.clone(), settings.clone());
                 Some(Pods::new(client, settings, seen.clone(), places))
             }
@@ -247,8 +249,15 @@ impl Leader {
             pods,
             events: self.events.clone(),
             tally: self.tally.clone(),
+            unwritten: Mutex::default(),
+            places: Places::new(WORKERS, EACH),
+            queue: self.queue.clone(),
         };
         let messages = &messages;
+        // Who stood in line in another term stands in none now.
+        for found in self.messages.state() {
+            self.queue.add(messages::key_of(&found));
+        }
         let (cut, unused) = (CancellationToken::new(), CancellationToken::new());
         let work = async {
             let queue = self.queue.clone();

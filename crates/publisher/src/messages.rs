@@ -1,5 +1,7 @@
 //! Does what [`drover_core::publish`] plans for each message.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus, SecretRef};
@@ -8,6 +10,7 @@ use drover_core::publish::pod::{self, Mounted};
 use drover_core::publish::{self, Fault, Place, Step, Verdict};
 use drover_protocol::fedora::Outgoing;
 use drover_runtime::controller::Next;
+use drover_runtime::queue::WorkQueue;
 use drover_transport::amqp::{self, AmqpError};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -18,6 +21,7 @@ use serde_json::json;
 use crate::connections::Connections;
 use crate::events::Events;
 use crate::metrics::Tally;
+use crate::places::Places;
 use crate::pods::{self, Pods};
 use crate::secrets::{Found, Secrets};
 use crate::{Publisher, PublisherError, Target};
@@ -37,23 +41,39 @@ pub(crate) struct Messages {
     pub pods: Option<Pods>,
     pub events: Events,
     pub tally: Tally,
+    /// Ends of attempts that could not be written yet, by the keys of their messages: only this process knows them.
+    pub unwritten: Mutex<HashMap<String, End>>,
+    /// For what this process sends itself, by broker and secret.
+    pub places: Places,
+    pub queue: Arc<WorkQueue<String>>,
 }
+
+/// A message as it was when an attempt began, and what became of the attempt.
+type End = (FedoraMessage, Result<(), Fault>);
 
 impl Messages {
     /// One round for one message.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, PublisherError> {
-        let next = self.round(key).await;
+        let outcome = self.round(key).await;
+        if let Some(next) = self.places.leave(key) {
+            self.queue.add(next);
+        }
         if let Some(pods) = &self.pods {
             pods.places.settle(key);
         }
-        next
+        outcome
     }
 
     async fn round(&self, key: &str) -> Result<Next, PublisherError> {
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+        let unwritten = self.unwritten().remove(key);
         let Some(message) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
             return Ok(Next::OnChange);
         };
+        if let Some((begun, outcome)) = unwritten {
+            self.conclude(begun, outcome).await?;
+            return Ok(Next::OnChange);
+        }
         let now = self.settings.clock.now();
         let target = self.settings.targets.get(&message.spec.env);
         if let Some((pods, name)) = self.pod_at_work(&message) {
@@ -209,6 +229,17 @@ impl Messages {
             let rest = publish::deadline(message).duration_since(now);
             return Ok(Next::After(rest.unsigned_abs() + Duration::from_millis(1)));
         }
+        let owner = secret.namespace.as_ref().or(namespace.as_ref());
+        let group = format!(
+            "{} {} {}",
+            target.url,
+            owner.map_or("", |it| it),
+            secret.name
+        );
+        if pods.is_none() && !self.places.enter(&key_of(message), &group) {
+            // It is called when there is a place.
+            return Ok(Next::OnChange);
+        }
         let begun = self.begin(message, place, pods.is_some(), now).await;
         let (begun, found, outgoing) = match begun {
             Ok(Some(ready)) => ready,
@@ -308,6 +339,7 @@ impl Messages {
             };
             tries += 1;
             if tries >= WRITES {
+                self.unwritten().insert(key_of(&begun), (begun, outcome));
                 return Err(error);
             }
             tokio::time::sleep(Duration::from_millis(20) * 2_u32.pow(tries)).await;
@@ -318,6 +350,12 @@ impl Messages {
                 Err(problem) => tracing::debug!(%problem, "the message cannot be read again"),
             }
         }
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, HashMap<String, End>> {
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(

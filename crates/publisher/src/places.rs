@@ -1,256 +1,159 @@
-//! The places of pods: how many may run at once, how many of them for one namespace, and who is next.
-//!
-//! Whoever gets no place waits in the line of its namespace, and is woken when it has one. A place that becomes free goes to the
-//! namespace that has the fewest, so that ten thousand messages of one do not keep those of another.
+//! Who may go on, and who waits in line: nobody takes all places from the others.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use drover_runtime::queue::WorkQueue;
-
-/// Pods that may run at once; further messages wait.
-const MOST: usize = 64;
-/// Those of one namespace.
-const SHARE: usize = MOST / 2;
-
-/// The places, by keys `namespace/name` of messages.
+/// Places for the keys of messages, which belong to groups.
 pub(crate) struct Places {
+    /// Of all groups together.
+    most: usize,
+    /// Of one group.
+    each: usize,
     state: Mutex<State>,
-    queue: Arc<WorkQueue<String>>,
 }
 
 #[derive(Default)]
 struct State {
-    claims: HashMap<String, Claim>,
-    teams: HashMap<String, Team>,
-    held: usize,
-    number: u64,
-}
-
-/// What a message has.
-struct Claim {
-    /// Its number in the line of its namespace; none where it has a place.
-    waits: Option<u64>,
-    /// Whether the round that works on it asked for the place, or used it.
-    asked: bool,
+    /// Keys that have a place, and their groups.
+    inside: HashMap<String, String>,
+    /// Keys that were called and did not come in yet.
+    called: HashMap<String, String>,
+    /// Keys that stand in a line.
+    waiting: HashSet<String>,
+    groups: BTreeMap<String, Group>,
 }
 
 #[derive(Default)]
-struct Team {
-    held: usize,
-    line: BTreeMap<u64, String>,
+struct Group {
+    inside: usize,
+    line: VecDeque<String>,
 }
 
 impl Places {
-    pub(crate) fn new(queue: Arc<WorkQueue<String>>) -> Self {
+    pub(crate) fn new(most: usize, each: usize) -> Self {
         Self {
+            most,
+            each,
             state: Mutex::default(),
-            queue,
         }
     }
 
-    /// Takes a place. Where there is none the message waits for one, and is woken.
-    pub(crate) fn enter(&self, key: &str) -> bool {
-        self.state().enter(key)
-    }
-
-    /// Takes a place for a pod that was begun before, by another process perhaps.
-    pub(crate) fn take_over(&self, key: &str) {
+    /// Takes a place; without one the key stands in line until [`Self::leave`] calls it.
+    pub(crate) fn enter(&self, key: &str, group: &str) -> bool {
         let mut state = self.state();
-        if state.claims.get(key).is_some_and(|it| it.waits.is_none()) {
-            state.enter(key);
-            return;
-        }
-        state.remove(key);
-        state.hold(key, true);
-    }
-
-    /// Gives the place back.
-    pub(crate) fn leave(&self, key: &str) {
-        let mut state = self.state();
-        state.remove(key);
-        self.wake(state);
-    }
-
-    /// A round is over: what it neither asked for nor used is given back.
-    pub(crate) fn settle(&self, key: &str) {
-        let mut state = self.state();
-        match state.claims.get_mut(key) {
-            Some(claim) if claim.asked => claim.asked = false,
-            Some(_) => {
-                state.remove(key);
-                self.wake(state);
-            }
-            None => {}
-        }
-    }
-
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
-        let next = state.serve();
-        drop(state);
-        for key in next {
-            self.queue.add(key);
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Who waited does not wait for a place of the next term: others give those.
-impl Drop for Places {
-    fn drop(&mut self) {
-        let claims = std::mem::take(&mut self.state().claims);
-        for key in claims.into_keys() {
-            self.queue.add(key);
-        }
-    }
-}
-
-impl State {
-    fn enter(&mut self, key: &str) -> bool {
-        if let Some(claim) = self.claims.get_mut(key) {
-            claim.asked = true;
-            return claim.waits.is_none();
-        }
-        let team = self.teams.entry(team_of(key).to_owned()).or_default();
-        // Where there is a place for this namespace none of it waits: places that become free are given at once.
-        if self.held < MOST && team.held < SHARE {
-            self.hold(key, true);
+        if state.inside.contains_key(key) {
             return true;
         }
-        self.number += 1;
-        team.line.insert(self.number, key.to_owned());
-        let claim = Claim {
-            waits: Some(self.number),
-            asked: true,
-        };
-        self.claims.insert(key.to_owned(), claim);
+        state.called.remove(key);
+        let room = state.inside.len() < self.most;
+        let found = state.groups.entry(group.to_owned()).or_default();
+        if room && found.inside < self.each {
+            found.inside += 1;
+            state.waiting.remove(key);
+            state.inside.insert(key.to_owned(), group.to_owned());
+            return true;
+        }
+        if state.waiting.insert(key.to_owned()) {
+            let found = state.groups.entry(group.to_owned()).or_default();
+            found.line.push_back(key.to_owned());
+        }
         false
     }
 
-    fn hold(&mut self, key: &str, asked: bool) {
-        self.held += 1;
-        self.teams.entry(team_of(key).to_owned()).or_default().held += 1;
-        self.claims
-            .insert(key.to_owned(), Claim { waits: None, asked });
-    }
-
-    /// Forgets a key; the answer is whether its round asked.
-    fn remove(&mut self, key: &str) -> bool {
-        let Some(claim) = self.claims.remove(key) else {
-            return false;
+    /// Gives a place, or a call, back; the answer is who may try now.
+    pub(crate) fn leave(&self, key: &str) -> Option<String> {
+        let mut state = self.state();
+        let State {
+            inside,
+            called,
+            waiting,
+            groups,
+        } = &mut *state;
+        let group = match inside.remove(key) {
+            Some(group) => {
+                if let Some(found) = groups.get_mut(&group) {
+                    found.inside -= 1;
+                }
+                group
+            }
+            None => called.remove(key)?,
         };
-        if claim.waits.is_none() {
-            self.held -= 1;
-        }
-        if let Entry::Occupied(mut found) = self.teams.entry(team_of(key).to_owned()) {
-            let team = found.get_mut();
-            match claim.waits {
-                Some(number) => drop(team.line.remove(&number)),
-                None => team.held -= 1,
-            }
-            if team.held == 0 && team.line.is_empty() {
-                found.remove();
-            }
-        }
-        claim.asked
-    }
-
-    /// Gives free places to those who wait: the namespace that has the fewest goes first, and of two who waits longer.
-    fn serve(&mut self) -> Vec<String> {
-        let mut served = Vec::new();
-        while self.held < MOST {
-            let teams = self.teams.values().filter(|team| team.held < SHARE);
-            let first = teams.filter_map(|team| {
-                let (number, key) = team.line.first_key_value()?;
-                Some((team.held, *number, key))
-            });
-            let Some((_, _, key)) = first.min() else {
-                break;
+        // Those behind it first, then the groups after its own, so that each has its turn.
+        let mut turns: Vec<_> = groups.keys().cloned().collect();
+        let first = turns.partition_point(|name| *name < group);
+        turns.rotate_left(first);
+        for name in turns {
+            let Some(found) = groups.get_mut(&name) else {
+                continue;
             };
-            let key = key.clone();
-            let asked = self.remove(&key);
-            self.hold(&key, asked);
-            served.push(key);
+            while found.inside < self.each
+                && let Some(next) = found.line.pop_front()
+            {
+                if waiting.remove(&next) {
+                    called.insert(next.clone(), name);
+                    return Some(next);
+                }
+            }
+            if found.inside == 0 && found.line.is_empty() {
+                groups.remove(&name);
+            }
         }
-        served
+        None
     }
-}
 
-/// The namespace of a message.
-fn team_of(key: &str) -> &str {
-    key.split_once('/').map_or("", |(namespace, _)| namespace)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn places() -> (Places, Arc<WorkQueue<String>>) {
-        let queue = Arc::new(WorkQueue::new());
-        (Places::new(queue.clone()), queue)
+    #[test]
+    fn a_group_does_not_take_the_places_of_another() {
+        let places = Places::new(3, 2);
+        assert!(places.enter("a1", "a") && places.enter("a2", "a"));
+        assert!(places.enter("a1", "a"), "it has one");
+        assert!(!places.enter("a3", "a"), "no more for a");
+        assert!(!places.enter("a4", "a"));
+        assert!(places.enter("b1", "b"));
+        assert!(!places.enter("b2", "b"), "no more at all");
+        // In the order in which they came.
+        assert_eq!(places.leave("a1").as_deref(), Some("a3"));
+        assert!(places.enter("a3", "a"));
+        // Who is called and does not come calls the next one.
+        assert_eq!(places.leave("a2").as_deref(), Some("a4"));
+        assert_eq!(places.leave("a4").as_deref(), Some("b2"));
+        assert!(places.enter("b2", "b"));
+        assert_eq!(places.leave("nobody"), None);
+        for key in ["a3", "b1", "b2"] {
+            assert_eq!(places.leave(key), None);
+        }
+        assert!(places.state().groups.is_empty() && places.state().waiting.is_empty());
     }
 
-    /// One round of a message that wants to send.
-    fn asks(places: &Places, key: &str) -> bool {
-        let has = places.enter(key);
-        places.settle(key);
-        has
-    }
-
-    async fn woken(queue: &WorkQueue<String>) -> String {
-        let key = queue.next().await;
-        queue.done(&key);
-        key
-    }
-
-    #[tokio::test]
-    async fn one_namespace_leaves_half_and_those_who_wait_are_served_in_order() {
-        let (places, queue) = places();
-        for number in 0..100 {
-            assert_eq!(asks(&places, &format!("a/{number}")), number < SHARE);
+    #[test]
+    fn all_come_in_whoever_comes_again() {
+        let places = Places::new(4, 3);
+        let mut todo: VecDeque<(String, String)> = (0..1000)
+            .map(|number| (format!("k{number}"), format!("g{}", number % 3)))
+            .collect();
+        let groups: HashMap<_, _> = todo.iter().cloned().collect();
+        let (mut inside, mut done) = (VecDeque::new(), HashSet::new());
+        loop {
+            while let Some((key, group)) = todo.pop_front() {
+                if places.enter(&key, &group) && !inside.contains(&key) {
+                    inside.push_back(key);
+                }
+            }
+            let Some(key) = inside.pop_front() else { break };
+            if let Some(next) = places.leave(&key) {
+                let group = groups[&next].clone();
+                todo.push_back((next, group));
+            }
+            assert!(done.insert(key), "once");
         }
-        // Asking again changes nothing.
-        assert!(!asks(&places, "a/40") && asks(&places, "a/0"));
-        for number in 0..SHARE {
-            assert!(asks(&places, &format!("b/{number}")), "{number}");
-        }
-        assert!(!asks(&places, "c/0") && !asks(&places, "d/0"));
-        // Who has the fewest goes first, then who waits longest.
-        for (gone, expected) in [
-            ("a/0", "c/0"),
-            ("a/1", "d/0"),
-            ("b/0", "a/32"),
-            ("b/1", "a/33"),
-        ] {
-            places.leave(gone);
-            assert_eq!(woken(&queue).await, expected);
-        }
-        assert!(queue.is_empty());
-    }
-
-    #[tokio::test]
-    async fn who_is_served_has_its_place_until_a_round_does_not_use_it() {
-        let (places, queue) = places();
-        for number in 0..=SHARE + 1 {
-            asks(&places, &format!("a/{number}"));
-        }
-        places.leave("a/0");
-        assert_eq!(woken(&queue).await, "a/32");
-        // A newcomer does not overtake.
-        assert!(!asks(&places, "a/new"));
-        // The one that was woken has no use for it any more.
-        places.settle("a/32");
-        assert_eq!(woken(&queue).await, "a/33");
-        assert!(asks(&places, "a/33"));
-        // Out of the line too.
-        places.settle("a/new");
-        places.leave("a/1");
-        assert!(queue.is_empty());
-        assert!(asks(&places, "a/other"));
+        assert_eq!(done.len(), 1000);
     }
 }

@@ -1,5 +1,7 @@
 //! Sends by pods: makes one for each attempt, reads its end, and removes it when nobody needs it any more.
 
+mod places;
+
 use std::time::Duration;
 
 use drover_api::fedora::v1alpha1::FedoraMessage;
@@ -14,8 +16,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use crate::places::Places;
 use crate::{PublisherError, Target};
+
+pub(crate) use places::Places;
 
 /// Before the second and each further try to make something that the API does not take now.
 const PAUSES: [Duration; 3] = [

@@ -125,34 +125,32 @@ impl Sending {
         }
     }
 
-    /// Sends messages at once on one connection, and waits for all of them. They leave in their order.
-    ///
-    /// # Errors
-    /// That of the first that failed; others may have been sent.
-    pub async fn send_all(&mut self, messages: &[Outgoing]) -> Result<(), SendError> {
+    /// Sends messages at once on one connection, and waits for all of them. They leave in their order. The answer has an outcome for
+    /// each.
+    pub async fn send_all(&mut self, messages: &[Outgoing]) -> Vec<Result<(), SendError>> {
         let Some((first, rest)) = messages.split_first() else {
-            return Ok(());
+            return Vec::new();
         };
         // The first one finds out whether there is a broker, and waits for it.
-        self.send(first).await?;
-        let mut failed = Vec::new();
-        if let Some(connection) = &self.connection {
-            let all = rest
-                .iter()
-                .map(|message| connection.publish(&self.exchange, message, self.patience));
-            let outcomes = futures::future::join_all(all).await;
-            for (message, outcome) in rest.iter().zip(outcomes) {
-                match outcome {
-                    Ok(()) => {}
-                    Err(error) if error.verdict() == Verdict::Never => return Err(error.into()),
-                    Err(_) => failed.push(message),
-                }
-            }
+        let mut outcomes = vec![self.send(first).await];
+        let Some(connection) = self.connection.as_ref().filter(|_| outcomes[0].is_ok()) else {
+            let why =
+                || SendError::from(AmqpError::Unreachable("the one before failed".to_owned()));
+            outcomes.extend(rest.iter().map(|_| Err(why())));
+            return outcomes;
+        };
+        let all = rest
+            .iter()
+            .map(|message| connection.publish(&self.exchange, message, self.patience));
+        let at_once = futures::future::join_all(all).await;
+        for (message, outcome) in rest.iter().zip(at_once) {
+            outcomes.push(match outcome {
+                Ok(()) => Ok(()),
+                Err(error) if error.verdict() == Verdict::Never => Err(error.into()),
+                Err(_) => self.send(message).await,
+            });
         }
-        for message in failed {
-            self.send(message).await?;
-        }
-        Ok(())
+        outcomes
     }
 
     async fn attempt(&mut self, message: &Outgoing, left: Duration) -> Result<(), AmqpError> {
@@ -173,7 +171,14 @@ impl Sending {
     /// # Errors
     /// Why it would not.
     pub async fn rehearse(&mut self) -> Result<(), SendError> {
-        self.connection = Some(Publisher::connect(&self.to).await?);
+        let connected = timeout(self.patience, Publisher::connect(&self.to)).await;
+        let late = |_| {
+            Err(AmqpError::Unreachable(format!(
+                "no answer within {:?}",
+                self.patience
+            )))
+        };
+        self.connection = Some(connected.unwrap_or_else(late)?);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -25,6 +26,7 @@ pub enum Line {
 pub struct Proxy {
     address: SocketAddr,
     line: watch::Sender<Line>,
+    epoch: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -37,14 +39,18 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (line, seen) = watch::channel(Line::Open);
+        let epoch = Arc::new(AtomicU64::new(0));
+        let now = Arc::clone(&epoch);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, port, seen.clone()));
+                let known = Known(Arc::clone(&now), now.load(Ordering::SeqCst));
+                tokio::spawn(carry(client, port, seen.clone(), known));
             }
         });
         Ok(Self {
             address,
             line,
+            epoch,
             task,
         })
     }
@@ -58,6 +64,22 @@ impl Proxy {
     pub fn set(&self, line: Line) {
         self.line.send_replace(line);
     }
+
+    /// What is connected now is never heard of again, and nobody tells: so does a firewall that was started anew. New connections are
+    /// carried.
+    pub fn forget(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether a connection is known still: the epoch, and that of the connection.
+#[derive(Clone)]
+struct Known(Arc<AtomicU64>, u64);
+
+impl Known {
+    fn is_forgotten(&self) -> bool {
+        self.0.load(Ordering::SeqCst) != self.1
+    }
 }
 
 impl Drop for Proxy {
@@ -67,7 +89,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(client: TcpStream, port: u16, seen: watch::Receiver<Line>) {
+async fn carry(client: TcpStream, port: u16, seen: watch::Receiver<Line>, known: Known) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
         return;
     };
@@ -78,8 +100,8 @@ async fn carry(client: TcpStream, port: u16, seen: watch::Receiver<Line>) {
     tokio::select! {
         // The sender lives as long as the proxy: an error is its end.
         _ = cut.wait_for(|line| *line == Line::Cut) => {}
-        () = pump(from_client, to_server, &seen, false) => {}
-        () = pump(from_server, to_client, &seen, true) => {}
+        () = pump(from_client, to_server, &seen, &known, false) => {}
+        () = pump(from_server, to_client, &seen, &known, true) => {}
     }
 }
 
@@ -87,6 +109,7 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     line: &watch::Receiver<Line>,
+    known: &Known,
     answers: bool,
 ) {
     let mut buffer = vec![0; 16 * 1024];
@@ -94,7 +117,7 @@ async fn pump(
         let Ok(count @ 1..) = from.read(&mut buffer).await else {
             return;
         };
-        let lost = answers && *line.borrow() == Line::Mute;
+        let lost = known.is_forgotten() || answers && *line.borrow() == Line::Mute;
         if !lost && to.write_all(&buffer[..count]).await.is_err() {
             return;
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_protocol::fedora::{
     CONTENT_ENCODING, CONTENT_TYPE, Header, MAX_SHORT, Outgoing, PERSISTENT,
@@ -78,6 +78,11 @@ impl Publisher {
         self.connection.status().connected()
     }
 
+    /// Whether the broker said that it takes nothing now: the link is alive.
+    pub fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
     /// Publishes one message on the connection's own lane and waits until the broker has taken it.
     ///
     /// # Errors
@@ -106,10 +111,12 @@ impl Publisher {
         let (exchange, routing_key) = (short(exchange)?, short(&message.routing_key)?);
         let properties = properties(message)?;
         // What is handed over now would be written some time, whatever is said of it until then.
-        if self.connection.status().blocked() {
+        if self.is_blocked() {
             return Err(AmqpError::Blocked);
         }
-        let channel = lane.channel(&self.connection).await?;
+        let start = Instant::now();
+        let channel = timeout(patience, lane.channel(&self.connection)).await;
+        let channel = channel.unwrap_or_else(|_| Err(AmqpError::no_channel()))?;
         let sent = async {
             let options = BasicPublishOptions::default();
             let confirm = channel
@@ -125,7 +132,7 @@ impl Publisher {
                 Err(error) => Err(AmqpError::of_publish(&error, &message.routing_key)),
             }
         };
-        match timeout(patience, sent).await {
+        match timeout(patience.saturating_sub(start.elapsed()), sent).await {
             Ok(outcome) => outcome,
             Err(_) => Err(AmqpError::Uncertain(format!(
                 "the broker did not confirm within {} s",
@@ -152,12 +159,7 @@ impl Lane {
         if let Some(open) = channel.as_ref().filter(|open| open.status().connected()) {
             return Ok(open.clone());
         }
-        let fresh = timeout(CONNECT, confirming(connection)).await;
-        let fresh = fresh.unwrap_or_else(|_| {
-            Err(AmqpError::Unreachable(
-                "the broker opens no channel".to_owned(),
-            ))
-        })?;
+        let fresh = confirming(connection).await?;
         *channel = Some(fresh.clone());
         Ok(fresh)
     }

@@ -110,6 +110,11 @@ async fn each_refusal_is_told_apart_and_the_channel_goes_on() {
         .unwrap_err();
     assert!(matches!(error, AmqpError::Forbidden(_)), "{error}");
     assert_eq!(error.verdict(), Verdict::Never);
+    // What the broker says of it is cut off in the middle of the topic.
+    elsewhere.routing_key = format!("org.example.{}", "x".repeat(240));
+    let error = publisher.publish(EXCHANGE, &elsewhere, LONG).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, AmqpError::Forbidden(_)), "{error}");
     let fine = message("fine", 2);
     publisher.publish(EXCHANGE, &fine, LONG).await.unwrap();
     let error = publisher

@@ -359,3 +359,22 @@ async fn who_may_not_use_a_topic_puts_nobody_else_in_doubt() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_died_in_silence_is_replaced() {
+    let broker = RabbitMq::start().await.unwrap();
+    let proxy = Proxy::start(broker.port()).await.unwrap();
+    let url = format!("amqps://localhost:{}/%2Fpubsub", proxy.port());
+    let (_fleet, client) = up(&[("stg", &url)], &["--messaging-in-process"]).await;
+    give_secret(&client, "default", &fm(&broker)).await;
+    create(&client, "default", &message("first", "a.b", &json!({}))).await;
+    reason(&client, "default", "first", "Sent").await;
+    proxy.forget();
+    create(&client, "default", &message("next", "a.b", &json!({}))).await;
+    let status = reason(&client, "default", "next", "Sent").await;
+    assert_eq!(
+        (status.attempts, status.uncertain_attempts),
+        (2, 1),
+        "{status:?}"
+    );
+}

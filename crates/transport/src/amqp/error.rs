@@ -80,6 +80,10 @@ impl AmqpError {
         }
     }
 
+    pub(super) fn no_channel() -> Self {
+        Self::Unreachable("the broker opens no channel".to_owned())
+    }
+
     pub(super) fn of_io(error: &io::Error) -> Self {
         let tls = error
             .get_ref()
@@ -129,8 +133,12 @@ impl AmqpError {
     pub(super) fn of_publish(error: &lapin::Error, routing_key: &str) -> Self {
         if let ErrorKind::ProtocolError(refusal) = error.kind() {
             let text = refusal.get_message().to_string();
-            let about_a_topic = text.contains("access to topic");
-            let mine = !about_a_topic || text.contains(&format!("access to topic '{routing_key}'"));
+            // A reply has 255 bytes at most: a long topic is cut, and dots stand for the rest.
+            let named = text.split_once("access to topic '").map(|(_, rest)| rest);
+            let mine = named.is_none_or(|rest| match rest.split_once('\'') {
+                Some((topic, _)) => topic == routing_key,
+                None => routing_key.starts_with(rest.trim_end_matches('.')),
+            });
             match refusal.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) if mine => {
                     return Self::Forbidden(text);

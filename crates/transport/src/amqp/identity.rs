@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{Error as PemError, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -141,9 +141,22 @@ fn certificates(
     pem: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.map_err(|error| IdentityError::Pem(what, error.to_string()))?;
+    let found = found.map_err(|error| IdentityError::Pem(what, flaw(&error).to_owned()))?;
     if found.is_empty() {
         return Err(IdentityError::Pem(what, "no certificate in it".to_owned()));
     }
     Ok(found)
+}
+
+/// What is wrong with a PEM file. Its own words quote lines of it, and somebody may have put a key where a certificate belongs.
+fn flaw(error: &PemError) -> &'static str {
+    match error {
+        PemError::MissingSectionEnd { .. } => "a section has no END line",
+        PemError::IllegalSectionStart { .. } => {
+            "a BEGIN line is malformed; it must stand alone in its line"
+        }
+        PemError::Base64Decode(_) => "a section is not base64",
+        PemError::SectionTooLarge => "a section is too large",
+        _ => "it is not PEM",
+    }
 }

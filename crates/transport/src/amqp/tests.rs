@@ -43,6 +43,7 @@ fn identity(pem: &Pem) -> Result<Identity, IdentityError> {
 #[test]
 fn an_identity_is_checked_before_it_is_used() {
     let good = pem(Some("app"), &[ExtendedKeyUsagePurpose::ClientAuth]);
+    let good_key = good.key.clone();
     let known = identity(&good).expect("it is in order");
     assert_eq!(known.name(), "app");
     let shown = format!("{known:?}");
@@ -80,6 +81,17 @@ fn an_identity_is_checked_before_it_is_used() {
         identity(&pem(None, &[])),
         Err(IdentityError::NoName)
     ));
+    // A key where the certificate belongs, its lines joined: the error does not quote it.
+    let swapped = Pem {
+        ca: good_key.replace('\n', " "),
+        ..pem(Some("app"), &[])
+    };
+    let error = identity(&swapped).expect_err("no PEM").to_string();
+    let quoted = format!("{}, {}", good_key.as_bytes()[40], good_key.as_bytes()[41]);
+    assert!(
+        !error.contains(&quoted) && error.contains("END line"),
+        "{error}"
+    );
     let junk = Pem {
         ca: "junk".to_owned(),
         ..server
