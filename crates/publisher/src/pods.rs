@@ -38,8 +38,8 @@ pub(crate) struct Pods {
 
 /// What the API said to a new object.
 enum Created {
-    /// It is there now, with this uid.
-    New(Option<String>),
+    /// It is there now.
+    New,
     /// One of its name was there before.
     There,
     /// It may not be, and why.
@@ -91,8 +91,8 @@ impl Pods {
             exchange: &target.exchange,
         };
         let map = pod::map(message, name, outgoing, &route);
-        let uid = match self.create(message, &map).await {
-            Created::New(uid) => uid,
+        let new = match self.create(message, &map).await {
+            Created::New => true,
             Created::There => {
                 let namespace = message.namespace().unwrap_or_default();
                 let found = self.read::<ConfigMap>(&namespace, name).await?;
@@ -101,25 +101,25 @@ impl Pods {
                         "ConfigMap {name} is not the message's; delete it"
                     ))));
                 }
-                None
+                false
             }
             Created::Refused(why) => return Ok(Err(failed(why))),
             Created::Late(_, error) => {
-                // Nobody looked for it between its making and now: no pod was asked for.
+                // It may be there, and no pod was asked for.
                 self.take_back(message, name).await;
                 return Err(error);
             }
         };
         let pod = pod::pod(message, name, &route, secret, &self.settings);
         match self.create(message, &pod).await {
-            Created::New(_) | Created::There => Ok(Ok(())),
+            Created::New | Created::There => Ok(Ok(())),
             Created::Refused(why) => {
                 self.take_back(message, name).await;
                 Ok(Err(failed(why)))
             }
             Created::Late(certain, error) => {
                 // Without its ConfigMap the next round knows that there was no pod.
-                if certain && uid.is_some() {
+                if certain && new {
                     self.take_back(message, name).await;
                 }
                 Err(error)
@@ -249,9 +249,8 @@ impl Pods {
         let mut certain = true;
         let mut pauses = PAUSES.iter();
         loop {
-            let source = match api.create(&PostParams::default(), object).await {
-                Ok(made) => return Created::New(made.uid()),
-                Err(source) => source,
+            let Err(source) = api.create(&PostParams::default(), object).await else {
+                return Created::New;
             };
             let answer = Answer::of(&source);
             let last = match (answer, pauses.next()) {

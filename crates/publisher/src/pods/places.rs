@@ -242,5 +242,15 @@ mod tests {
         places.leave("a/1");
         assert!(queue.is_empty());
         assert!(asks(&places, "a/other"));
+        // A pod at work keeps its place as long as rounds find it at work, also one beyond all.
+        places.take_over("a/old");
+        places.settle("a/old");
+        assert!(!asks(&places, "a/late"));
+        places.take_over("a/old");
+        places.settle("a/old");
+        assert!(queue.is_empty());
+        places.settle("a/old");
+        places.settle("a/2");
+        assert_eq!(woken(&queue).await, "a/late");
     }
 }
