@@ -295,6 +295,8 @@ pub mod fedora {
     pub const REASON_EXHAUSTED: &str = "RetriesExhausted";
     /// Sent is False: the pod that should send it did not run.
     pub const REASON_POD_FAILED: &str = "SenderPodFailed";
+    /// Sent is False for good: the resource is a copy of one whose message was sent.
+    pub const REASON_NOT_SENT_AGAIN: &str = "NotSentAgain";
     /// SpecDrift is True.
     pub const REASON_CHANGED_AFTER_SENT: &str = "ChangedAfterSent";
 
@@ -309,7 +311,7 @@ pub mod fedora {
     pub const ALLOWED_NAMESPACES_ANNOTATION: &str = "apps.fedoraproject.org/allowed-namespaces";
     /// Annotation of a secret: the topics, by comma, that may be sent with it: each is one, or with `.` or `*` at the end all below.
     pub const ALLOWED_TOPICS_ANNOTATION: &str = "apps.fedoraproject.org/allowed-topics";
-    /// Annotation of a message that was sent: its id. A copy of the resource without status is not sent again.
+    /// Annotation of a message that was sent: its id. A copy of the resource is not sent again.
     pub const SENT_ID_ANNOTATION: &str = "apps.fedoraproject.org/sent-id";
 }
 

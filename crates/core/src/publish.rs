@@ -10,7 +10,7 @@ pub mod pod;
 pub mod admission;
 
 use drover_api::fedora::v1alpha1::{
-    Environment, FedoraMessage, FedoraMessageStatus, SecretRef, Severity as Wanted,
+    Authentication, Environment, FedoraMessage, FedoraMessageStatus, SecretRef, Severity as Wanted,
 };
 use drover_api::names::fedora as names;
 use drover_protocol::fedora::{
@@ -18,12 +18,16 @@ use drover_protocol::fedora::{
     is_uuid, message_id, routing_key,
 };
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
 
 pub use notice::{Notice, notice};
 pub use retry::{backoff, deadline};
 pub use status::{Fault, Verdict};
 
 use status::{Progress, current, progress, settle, write};
+
+/// How deep a body may be nested: the body itself is the first level. What reads JSON gives up at about twice as many.
+pub const DEEPEST_BODY: usize = 64;
 
 /// A place that messages go to, as the operator's configuration describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,9 +75,38 @@ pub fn next(message: &FedoraMessage, place: Option<&Place>, now: Timestamp) -> S
                 None => after_the_end(message, at, now),
             },
         },
+        Progress::Copy { at, id } => match settled(message, &Fault::not_sent_again(id), now) {
+            Step::Rest => after_the_end(message, at, now),
+            step => step,
+        },
         Progress::Drifted => drifted(message, now),
         Progress::Open => open(message, place, now),
     }
+}
+
+/// What to do about a message of which only `rest` can be read: its spec is mostly missing there. It is over, and no other message
+/// is concerned.
+pub fn unreadable(rest: &FedoraMessage, why: &str, now: Timestamp) -> Step {
+    if rest.metadata.deletion_timestamp.is_some() {
+        return Step::Rest;
+    }
+    let before = rest.status.clone().unwrap_or_default();
+    let told = before.reason.as_deref() == Some(names::REASON_INVALID)
+        && before.observed_generation == rest.metadata.generation;
+    if told || status::is_sent(rest) {
+        return after_the_end(rest, before.completion_time.map(|time| time.0), now);
+    }
+    // What was begun belongs to it still, though nobody can compare it with the spec.
+    let mut known = rest.clone();
+    if let Some(status) = &mut known.status {
+        status.spec_hash = None;
+        status.completion_time = None;
+        status.observed_generation = rest.metadata.generation;
+    }
+    let fault = Fault::invalid(format!(
+        "The resource cannot be read: {why}; a body may be nested {DEEPEST_BODY} levels deep"
+    ));
+    Step::Write(Box::new(settle(&known, &fault, now)))
 }
 
 fn after_the_end(message: &FedoraMessage, at: Option<Timestamp>, now: Timestamp) -> Step {
@@ -141,19 +174,73 @@ pub fn check(message: &FedoraMessage, place: &Place) -> Result<(), Fault> {
     check_headers(&wanted.headers).map_err(|rule| invalid(&rule))?;
     let body = serde_json::to_vec(&wanted.body).map_err(|error| invalid(&error))?;
     check_body(body.len()).map_err(|rule| invalid(&rule))?;
+    if deeper_than(&wanted.body, DEEPEST_BODY) {
+        return Err(Fault::invalid(format!(
+            "the body is nested more than {DEEPEST_BODY} levels deep, which is the most"
+        )));
+    }
     if let Some(id) = wanted.id.as_deref().filter(|id| !is_uuid(id)) {
         return Err(Fault::invalid(format!(
             "id {id:?} is no UUID; it looks like f4300d3c-42ae-49ae-9a79-0c6f6249cfd1"
         )));
     }
-    if message.spec.authentication.secret_ref.is_some()
-        && message.spec.authentication.secret_ref_camel.is_some()
-    {
-        return Err(Fault::invalid(
-            "authentication has both secret_ref and secretRef; keep one of them".to_owned(),
+    check_authentication(&message.spec.authentication).map_err(Fault::invalid)
+}
+
+/// Both names become parts of a path of the API.
+fn check_authentication(authentication: &Authentication) -> Result<(), String> {
+    let both = [&authentication.secret_ref, &authentication.secret_ref_camel];
+    if both.iter().all(|secret| secret.is_some()) {
+        let text = "authentication has both secret_ref and secretRef; keep one of them";
+        return Err(text.to_owned());
+    }
+    let Some(secret) = authentication.secret() else {
+        return Ok(());
+    };
+    if secret.name.len() > 253 || !secret.name.split('.').all(is_label) {
+        return Err(format!(
+            "secret_ref.name {:?} is no name of a secret: at most 253 lower-case letters, digits, '-' and '.', with a letter or digit at both ends of each part",
+            shortened(&secret.name)
         ));
     }
-    Ok(())
+    match &secret.namespace {
+        Some(namespace) if namespace.len() > 63 || !is_label(namespace) => Err(format!(
+            "secret_ref.namespace {:?} is no name of a namespace: at most 63 lower-case letters, digits and '-', with a letter or digit at both ends",
+            shortened(namespace)
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A label of RFC 1123, of any length.
+fn is_label(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    !text.is_empty()
+        && text.bytes().all(|byte| plain(byte) || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// As much of somebody's text as a message for people needs.
+fn shortened(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(64)).unwrap_or(text)
+}
+
+fn deeper_than(body: &Map<String, Value>, levels: usize) -> bool {
+    let parents = |value: &&Value| value.is_object() || value.is_array();
+    let mut level: Vec<&Value> = body.values().filter(parents).collect();
+    for _ in 1..levels {
+        if level.is_empty() {
+            return false;
+        }
+        let below = level.into_iter().flat_map(|value| match value {
+            Value::Array(items) => items.iter().collect(),
+            Value::Object(fields) => fields.values().collect(),
+            _ => Vec::new(),
+        });
+        level = below.filter(parents).collect();
+    }
+    !level.is_empty()
 }
 
 /// The next attempt, for a message of which [`next`] said that it needs an identity, and has one.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use drover_api::crds;
-use drover_api::fedora::v1alpha1::FedoraMessage;
 use drover_core::publish::admission;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -12,6 +11,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt as _};
 
 use crate::PublisherError;
+use crate::stored::Stored;
 
 /// Under this name the API knows what a publisher applied.
 pub const FIELD_MANAGER: &str = "drover-publisher";
@@ -106,7 +106,7 @@ pub async fn install(client: &Client) -> Result<(), PublisherError> {
 /// # Errors
 /// When they are not, in time.
 pub async fn served(client: &Client) -> Result<(), PublisherError> {
-    let messages: Api<FedoraMessage> = Api::all(client.clone());
+    let messages: Api<Stored> = Api::all(client.clone());
     let served = async {
         while let Err(error) = messages.list(&ListParams::default().limit(1)).await {
             tracing::debug!(%error, "messages are not served yet");

@@ -11,12 +11,13 @@ mod events;
 mod metrics;
 mod places;
 mod secrets;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use drover_api::fedora::v1alpha1::{Environment, FedoraMessage};
+use drover_api::fedora::v1alpha1::Environment;
 use drover_api::names::fedora as names;
 use drover_core::publish::Place;
 use drover_core::publish::pod::PodSettings;
@@ -40,6 +41,7 @@ use metrics::Tally;
 use places::Places;
 use pods::Pods;
 use secrets::Secrets;
+use stored::Stored;
 
 pub use messages::fault_of;
 
@@ -160,7 +162,7 @@ impl Publisher {
             Api::all(self.client.clone()),
             Config::default(),
             stop.clone(),
-            move |found: &FedoraMessage| told.add(messages::key_of(found)),
+            move |found: &Stored| told.add(messages::key_of(found)),
         );
         tasks.run("the cache of messages", task);
         let pods = self.pods(&queue, &mut tasks);
@@ -217,7 +219,7 @@ impl Publisher {
 struct Leader {
     publisher: Publisher,
     queue: Arc<WorkQueue<String>>,
-    messages: Store<FedoraMessage>,
+    messages: Store<Stored>,
     pods: Option<Store<Pod>>,
     events: Events,
     tally: Tally,
@@ -256,7 +258,7 @@ impl Leader {
         let messages = &messages;
         // Who stood in line in another term stands in none now.
         for found in self.messages.state() {
-            self.queue.add(messages::key_of(&found));
+            self.queue.add(messages::key_of(found.as_ref()));
         }
         let (cut, unused) = (CancellationToken::new(), CancellationToken::new());
         let work = async {

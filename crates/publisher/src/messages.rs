@@ -1,5 +1,7 @@
 //! Does what [`drover_core::publish`] plans for each message.
 
+mod unread;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ use crate::metrics::Tally;
 use crate::places::Places;
 use crate::pods::{self, Pods};
 use crate::secrets::{Found, Secrets};
+use crate::stored::Stored;
 use crate::{Publisher, PublisherError, Target};
 
 /// Between two looks at a secret that cannot be used: nobody tells when it changes.
@@ -35,7 +38,7 @@ const WRITES: u32 = 8;
 
 pub(crate) struct Messages {
     pub settings: Publisher,
-    pub messages: Store<FedoraMessage>,
+    pub messages: Store<Stored>,
     pub secrets: Secrets,
     pub connections: Connections,
     pub pods: Option<Pods>,
@@ -67,7 +70,7 @@ impl Messages {
     async fn round(&self, key: &str) -> Result<Next, PublisherError> {
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
         let unwritten = self.unwritten().remove(key);
-        let Some(message) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
+        let Some(stored) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
             return Ok(Next::OnChange);
         };
         if let Some((begun, outcome)) = unwritten {
@@ -75,15 +78,19 @@ impl Messages {
             return Ok(Next::OnChange);
         }
         let now = self.settings.clock.now();
+        let message = &stored.message;
+        if let Some(why) = &stored.unreadable {
+            return self.end_unread(message, why, now).await;
+        }
         let target = self.settings.targets.get(&message.spec.env);
-        if let Some((pods, name)) = self.pod_at_work(&message) {
-            return self.watch_pod(pods, &message, target, &name, now).await;
+        if let Some((pods, name)) = self.pod_at_work(message) {
+            return self.watch_pod(pods, message, target, &name, now).await;
         }
         let tidied = match &self.pods {
-            Some(pods) => pods.tidy(&message, now).await?,
+            Some(pods) => pods.tidy(message, now).await?,
             None => None,
         };
-        let next = self.step(&message, target, now).await?;
+        let next = self.step(message, target, now).await?;
         Ok(match (next, tidied) {
             (Next::OnChange, Some(wait)) => Next::After(wait),
             (Next::After(one), Some(other)) => Next::After(one.min(other)),
@@ -428,7 +435,7 @@ impl Messages {
 }
 
 /// The key of a message in the queue.
-pub(crate) fn key_of(message: &FedoraMessage) -> String {
+pub(crate) fn key_of(message: &impl kube::ResourceExt) -> String {
     format!(
         "{}/{}",
         message.namespace().unwrap_or_default(),

@@ -16,6 +16,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use crate::stored::Stored;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Of {
     env: &'static str,
@@ -61,7 +63,7 @@ impl Tally {
     pub(crate) fn register(
         &self,
         metrics: &Metrics,
-        messages: Store<FedoraMessage>,
+        messages: Store<Stored>,
         leadership: Leadership,
     ) {
         let pending = Pending {
@@ -135,7 +137,7 @@ impl Tally {
 
 /// The messages that are not over, at the moment when they are asked for.
 struct Pending {
-    messages: Store<FedoraMessage>,
+    messages: Store<Stored>,
     leadership: Leadership,
 }
 
@@ -145,16 +147,10 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// Whether its status says that it is sent or given up. A copy of a sent one has no status.
+/// Whether its status says that it is over: sent, given up, or a copy of a sent one.
 fn over(message: &FedoraMessage) -> bool {
-    let copy = || {
-        let notes = message.metadata.annotations.as_ref();
-        notes.is_some_and(|notes| notes.contains_key(names::SENT_ID_ANNOTATION))
-    };
-    match &message.status {
-        Some(status) => status.completion_time.is_some(),
-        None => copy(),
-    }
+    let status = message.status.as_ref();
+    status.is_some_and(|status| status.completion_time.is_some())
 }
 
 impl Collector for Pending {
@@ -170,7 +166,7 @@ impl Collector for Pending {
             encoder.encode_descriptor("fmsg_pending", help, None, MetricType::Gauge)?;
         for environment in [Environment::Stg, Environment::Prod] {
             let open = |message: &FedoraMessage| message.spec.env == environment && !over(message);
-            let count = all.iter().filter(|message| open(message)).count();
+            let count = all.iter().filter(|stored| open(&stored.message)).count();
             let labels = Of {
                 env: environment.as_str(),
             };
@@ -203,10 +199,14 @@ mod tests {
     fn what_was_written_is_counted_once() {
         let (metrics, tally) = (Metrics::default(), Tally::default());
         let (store, mut writer) = reflector::store();
-        let pending = message("open", json!({"reason": "Pending", "attempts": 1}));
+        let stored = |name, status| Stored {
+            message: message(name, status),
+            unreadable: None,
+        };
+        let pending = stored("open", json!({"reason": "Pending", "attempts": 1}));
         writer.apply_watcher_event(&Event::Apply(pending));
-        let done = json!({"completionTime": "2026-01-01T00:00:00Z"});
-        writer.apply_watcher_event(&Event::Apply(message("done", done)));
+        let done = stored("done", json!({"completionTime": "2026-01-01T00:00:00Z"}));
+        writer.apply_watcher_event(&Event::Apply(done));
         tally.register(&metrics, store, Leadership::alone());
         let walk = [
             json!({"reason": "Pending", "attempts": 1}),

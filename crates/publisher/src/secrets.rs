@@ -95,6 +95,7 @@ impl Secrets {
                 );
                 return Err(fault(names::REASON_SECRET_NOT_FOUND, text));
             }
+            Err(Failure::Forbidden) if !foreign => return Err(not_readable(wanted, owner)),
             Err(Failure::Missing | Failure::Forbidden) => return Err(not_permitted(wanted, owner)),
             Err(Failure::Other(error)) => {
                 let text = format!("Failed to read secret {:?}: {error}", wanted.name);
@@ -192,6 +193,15 @@ fn not_permitted(wanted: &SecretRef, owner: &str) -> Fault {
     fault(names::REASON_SECRET_NOT_PERMITTED, text)
 }
 
+/// The API does not let the publisher read secrets in the message's own namespace.
+fn not_readable(wanted: &SecretRef, owner: &str) -> Fault {
+    let text = format!(
+        "The publisher may not read secret {:?}: it has no right to secrets of namespace {owner:?}; its operator gives it by listing the namespace with --message-namespace",
+        wanted.name
+    );
+    fault(names::REASON_SECRET_NOT_PERMITTED, text)
+}
+
 fn allows(notes: &BTreeMap<String, String>, name: &str, matches: impl Fn(&str) -> bool) -> bool {
     notes
         .get(name)
@@ -277,6 +287,24 @@ mod tests {
         // Who asks later gets what is there later.
         assert!(one().await.is_err());
         assert_eq!(count.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn who_can_help_is_named() {
+        let wanted = SecretRef {
+            name: "fm".to_owned(),
+            namespace: None,
+        };
+        let own = not_readable(&wanted, "team");
+        assert_eq!(own.reason, "SecretNotPermitted");
+        assert!(own.text.contains("--message-namespace"), "{}", own.text);
+        assert!(!own.text.contains("annotation"), "{}", own.text);
+        let foreign = not_permitted(&wanted, "other");
+        assert!(
+            foreign.text.contains("allowed-namespaces"),
+            "{}",
+            foreign.text
+        );
     }
 
     #[test]

@@ -181,11 +181,11 @@ impl Authentication {
 pub struct SecretRef {
     /// Its name.
     #[serde(default, deserialize_with = "null_as_default")]
-    #[schemars(length(min = 1, max = 253), extend("x-required" = true))]
+    #[schemars(length(min = 1, max = 253), extend("x-required" = true, "pattern" = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
     pub name: String,
     /// Its namespace; that of the message when absent. Another one must allow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(max = 63), extend("pattern" = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
 }
 

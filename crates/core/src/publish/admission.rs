@@ -156,12 +156,22 @@ mod tests {
             ),
             ("headers", json!({"x": 1.5}), "whole number"),
             ("body", json!({"x": "x".repeat(300_000)}), "is the most"),
+            (
+                "body",
+                (0..64).fold(json!({}), |inner, _| json!({"x": inner})),
+                "more than 64 levels",
+            ),
             ("id", json!("x"), "no UUID"),
         ] {
             let new = message(|spec| spec["message"][path] = value, false);
             let text = admit(None, &new).expect_err("it is wrong");
             assert!(text.contains(expected), "{path}: {text}");
         }
+        let path = |spec: &mut Value| {
+            spec["authentication"]["secret_ref"]["name"] = json!("../../team-b/secrets/fm");
+        };
+        let text = admit(None, &message(path, false)).expect_err("it is no name");
+        assert!(text.contains("no name of a secret"), "{text}");
         assert_eq!(admit(None, &message(|_| {}, false)), Ok(()));
     }
 

@@ -57,6 +57,7 @@ pub fn notice(before: Option<&FedoraMessageStatus>, message: &FedoraMessage) -> 
     let notice = match reason {
         names::REASON_PENDING => return begins(message, status),
         names::REASON_SENT => normal(names::REASON_SENT, format!("{text}: {id} to {topic}")),
+        names::REASON_NOT_SENT_AGAIN => normal(names::REASON_NOT_SENT_AGAIN, text.to_owned()),
         names::REASON_SUSPENDED => repeated(normal(names::REASON_SUSPENDED, text.to_owned())),
         names::REASON_DEADLINE => warning(EXPIRED, text.to_owned()),
         reason if OF_SECRETS.contains(&reason) && status.completion_time.is_none() => {

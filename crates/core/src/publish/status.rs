@@ -100,6 +100,15 @@ impl Fault {
         Self::new(names::REASON_INVALID, Verdict::Never, text)
     }
 
+    pub(super) fn not_sent_again(id: &str) -> Self {
+        let text = format!(
+            "The resource carries the annotation {} of message {:?}, so it is a copy and is not sent: remove the annotation to send it",
+            names::SENT_ID_ANNOTATION,
+            super::shortened(id)
+        );
+        Self::new(names::REASON_NOT_SENT_AGAIN, Verdict::Never, text)
+    }
+
     pub(super) fn deadline(message: &FedoraMessage) -> Self {
         let text = given_up("its deadline passed", message);
         Self::new(names::REASON_DEADLINE, Verdict::Never, text)
@@ -124,9 +133,11 @@ fn given_up(why: &str, message: &FedoraMessage) -> String {
 }
 
 /// Where a message stands.
-pub(super) enum Progress {
+pub(super) enum Progress<'a> {
     /// Sent, or given up, at a time.
     Over { at: Option<Timestamp> },
+    /// Never tried, but it carries the id of a sent message: a copy of its resource, which came without the status.
+    Copy { at: Option<Timestamp>, id: &'a str },
     /// Sent, and the spec changed since.
     Drifted,
     /// Neither.
@@ -174,20 +185,9 @@ pub(super) fn seen(message: &FedoraMessage) -> Option<FedoraMessageStatus> {
     Some(status)
 }
 
-pub(super) fn progress(message: &FedoraMessage) -> Progress {
-    let Some(status) = &message.status else {
-        // A copy of a resource whose message was sent: it came without the status.
-        let sent_before = message
-            .metadata
-            .annotations
-            .as_ref()
-            .is_some_and(|notes| notes.contains_key(names::SENT_ID_ANNOTATION));
-        return if sent_before {
-            Progress::Over { at: None }
-        } else {
-            Progress::Open
-        };
-    };
+pub(super) fn progress(message: &FedoraMessage) -> Progress<'_> {
+    let none = FedoraMessageStatus::default();
+    let status = message.status.as_ref().unwrap_or(&none);
     let at = status.completion_time.as_ref().map(|time| time.0);
     let current = current(message);
     if is_sent(message) {
@@ -197,11 +197,25 @@ pub(super) fn progress(message: &FedoraMessage) -> Progress {
             Progress::Drifted
         };
     }
-    if current && status.completion_time.is_some() {
+    if let Some(id) = mark(message).filter(|_| status.attempts == 0) {
+        return Progress::Copy { at, id };
+    }
+    if current && at.is_some() && !is_freed(message) {
         Progress::Over { at }
     } else {
         Progress::Open
     }
+}
+
+/// The id of a sent message that the resource carries.
+fn mark(message: &FedoraMessage) -> Option<&str> {
+    let notes = message.metadata.annotations.as_ref()?;
+    notes.get(names::SENT_ID_ANNOTATION).map(String::as_str)
+}
+
+/// Whether it was held back as a copy, and somebody took away what made it one.
+fn is_freed(message: &FedoraMessage) -> bool {
+    reason(message) == Some(names::REASON_NOT_SENT_AGAIN) && mark(message).is_none()
 }
 
 /// Whether a success is written down.
@@ -304,10 +318,8 @@ fn failed(
 /// The id of a sent message whose resource does not carry it yet: copies of the resource are known by it.
 pub(super) fn unmarked(message: &FedoraMessage) -> Option<&str> {
     let status = message.status.as_ref()?;
-    let notes = message.metadata.annotations.as_ref();
-    let marked = notes.is_some_and(|notes| notes.contains_key(names::SENT_ID_ANNOTATION));
     let id = status.message_id.as_deref();
-    id.filter(|_| is_sent(message) && !marked)
+    id.filter(|_| is_sent(message) && mark(message).is_none())
 }
 
 /// The status of a sent message whose spec is another one now.
@@ -329,7 +341,7 @@ pub(super) fn drifted(message: &FedoraMessage, now: Timestamp) -> FedoraMessageS
 /// What the status says of this generation; counters and ids of another one are not this one's.
 fn of_this_generation(message: &FedoraMessage) -> FedoraMessageStatus {
     let old = message.status.clone().unwrap_or_default();
-    if current(message) {
+    if current(message) && !is_freed(message) {
         return old;
     }
     FedoraMessageStatus {

@@ -288,9 +288,165 @@ fn what_was_sent_is_never_sent_again() {
     assert!(is(&status.conditions, names::SENT, Status::True));
     message.status = Some(*status);
     assert_eq!(next(&message, Some(&place()), at(3)), Step::Rest);
+}
 
-    let copy = changed(mark);
-    assert_eq!(next(&copy, Some(&place()), at(1)), Step::Rest);
+#[test]
+fn a_copy_says_that_it_is_not_sent_and_is_sent_when_somebody_wants_it() {
+    let mut copy = changed(|m| {
+        mark(m);
+        m.spec.ttl_seconds_after_finished = Some(60);
+    });
+    let Step::Write(status) = next(&copy, Some(&place()), at(1)) else {
+        panic!("it says why");
+    };
+    assert_eq!(reason_of(&status), "NotSentAgain");
+    assert!(is(&status.conditions, names::SENT, Status::False));
+    let text = status.message.clone().unwrap_or_default();
+    assert!(
+        text.contains(names::SENT_ID_ANNOTATION) && text.contains("remove the annotation"),
+        "{text}"
+    );
+    copy.status = Some(*status);
+    let told = notice(None, &copy).expect("somebody wonders");
+    assert_eq!((told.reason, told.warning), ("NotSentAgain", false));
+    assert_eq!(next(&copy, Some(&place()), at(2)), Step::WakeAt(at(61)));
+    assert_eq!(next(&copy, Some(&place()), at(61)), Step::Delete);
+
+    // It is not sent when the spec changes either, and the status is about the new one.
+    let mut other = copy.clone();
+    other.metadata.generation = Some(2);
+    other.spec.message.topic = "other".to_owned();
+    let Step::Write(status) = next(&other, Some(&place()), at(3)) else {
+        panic!("it says so again");
+    };
+    assert_eq!(reason_of(&status), "NotSentAgain");
+    assert_eq!(status.observed_generation, Some(2));
+
+    // Without the mark it is a message as any other, to its end.
+    copy.metadata.annotations = None;
+    assert!(matches!(
+        next(&copy, Some(&place()), at(4)),
+        Step::Identify(_)
+    ));
+    let lacking = Fault::new(names::REASON_SECRET_NOT_FOUND, Verdict::AfterChange, "none");
+    let mut waiting = copy.clone();
+    waiting.status = Some(unidentified(&copy, &lacking, at(4)));
+    assert!(matches!(
+        next(&waiting, Some(&place()), at(5)),
+        Step::Identify(_)
+    ));
+    send(&mut copy, at(5));
+    assert!(interrupted(&copy));
+    let begun = copy.status.as_ref().expect("it was begun");
+    assert_eq!((begun.completion_time.as_ref(), begun.attempts), (None, 1));
+    copy.status = Some(end(&copy, Ok(()), at(6)));
+    assert!(matches!(next(&copy, Some(&place()), at(7)), Step::Mark(_)));
+    // A backup that was restored with its status: it was sent.
+    mark(&mut copy);
+    assert_eq!(next(&copy, Some(&place()), at(8)), Step::WakeAt(at(66)));
+}
+
+#[test]
+fn what_cannot_be_read_is_over_and_keeps_what_was_known() {
+    let why = "recursion limit exceeded";
+    let mut rest = changed(|m| {
+        m.spec = serde_json::from_value(json!({"ttl_seconds_after_finished": 60})).expect("spec");
+    });
+    let write = |rest: &FedoraMessage| match unreadable(rest, why, at(10)) {
+        Step::Write(status) => *status,
+        step => panic!("{step:?}"),
+    };
+    let status = write(&rest);
+    assert_eq!(reason_of(&status), "InvalidMessage");
+    let text = status.message.clone().unwrap_or_default();
+    assert!(text.contains(why) && text.contains("64 levels"), "{text}");
+    rest.status = Some(status);
+    assert_eq!(unreadable(&rest, why, at(11)), Step::WakeAt(at(70)));
+    assert_eq!(unreadable(&rest, why, at(70)), Step::Delete);
+
+    let with = |status: FedoraMessageStatus| FedoraMessage {
+        status: Some(status),
+        ..rest.clone()
+    };
+    let mut other = message();
+    send(&mut other, at(1));
+    let status = write(&with(other.status.clone().expect("it was begun")));
+    assert_eq!((status.attempts, status.uncertain_attempts), (1, 1));
+    let text = status.message.unwrap_or_default();
+    assert!(text.contains("may have been delivered"), "{text}");
+    let sent = with(end(&other, Ok(()), at(2)));
+    assert_eq!(unreadable(&sent, why, at(3)), Step::WakeAt(at(62)));
+}
+
+#[test]
+fn a_body_is_as_deep_as_the_limit_and_no_deeper() {
+    for (levels, expected) in [(1, true), (2, true), (64, true), (65, false), (100, false)] {
+        for list in [false, true] {
+            let inner = (2..levels).fold(if list { json!([]) } else { json!({}) }, |inner, _| {
+                if list {
+                    json!([1, inner])
+                } else {
+                    json!({"x": inner})
+                }
+            });
+            let message = changed(|m| {
+                m.spec.message.body = serde_json::Map::new();
+                if levels > 1 {
+                    m.spec.message.body.insert("x".to_owned(), inner);
+                }
+            });
+            let found = check(&message, &place());
+            assert_eq!(found.is_ok(), expected, "{levels}: {found:?}");
+            if let Err(fault) = found {
+                assert!(fault.text.contains("64 levels"), "{}", fault.text);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_names_of_a_secret_are_names_and_no_paths() {
+    let long = |part: &str, length: usize| part.repeat(length);
+    let label = long("a", 63);
+    for (name, namespace, expected) in [
+        ("fm", None, true),
+        ("my.secret-1", Some("team-a"), true),
+        (long("a", 253).as_str(), Some(label.as_str()), true),
+        (long("a", 254).as_str(), None, false),
+        ("fm", Some(long("a", 64).as_str()), false),
+        ("../../team-b/secrets/fm", None, false),
+        ("fm?resourceVersion=0", None, false),
+        ("fm/status", None, false),
+        ("fm%2f", None, false),
+        ("..", None, false),
+        (".fm", None, false),
+        ("fm.", None, false),
+        ("-fm", None, false),
+        ("fm-", None, false),
+        ("Fm", None, false),
+        ("fm\n", None, false),
+        ("fm", Some("a/../b"), false),
+        ("fm", Some("a.b"), false),
+        ("fm", Some(""), false),
+        ("", None, false),
+    ] {
+        let secret = SecretRef {
+            name: name.to_owned(),
+            namespace: namespace.map(str::to_owned),
+        };
+        for camel in [false, true] {
+            let message = changed(|m| {
+                let authentication = &mut m.spec.authentication;
+                authentication.secret_ref = (!camel).then(|| secret.clone());
+                authentication.secret_ref_camel = camel.then(|| secret.clone());
+            });
+            let found = check(&message, &place());
+            assert_eq!(found.is_ok(), expected, "{secret:?}: {found:?}");
+            if let Err(fault) = found {
+                assert_eq!(fault.reason, "InvalidMessage");
+            }
+        }
+    }
 }
 
 #[test]

@@ -267,7 +267,8 @@ async fn a_copy_of_a_sent_message_is_not_sent_and_many_are_sent_once() {
         Ok(())
     };
     eventually("all are sent", LONG, check).await.unwrap();
-    assert!(api.get("copy").await.unwrap().status.is_none());
+    let status = reason(&client, "default", "copy", "NotSentAgain").await;
+    assert!(status.completion_time.is_some());
     let reader = broker.reader().await.unwrap();
     let mut ids = std::collections::BTreeSet::new();
     for _ in 0..count {
@@ -278,6 +279,12 @@ async fn a_copy_of_a_sent_message_is_not_sent_and_many_are_sent_once() {
     let counted = metrics_at(port).await;
     let line = format!("fmsg_messages_total{{hub=\"hub1\",env=\"stg\",reason=\"Sent\"}} {count}");
     assert!(counted.lines().any(|found| found == line), "{counted}");
+    let free = json!({"metadata": {"annotations": {"apps.fedoraproject.org/sent-id": null}}});
+    api.patch("copy", &PatchParams::default(), &Patch::Merge(free))
+        .await
+        .unwrap();
+    reason(&client, "default", "copy", "Sent").await;
+    assert!(ids.insert(id_of(&take(&reader).await)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

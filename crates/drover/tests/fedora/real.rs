@@ -141,6 +141,18 @@ async fn the_example_of_the_request_is_sent_and_does_not_change() {
         ),
         (json!({"env": "dev"}), "env"),
         (json!({"authentication": {}}), "secret_ref or secretRef"),
+        (
+            json!({"authentication": {"secret_ref": {"name": "../../b/secrets/fm"}}}),
+            "secret_ref.name",
+        ),
+        (
+            json!({"authentication": {"secretRef": {"name": "fm?resourceVersion=0"}}}),
+            "secretRef.name",
+        ),
+        (
+            json!({"authentication": {"secretRef": {"name": "fm", "namespace": "a/b"}}}),
+            "secretRef.namespace",
+        ),
         (json!({"max_attempts": 3, "maxAttempts": 4}), "not both"),
         (json!({"message": {"topic": "a", "body": "text"}}), "body"),
     ] {
@@ -160,7 +172,77 @@ async fn the_example_of_the_request_is_sent_and_does_not_change() {
     // Where it may not read the secret it says no more than that.
     namespace(&client, "foreign").await;
     create(&client, "foreign", &message("unread", "a", &json!({}))).await;
-    reason(&client, "foreign", "unread", "SecretNotPermitted").await;
+    let status = reason(&client, "foreign", "unread", "SecretNotPermitted").await;
+    let text = status.message.unwrap_or_default();
+    assert!(text.contains("--message-namespace"), "{text}");
+}
+
+const MESSAGES: &str = "/apis/apps.fedoraproject.org/v1alpha1/namespaces/default/fedoramessages";
+
+/// Makes a message with a body of so many levels, of which no reader in this program can read back a thing.
+async fn create_deep(client: &Client, name: &str, levels: usize, more: &Value) {
+    let object = serde_json::to_string(&message(name, "a", more)).unwrap();
+    let body = format!("{}null{}", r#"{"x":"#.repeat(levels), "}".repeat(levels));
+    let shallow = format!(r#"{{"name":"{name}"}}"#);
+    let (start, end) = object.split_once(&format!(r#""body":{shallow}"#)).unwrap();
+    let object = format!(r#"{start}"body":{body}{end}"#);
+    let request = http::Request::post(MESSAGES)
+        .header("content-type", "application/json")
+        .body(object.into_bytes())
+        .unwrap();
+    client.request_text(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_deep_to_be_read_concerns_no_other_message() {
+    let (broker, kube) = tokio::join!(RabbitMq::start(), KubeApi::start(KubeOptions::default()));
+    let (broker, kube) = (broker.unwrap(), kube.unwrap());
+    let client = kube.client().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    install::install(&client).await.unwrap();
+    namespace(&client, "default").await;
+    let kubeconfig = rights(&kube, &client, folder.path()).await;
+    give_secret(&client, "default", &fm(&broker)).await;
+    // One that is there when the publisher lists, and one that comes while it watches.
+    create_deep(&client, "listed", 2000, &json!({})).await;
+    let urls = [format!("--messaging-url=stg={}", broker.url())];
+    let _publisher = publisher("publisher", &kubeconfig, folder.path(), &urls);
+    let api: Api<FedoraMessage> = Api::namespaced(client.clone(), "default");
+    let send = async |name: &str| {
+        let good = message(name, "a.b", &json!({}));
+        api.create(&PostParams::default(), &good).await.unwrap();
+        reason(&client, "default", name, "Sent").await;
+    };
+    let get = async |name: &str| {
+        let request = http::Request::get(format!("{MESSAGES}/{name}"));
+        let request = request.body(Vec::new()).unwrap();
+        client.request_text(request).await
+    };
+    send("first").await;
+    create_deep(&client, "watched", 2000, &json!({})).await;
+    let over = json!({"ttl_seconds_after_finished": 0});
+    create_deep(&client, "deleted", 2000, &over).await;
+    send("second").await;
+    for name in ["listed", "watched"] {
+        let told = async || {
+            let text = get(name).await?;
+            let found = text.contains("InvalidMessage") && text.contains("cannot be read");
+            anyhow::ensure!(found, "{}", text.replace(r#"{"x":"#, ""));
+            Ok(())
+        };
+        eventually("it says so", LONG, told).await.unwrap();
+    }
+    let gone = async || match get("deleted").await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => anyhow::bail!("{other:?}"),
+    };
+    eventually("it goes after its time", LONG, gone)
+        .await
+        .unwrap();
+    // What is written once stays as it is.
+    let before = get("listed").await.unwrap();
+    send("third").await;
+    assert!(get("listed").await.unwrap() == before);
 }
 
 /// Reports, as a kubelet does, how the container of a pod ended.
