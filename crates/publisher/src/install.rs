@@ -19,14 +19,9 @@ pub const FIELD_MANAGER: &str = "drover-publisher";
 const SERVED: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(25);
 
-/// The rights of a publisher. Those to secrets are given by `secret_rules`, namespace by namespace.
+/// The rights of a publisher in the whole cluster, whose pods send or who sends itself. Those with which it could come to secrets are
+/// in [`namespace_rules`].
 pub fn rules(pods: bool) -> Vec<PolicyRule> {
-    let rule = |group: &str, resources: &[&str], verbs: &[&str]| PolicyRule {
-        api_groups: Some(vec![group.to_owned()]),
-        resources: Some(resources.iter().map(|&name| name.to_owned()).collect()),
-        verbs: verbs.iter().map(|&verb| verb.to_owned()).collect(),
-        ..PolicyRule::default()
-    };
     let group = "apps.fedoraproject.org";
     let mut rules = vec![
         rule(
@@ -40,24 +35,29 @@ pub fn rules(pods: bool) -> Vec<PolicyRule> {
         rule("events.k8s.io", &["events"], &["create", "patch"]),
     ];
     if pods {
-        rules.push(rule(
-            "",
-            &["pods"],
-            &["get", "list", "watch", "create", "delete"],
-        ));
+        rules.push(rule("", &["pods"], &["get", "list", "watch"]));
+    }
+    rules
+}
+
+/// The right to read secrets, and to make pods, which could mount each of them. Bind it in the namespaces whose messages are sent, and
+/// nowhere else.
+pub fn namespace_rules(pods: bool) -> Vec<PolicyRule> {
+    let mut rules = vec![rule("", &["secrets"], &["get"])];
+    if pods {
+        rules.push(rule("", &["pods"], &["create", "delete"]));
         rules.push(rule("", &["configmaps"], &["get", "create", "delete"]));
     }
     rules
 }
 
-/// The right to read secrets. Bind it in the namespaces whose messages are sent, and nowhere else.
-pub fn secret_rules() -> Vec<PolicyRule> {
-    vec![PolicyRule {
-        api_groups: Some(vec![String::new()]),
-        resources: Some(vec!["secrets".to_owned()]),
-        verbs: vec!["get".to_owned()],
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(resources.iter().map(|&name| name.to_owned()).collect()),
+        verbs: verbs.iter().map(|&verb| verb.to_owned()).collect(),
         ..PolicyRule::default()
-    }]
+    }
 }
 
 /// The definition of FedoraMessage.

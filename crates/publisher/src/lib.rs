@@ -237,7 +237,9 @@ impl Leader {
         } = &self.publisher;
         let pods = match (sender, &self.pods) {
             (Sender::Pod(settings), Some(seen)) => {
-                Some(Pods::new(client.clone(), settings.clone(), seen.clone()))
+                let places = pods::Places::new(self.queue.clone());
+                let (client, settings) = (client.clone(), settings.clone());
+                Some(Pods::new(client, settings, seen.clone(), places))
             }
             _ => None,
         };

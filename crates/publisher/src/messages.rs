@@ -61,6 +61,9 @@ impl Messages {
         if let Some(next) = self.places.leave(key) {
             self.queue.add(next);
         }
+        if let Some(pods) = &self.pods {
+            pods.places.settle(key);
+        }
         outcome
     }
 
@@ -68,9 +71,6 @@ impl Messages {
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
         let unwritten = self.unwritten().remove(key);
         let Some(stored) = self.messages.get(&ObjectRef::new(name).within(namespace)) else {
-            if let Some(pods) = &self.pods {
-                pods.leave(key);
-            }
             return Ok(Next::OnChange);
         };
         if let Some((begun, outcome)) = unwritten {
@@ -80,9 +80,6 @@ impl Messages {
         let now = self.settings.clock.now();
         let message = &stored.message;
         if let Some(why) = &stored.unreadable {
-            if let Some(pods) = &self.pods {
-                pods.leave(key);
-            }
             return self.end_unread(message, why, now).await;
         }
         let target = self.settings.targets.get(&message.spec.env);
@@ -151,7 +148,7 @@ impl Messages {
         name: &str,
         now: Timestamp,
     ) -> Result<Next, PublisherError> {
-        pods.take_over(&key_of(message));
+        pods.places.take_over(&key_of(message));
         match pods.look(message, name, now).await? {
             pods::Found::Running => Ok(Next::After(LOOK)),
             pods::Found::Ended(outcome) => {
@@ -162,7 +159,13 @@ impl Messages {
                     self.tally.took(message, time);
                 }
                 self.conclude(message.clone(), outcome).await?;
-                pods.leave(&key_of(message));
+                pods.places.leave(&key_of(message));
+                Ok(Next::OnChange)
+            }
+            pods::Found::Gone(fault) => {
+                self.conclude(message.clone(), Err(fault)).await?;
+                pods.places.leave(&key_of(message));
+                pods.forget(message, name).await?;
                 Ok(Next::OnChange)
             }
             pods::Found::Unmade => {
@@ -174,7 +177,7 @@ impl Messages {
                     (Ok(found), Ok(again)) => (found, again),
                     (Err(fault), _) | (_, Err(fault)) => {
                         self.conclude(message.clone(), Err(fault)).await?;
-                        pods.leave(&key_of(message));
+                        pods.places.leave(&key_of(message));
                         return Ok(Next::OnChange);
                     }
                 };
@@ -196,7 +199,7 @@ impl Messages {
     ) -> Result<Next, PublisherError> {
         if let Err(fault) = made {
             self.conclude(message.clone(), Err(fault)).await?;
-            pods.leave(&key_of(message));
+            pods.places.leave(&key_of(message));
             return Ok(Next::OnChange);
         }
         Ok(Next::After(LOOK))
@@ -228,8 +231,10 @@ impl Messages {
         let namespace = message.namespace();
         let own = secret.namespace.is_none() || secret.namespace == namespace;
         let pods = self.pods.as_ref().filter(|_| own);
-        if pods.is_some_and(|pods| !pods.enter(&key_of(message))) {
-            return Ok(Next::After(pods::WAIT));
+        if pods.is_some_and(|pods| !pods.places.enter(&key_of(message))) {
+            // It is woken when it has a place; then it may be too late.
+            let rest = publish::deadline(message).duration_since(now);
+            return Ok(Next::After(rest.unsigned_abs() + Duration::from_millis(1)));
         }
         let owner = secret.namespace.as_ref().or(namespace.as_ref());
         let group = format!(
@@ -247,7 +252,7 @@ impl Messages {
             Ok(Some(ready)) => ready,
             other => {
                 if let Some(pods) = pods {
-                    pods.leave(&key_of(message));
+                    pods.places.leave(&key_of(message));
                 }
                 return other.map(|_| Next::After(SECRET_POLL));
             }

@@ -1,7 +1,7 @@
 //! Sends by pods: makes one for each attempt, reads its end, and removes it when nobody needs it any more.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod places;
+
 use std::time::Duration;
 
 use drover_api::fedora::v1alpha1::FedoraMessage;
@@ -18,18 +18,22 @@ use serde::de::DeserializeOwned;
 
 use crate::{PublisherError, Target};
 
-/// Pods that may run at once; further messages wait.
-const MOST: usize = 64;
-/// Between two looks for a free place.
-pub(crate) const WAIT: Duration = Duration::from_secs(1);
+pub(crate) use places::Places;
+
+/// Before the second and each further try to make something that the API does not take now.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(900),
+];
 
 /// The pods of a publisher.
 pub(crate) struct Pods {
     pub client: Client,
     pub settings: PodSettings,
     pub seen: Store<Pod>,
-    /// Keys of the messages whose pod was begun and not concluded.
-    busy: Mutex<HashSet<String>>,
+    /// Of the messages whose pod was begun and not concluded.
+    pub places: Places,
 }
 
 /// What the API said to a new object.
@@ -40,46 +44,35 @@ enum Created {
     There,
     /// It may not be, and why.
     Refused(String),
+    /// Not now, and whether it is certain that it was not made.
+    Late(bool, PublisherError),
 }
 
 /// What a look at the pod of an attempt found.
 pub(crate) enum Found {
     /// It is over.
     Ended(Result<(), Fault>),
-    /// It is not.
+    /// There is none of this message any more; its ConfigMap may go when that is written.
+    Gone(Fault),
+    /// It is not over.
     Running,
     /// There is none, and there has not been any.
     Unmade,
 }
 
 impl Pods {
-    pub(crate) fn new(client: Client, settings: PodSettings, seen: Store<Pod>) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        settings: PodSettings,
+        seen: Store<Pod>,
+        places: Places,
+    ) -> Self {
         Self {
             client,
             settings,
             seen,
-            busy: Mutex::default(),
+            places,
         }
-    }
-
-    /// Takes one of the places, unless all are taken.
-    pub(crate) fn enter(&self, key: &str) -> bool {
-        let mut busy = self.busy();
-        busy.contains(key) || (busy.len() < MOST && busy.insert(key.to_owned()))
-    }
-
-    /// Takes a place for a pod that was begun before, by another process perhaps.
-    pub(crate) fn take_over(&self, key: &str) {
-        self.busy().insert(key.to_owned());
-    }
-
-    /// Gives the place back.
-    pub(crate) fn leave(&self, key: &str) {
-        self.busy().remove(key);
-    }
-
-    fn busy(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the ConfigMap and the pod of an attempt, in that order. A pod that was made before is taken as it is, and judged when it
@@ -98,8 +91,8 @@ impl Pods {
             exchange: &target.exchange,
         };
         let map = pod::map(message, name, outgoing, &route);
-        match self.create(message, &map).await? {
-            Created::New => {}
+        let new = match self.create(message, &map).await {
+            Created::New => true,
             Created::There => {
                 let namespace = message.namespace().unwrap_or_default();
                 let found = self.read::<ConfigMap>(&namespace, name).await?;
@@ -108,14 +101,52 @@ impl Pods {
                         "ConfigMap {name} is not the message's; delete it"
                     ))));
                 }
+                false
             }
             Created::Refused(why) => return Ok(Err(failed(why))),
-        }
+            Created::Late(_, error) => {
+                // It may be there, and no pod was asked for.
+                self.take_back(message, name).await;
+                return Err(error);
+            }
+        };
         let pod = pod::pod(message, name, &route, secret, &self.settings);
-        Ok(match self.create(message, &pod).await? {
-            Created::New | Created::There => Ok(()),
-            Created::Refused(why) => Err(failed(why)),
-        })
+        match self.create(message, &pod).await {
+            Created::New | Created::There => Ok(Ok(())),
+            Created::Refused(why) => {
+                self.take_back(message, name).await;
+                Ok(Err(failed(why)))
+            }
+            Created::Late(certain, error) => {
+                // Without its ConfigMap the next round knows that there was no pod.
+                if certain && new {
+                    self.take_back(message, name).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a ConfigMap whose pod was not made. One that stays makes the next round believe in a pod that went: the attempt is
+    /// uncertain then, which is no lie.
+    async fn take_back(&self, message: &FedoraMessage, name: &str) {
+        if let Err(error) = self.forget(message, name).await {
+            tracing::debug!(%error, "a ConfigMap stays until its message goes");
+        }
+    }
+
+    /// Removes the message's ConfigMap of this name.
+    pub(crate) async fn forget(
+        &self,
+        message: &FedoraMessage,
+        name: &str,
+    ) -> Result<(), PublisherError> {
+        let namespace = message.namespace().unwrap_or_default();
+        let map = self.read::<ConfigMap>(&namespace, name).await?;
+        match map.filter(|map| pod::made_for(message, &map.metadata)) {
+            Some(map) => self.delete::<ConfigMap>(&namespace, name, map.uid()).await,
+            None => Ok(()),
+        }
     }
 
     /// Looks at the pod that the status names.
@@ -136,16 +167,41 @@ impl Pods {
             let map = self.read::<ConfigMap>(&namespace, name).await?;
             return Ok(match pod::missing(message, map.as_ref(), now) {
                 Missing::Make => Found::Unmade,
-                Missing::Gone(fault) => Found::Ended(Err(fault)),
+                Missing::Gone(fault) => Found::Gone(fault),
             });
         };
         if !pod::made_for(message, &found.metadata) {
             let text =
                 format!("pod {name} is somebody else's; delete it, or name the message anew");
-            return Ok(Found::Ended(Err(failed(text))));
+            return Ok(Found::Gone(failed(text)));
         }
-        let outcome = pod::outcome(message, &found, self.settings.program, now);
-        Ok(outcome.map_or(Found::Running, Found::Ended))
+        match pod::outcome(message, &found, self.settings.program, now) {
+            None => Ok(Found::Running),
+            // A node may take it at any moment: it sends nothing only when it is gone.
+            Some(Err(fault)) if pod::untaken(&found) => {
+                let withdrawn = self.withdraw(&namespace, name, &found).await?;
+                Ok(if withdrawn {
+                    Found::Gone(fault)
+                } else {
+                    Found::Running
+                })
+            }
+            Some(outcome) => Ok(Found::Ended(outcome)),
+        }
+    }
+
+    /// Removes a pod if it still is as it was judged. One that changed is judged anew.
+    async fn withdraw(
+        &self,
+        namespace: &str,
+        name: &str,
+        found: &Pod,
+    ) -> Result<bool, PublisherError> {
+        let as_judged = Preconditions {
+            uid: found.uid(),
+            resource_version: found.resource_version(),
+        };
+        self.remove::<Pod>(namespace, name, as_judged).await
     }
 
     /// Removes the pods of a message that nobody needs any more, and their ConfigMaps; the answer is when to look again.
@@ -172,21 +228,14 @@ impl Pods {
                 continue;
             }
             let name = found.name_any();
-            let map = self.read::<ConfigMap>(&namespace, &name).await?;
-            if let Some(map) = map.filter(|map| pod::made_for(message, &map.metadata)) {
-                self.delete::<ConfigMap>(&namespace, &name, map.uid())
-                    .await?;
-            }
+            self.forget(message, &name).await?;
             self.delete::<Pod>(&namespace, &name, found.uid()).await?;
         }
         Ok(next)
     }
 
-    async fn create<K>(
-        &self,
-        message: &FedoraMessage,
-        object: &K,
-    ) -> Result<Created, PublisherError>
+    /// Makes an object. What passes by itself is tried again a few times.
+    async fn create<K>(&self, message: &FedoraMessage, object: &K) -> Created
     where
         K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
             + Clone
@@ -196,22 +245,36 @@ impl Pods {
     {
         let namespace = message.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
-        match api.create(&PostParams::default(), object).await {
-            Ok(_) => Ok(Created::New),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Created::There),
-            // Quotas, policies, rights, broken webhooks: certainly not made. What passes by itself is tried again.
-            Err(kube::Error::Api(status))
-                if (400..=500).contains(&status.code) && ![401, 408].contains(&status.code) =>
-            {
-                let name = object.name_any();
-                let text = format!("the API refused {name}: {}", status.message);
-                Ok(Created::Refused(text))
-            }
-            Err(source) => Err(PublisherError::Write {
-                kind: "sender",
-                name: object.name_any(),
-                source: Box::new(source),
-            }),
+        let name = object.name_any();
+        let mut certain = true;
+        let mut pauses = PAUSES.iter();
+        loop {
+            let Err(source) = api.create(&PostParams::default(), object).await else {
+                return Created::New;
+            };
+            let answer = Answer::of(&source);
+            let last = match (answer, pauses.next()) {
+                (Answer::There, _) => return Created::There,
+                (Answer::Never, _) | (Answer::Broken, None) => true,
+                (_, Some(pause)) => {
+                    certain &= answer != Answer::Unclear;
+                    tokio::time::sleep(*pause).await;
+                    continue;
+                }
+                (_, None) => false,
+            };
+            certain &= answer != Answer::Unclear;
+            // After an answer that says nothing it may be there all the same: admission refuses before anybody looks.
+            return if last && certain {
+                Created::Refused(refusal(&name, &source))
+            } else {
+                let error = PublisherError::Write {
+                    kind: "sender",
+                    name,
+                    source: Box::new(source),
+                };
+                Created::Late(certain, error)
+            };
         }
     }
 
@@ -239,17 +302,34 @@ impl Pods {
             + std::fmt::Debug
             + DeserializeOwned,
     {
+        let same = Preconditions {
+            uid,
+            resource_version: None,
+        };
+        self.remove::<K>(namespace, name, same).await.map(drop)
+    }
+
+    /// Removes an object; `false` when it is gone already, or another one than it was.
+    async fn remove<K>(
+        &self,
+        namespace: &str,
+        name: &str,
+        preconditions: Preconditions,
+    ) -> Result<bool, PublisherError>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid,
-                resource_version: None,
-            }),
+            preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
         match api.delete(name, &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
             Err(source) => Err(PublisherError::Write {
                 kind: "sender",
                 name: name.to_owned(),
@@ -257,6 +337,53 @@ impl Pods {
             }),
         }
     }
+}
+
+/// What the failure to make an object says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// One of its name is there.
+    There,
+    /// Quotas, policies, rights: it was not made, and trying again changes nothing.
+    Never,
+    /// It was not made, for a webhook does not answer: that may pass soon, or last.
+    Broken,
+    /// It was not made, for a reason that passes: a race for a quota, or too much to do.
+    NotNow,
+    /// It may have been made.
+    Unclear,
+}
+
+impl Answer {
+    /// Reads it in the status of Kubernetes (apimachinery: `pkg/api/errors`).
+    fn of(error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else {
+            return Self::Unclear;
+        };
+        match (status.code, status.reason.as_str()) {
+            (409, "AlreadyExists") => Self::There,
+            (401 | 409 | 429, _) | (503, "ServiceUnavailable") => Self::NotNow,
+            (500, _) if status.message.contains("failed calling webhook") => Self::Broken,
+            (408, _) => Self::Unclear,
+            (400..=499, _) => Self::Never,
+            _ => Self::Unclear,
+        }
+    }
+}
+
+/// Why the API refused an object, and what helps.
+fn refusal(name: &str, error: &kube::Error) -> String {
+    let (code, said) = match error {
+        kube::Error::Api(status) => (status.code, status.message.clone()),
+        other => (0, other.to_string()),
+    };
+    let mut text = format!("the API refused {name}: {said}");
+    if code == 403 && said.contains("cannot create resource") {
+        text.push_str(
+            "; the publisher may make pods and ConfigMaps only in the namespaces that were given to it (drover manifests --message-namespace)",
+        );
+    }
+    text
 }
 
 fn failed(text: String) -> Fault {
@@ -270,3 +397,6 @@ fn read_error(kind: &'static str, name: &str, source: kube::Error) -> PublisherE
         source: Box::new(source),
     }
 }
+
+#[cfg(test)]
+mod tests;

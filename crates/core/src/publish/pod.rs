@@ -22,7 +22,7 @@ use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub use end::{Missing, missing, outcome, removable_at};
+pub use end::{Missing, missing, outcome, removable_at, untaken};
 
 /// Where the message lies in the container.
 const MESSAGE_FOLDER: &str = "/etc/fmsg";

@@ -119,7 +119,7 @@ pub struct Manifests {
     /// Name of an agent's hub that never changes; by default its address
     #[arg(long, value_name = "NAME")]
     pub hub_identity: Option<String>,
-    /// Namespaces whose messages a publisher sends: it may read secrets there, and nowhere else
+    /// Namespaces whose messages a publisher sends: it may read secrets and make pods there, and nowhere else
     #[arg(
         long,
         value_name = "NAME",

@@ -34,8 +34,9 @@ pub fn objects(args: &Manifests) -> Result<Vec<Value>> {
     all.push(account.object()?);
     all.extend(account.cluster_role(ROLE, cluster_rules(args))?);
     all.extend(account.role(NAME, own_rules())?);
+    let pods = !args.messaging.messaging_in_process;
     for namespace in &args.message_namespace {
-        all.extend(account.role_in(namespace, ROLE, install::secret_rules())?);
+        all.extend(account.role_in(namespace, ROLE, install::namespace_rules(pods))?);
     }
     if args.network_policy {
         all.extend(network::policies(args, own)?);

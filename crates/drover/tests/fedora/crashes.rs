@@ -157,6 +157,17 @@ async fn fate(client: &Client, name: &str, expected: &str, part: &str) {
     assert_eq!(map.data, again.data, "{name}");
     assert!(map.data.unwrap()["message.json"].contains(status.message_id.as_deref().unwrap()));
     assert_ne!(pod.name_any(), next.name_any());
+    if name == "deleted" {
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+        let gone = async || {
+            let found = maps.get_opt(&pod.name_any()).await?;
+            anyhow::ensure!(found.is_none(), "{found:?}");
+            Ok(())
+        };
+        eventually("its ConfigMap goes too", LONG, gone)
+            .await
+            .unwrap();
+    }
     bind(client, &next).await;
     report(client, &next, "Succeeded", ended(0, "Completed"), json!({})).await;
     let sent = reason(client, "default", name, "Sent").await;

@@ -7,7 +7,7 @@ use drover_publisher::install;
 use drover_testkit::rabbitmq::PUBLISHER;
 use drover_testkit::{KubeApi, KubeOptions, Process, RabbitMq, eventually};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -44,24 +44,28 @@ async fn rights(kube: &KubeApi, client: &Client, folder: &Path) -> PathBuf {
         json!({"metadata": meta, "subjects": who, "roleRef": role("ClusterRole")}),
     )
     .await;
-    let roles = Api::<Role>::namespaced(client.clone(), "default");
-    make(
-        &roles,
-        json!({"metadata": meta, "rules": install::secret_rules()}),
-    )
-    .await;
-    let bindings = Api::<RoleBinding>::namespaced(client.clone(), "default");
-    make(
-        &bindings,
-        json!({"metadata": meta, "subjects": who, "roleRef": role("Role")}),
-    )
-    .await;
+    rights_in(client, "default", install::namespace_rules(true)).await;
     let text = std::fs::read_to_string(kube.kubeconfig()).unwrap();
     let mut config: Value = serde_json::from_str(&text).unwrap();
     config["users"][0]["user"]["as"] = json!(USER);
     let path = folder.join("publisher.kubeconfig");
     std::fs::write(&path, config.to_string()).unwrap();
     path
+}
+
+async fn rights_in(client: &Client, namespace: &str, rules: Vec<PolicyRule>) {
+    let meta = json!({"name": USER});
+    let group = "rbac.authorization.k8s.io";
+    let roles = Api::<Role>::namespaced(client.clone(), namespace);
+    make(&roles, json!({"metadata": meta, "rules": rules})).await;
+    let bindings = Api::<RoleBinding>::namespaced(client.clone(), namespace);
+    let who = json!([{"kind": "User", "apiGroup": group, "name": USER}]);
+    let role = json!({"kind": "Role", "apiGroup": group, "name": USER});
+    make(
+        &bindings,
+        json!({"metadata": meta, "subjects": who, "roleRef": role}),
+    )
+    .await;
 }
 
 fn publisher(name: &str, kubeconfig: &Path, folder: &Path, more: &[String]) -> Process {
@@ -327,4 +331,16 @@ async fn pods_are_made_watched_and_read_also_after_a_crash() {
     end(&pods, &name, 137, "").await;
     let status = reason(&client, "default", "two", "RetriesExhausted").await;
     assert!(status.message.unwrap().contains("may have been delivered"));
+
+    // Where it may read secrets and make no pods, the status says who could give the right.
+    namespace(&client, "narrow").await;
+    rights_in(&client, "narrow", install::namespace_rules(false)).await;
+    give_secret(&client, "narrow", &fm(&broker)).await;
+    create(&client, "narrow", &message("three", "a.b", &json!({}))).await;
+    let status = reason(&client, "narrow", "three", "SenderPodFailed").await;
+    let text = status.message.unwrap();
+    assert!(
+        text.contains("cannot create resource") && text.contains("--message-namespace"),
+        "{text}"
+    );
 }

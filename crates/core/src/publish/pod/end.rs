@@ -23,7 +23,8 @@ const NOT_STARTED: [&str; 2] = ["StartError", "ContainerCannotRun"];
 /// The longest last words in a status, in characters.
 const LONGEST: usize = 1024;
 
-/// What became of the attempt of a pod, if that is known.
+/// What became of the attempt of a pod, if that is known. What it says of a pod that is [`untaken`] is true when that was removed
+/// before anything about it changed.
 pub fn outcome(
     message: &FedoraMessage,
     pod: &Pod,
@@ -48,6 +49,13 @@ pub fn outcome(
         // The node would have ended it at its deadline: it is gone, and what it said before is old.
         _ => uncertain("its node does not say what became of the pod"),
     }))
+}
+
+/// Whether no node has the pod yet, so that one may take it at any moment.
+pub fn untaken(pod: &Pod) -> bool {
+    let state = state(pod);
+    let started = state.is_some_and(|it| it.running.is_some() || it.terminated.is_some());
+    !bound(pod) && !started && phase(pod) == "Pending"
 }
 
 /// What the node, or whoever gave the pod up, said of it and of its container.

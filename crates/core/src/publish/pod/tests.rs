@@ -355,6 +355,17 @@ fn a_pod_that_never_ran_sent_nothing_and_one_that_is_lost_may_have() {
     ] {
         assert_eq!(look(&pod, second), expected, "{:?}", pod.status);
     }
+    for (pod, expected) in [
+        (made(Program::Drover), true),
+        (seen("Pending", waiting("ContainerCreating")), true),
+        (on_node(made(Program::Drover)), false),
+        (seen("Pending", running()), false),
+        (seen("Pending", ended(0, "")), false),
+        (seen("Running", ContainerState::default()), false),
+        (seen("Failed", waiting("x")), false),
+    ] {
+        assert_eq!(untaken(&pod), expected, "{:?}", pod.status);
+    }
     let mut started_late = seen("Running", running());
     let status = started_late.status.as_mut().expect("it has a status");
     status.start_time = Some(Time(at(900)));
