@@ -38,7 +38,7 @@ use connections::Connections;
 use events::Events;
 use messages::Messages;
 use metrics::Tally;
-use places::Places;
+use places::{Bounds, Places};
 use pods::Pods;
 use secrets::Secrets;
 use stored::Stored;
@@ -47,8 +47,12 @@ pub use messages::fault_of;
 
 /// Messages that are worked on at once.
 const WORKERS: usize = 256;
-/// Of these, such as are sent in one name to one broker: one that is slow does not stop the others.
-const EACH: usize = 160;
+/// Messages that the publisher itself sends at once, and such as go in one name to one broker: one that is slow does not stop the
+/// others.
+const BOUNDS: Bounds = Bounds {
+    most: WORKERS,
+    share: 160,
+};
 /// How long a round may take to end when the publisher stops: a confirm that is on its way is worth waiting for. With the next one
 /// shorter than the time after which the lease of a leader that stops is left to run out.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -237,7 +241,7 @@ impl Leader {
         } = &self.publisher;
         let pods = match (sender, &self.pods) {
             (Sender::Pod(settings), Some(seen)) => {
-                let places = pods::Places::new(self.queue.clone());
+                let places = Places::new(pods::BOUNDS, self.queue.clone());
                 let (client, settings) = (client.clone(), settings.clone());
                 Some(Pods::new(client, settings, seen.clone(), places))
             }
@@ -252,8 +256,7 @@ impl Leader {
             events: self.events.clone(),
             tally: self.tally.clone(),
             unwritten: Mutex::default(),
-            places: Places::new(WORKERS, EACH),
-            queue: self.queue.clone(),
+            places: Places::new(BOUNDS, self.queue.clone()),
         };
         let messages = &messages;
         // Who stood in line in another term stands in none now.

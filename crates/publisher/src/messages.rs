@@ -3,7 +3,7 @@
 mod unread;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use drover_api::fedora::v1alpha1::{FedoraMessage, FedoraMessageStatus, SecretRef};
@@ -12,7 +12,6 @@ use drover_core::publish::pod::{self, Mounted};
 use drover_core::publish::{self, Fault, Place, Step, Verdict};
 use drover_protocol::fedora::Outgoing;
 use drover_runtime::controller::Next;
-use drover_runtime::queue::WorkQueue;
 use drover_transport::amqp::{self, AmqpError};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -48,7 +47,6 @@ pub(crate) struct Messages {
     pub unwritten: Mutex<HashMap<String, End>>,
     /// For what this process sends itself, by broker and secret.
     pub places: Places,
-    pub queue: Arc<WorkQueue<String>>,
 }
 
 /// A message as it was when an attempt began, and what became of the attempt.
@@ -58,9 +56,7 @@ impl Messages {
     /// One round for one message.
     pub(crate) async fn reconcile(&self, key: &str) -> Result<Next, PublisherError> {
         let outcome = self.round(key).await;
-        if let Some(next) = self.places.leave(key) {
-            self.queue.add(next);
-        }
+        self.places.release(key);
         if let Some(pods) = &self.pods {
             pods.places.settle(key);
         }
@@ -148,7 +144,8 @@ impl Messages {
         name: &str,
         now: Timestamp,
     ) -> Result<Next, PublisherError> {
-        pods.places.take_over(&key_of(message));
+        pods.places
+            .take_over(&key_of(message), &message.namespace().unwrap_or_default());
         match pods.look(message, name, now).await? {
             pods::Found::Running => Ok(Next::After(LOOK)),
             pods::Found::Ended(outcome) => {
@@ -231,7 +228,11 @@ impl Messages {
         let namespace = message.namespace();
         let own = secret.namespace.is_none() || secret.namespace == namespace;
         let pods = self.pods.as_ref().filter(|_| own);
-        if pods.is_some_and(|pods| !pods.places.enter(&key_of(message))) {
+        if pods.is_some_and(|pods| {
+            !pods
+                .places
+                .enter(&key_of(message), &message.namespace().unwrap_or_default())
+        }) {
             // It is woken when it has a place; then it may be too late.
             let rest = publish::deadline(message).duration_since(now);
             return Ok(Next::After(rest.unsigned_abs() + Duration::from_millis(1)));
@@ -244,7 +245,7 @@ impl Messages {
             secret.name
         );
         if pods.is_none() && !self.places.enter(&key_of(message), &group) {
-            // It is called when there is a place.
+            // It is woken when it has one.
             return Ok(Next::OnChange);
         }
         let begun = self.begin(message, place, pods.is_some(), now).await;

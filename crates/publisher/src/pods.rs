@@ -1,7 +1,5 @@
 //! Sends by pods: makes one for each attempt, reads its end, and removes it when nobody needs it any more.
 
-mod places;
-
 use std::time::Duration;
 
 use drover_api::fedora::v1alpha1::FedoraMessage;
@@ -16,9 +14,8 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use crate::places::{Bounds, Places};
 use crate::{PublisherError, Target};
-
-pub(crate) use places::Places;
 
 /// Before the second and each further try to make something that the API does not take now.
 const PAUSES: [Duration; 3] = [
@@ -26,6 +23,12 @@ const PAUSES: [Duration; 3] = [
     Duration::from_millis(300),
     Duration::from_millis(900),
 ];
+
+/// Pods that may run at once, and those of one namespace.
+pub(crate) const BOUNDS: Bounds = Bounds {
+    most: 64,
+    share: 32,
+};
 
 /// The pods of a publisher.
 pub(crate) struct Pods {

@@ -90,7 +90,7 @@ impl Fake {
             program: Program::Drover,
             pull_secret: None,
         };
-        let places = Places::new(Arc::new(WorkQueue::new()));
+        let places = Places::new(BOUNDS, Arc::new(WorkQueue::new()));
         Pods::new(
             Client::new(service, "default"),
             settings,
