@@ -228,25 +228,18 @@ impl Messages {
         let namespace = message.namespace();
         let own = secret.namespace.is_none() || secret.namespace == namespace;
         let pods = self.pods.as_ref().filter(|_| own);
-        if pods.is_some_and(|pods| {
-            !pods
-                .places
-                .enter(&key_of(message), &message.namespace().unwrap_or_default())
-        }) {
+        let owner = secret.namespace.clone().or(namespace).unwrap_or_default();
+        let (places, team) = match pods {
+            Some(pods) => (&pods.places, owner),
+            None => (
+                &self.places,
+                format!("{} {owner} {}", target.url, secret.name),
+            ),
+        };
+        if !places.enter(&key_of(message), &team) {
             // It is woken when it has a place; then it may be too late.
             let rest = publish::deadline(message).duration_since(now);
             return Ok(Next::After(rest.unsigned_abs() + Duration::from_millis(1)));
-        }
-        let owner = secret.namespace.as_ref().or(namespace.as_ref());
-        let group = format!(
-            "{} {} {}",
-            target.url,
-            owner.map_or("", |it| it),
-            secret.name
-        );
-        if pods.is_none() && !self.places.enter(&key_of(message), &group) {
-            // It is woken when it has one.
-            return Ok(Next::OnChange);
         }
         let begun = self.begin(message, place, pods.is_some(), now).await;
         let (begun, found, outgoing) = match begun {
