@@ -155,15 +155,12 @@ impl Messages {
                     let time = now.duration_since(begun.0).unsigned_abs();
                     self.tally.took(message, time);
                 }
-                self.conclude(message.clone(), outcome).await?;
-                pods.places.leave(&key_of(message));
-                Ok(Next::OnChange)
+                self.end(pods, message, outcome).await
             }
             pods::Found::Gone(fault) => {
-                self.conclude(message.clone(), Err(fault)).await?;
-                pods.places.leave(&key_of(message));
+                let next = self.end(pods, message, Err(fault)).await?;
                 pods.forget(message, name).await?;
-                Ok(Next::OnChange)
+                Ok(next)
             }
             pods::Found::Unmade => {
                 let Some(target) = target else {
@@ -173,9 +170,7 @@ impl Messages {
                 let (found, again) = match (self.find(message, now).await, again) {
                     (Ok(found), Ok(again)) => (found, again),
                     (Err(fault), _) | (_, Err(fault)) => {
-                        self.conclude(message.clone(), Err(fault)).await?;
-                        pods.places.leave(&key_of(message));
-                        return Ok(Next::OnChange);
+                        return self.end(pods, message, Err(fault)).await;
                     }
                 };
                 let secret = mounted(message, &found);
@@ -194,12 +189,22 @@ impl Messages {
         message: &FedoraMessage,
         made: Result<(), Fault>,
     ) -> Result<Next, PublisherError> {
-        if let Err(fault) = made {
-            self.conclude(message.clone(), Err(fault)).await?;
-            pods.places.leave(&key_of(message));
-            return Ok(Next::OnChange);
+        match made {
+            Ok(()) => Ok(Next::After(LOOK)),
+            Err(fault) => self.end(pods, message, Err(fault)).await,
         }
-        Ok(Next::After(LOOK))
+    }
+
+    /// Writes the end of an attempt that was left to a pod, and gives its place back.
+    async fn end(
+        &self,
+        pods: &Pods,
+        message: &FedoraMessage,
+        outcome: Result<(), Fault>,
+    ) -> Result<Next, PublisherError> {
+        self.conclude(message.clone(), outcome).await?;
+        pods.places.leave(&key_of(message));
+        Ok(Next::OnChange)
     }
 
     async fn find(&self, message: &FedoraMessage, now: Timestamp) -> Result<Found, Fault> {
